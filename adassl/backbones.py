@@ -1,0 +1,139 @@
+"""Backbones: clips [batch, channels, frames, height, width] to representations [batch, output_dim].
+
+ResNets are in `adassl.resnet`; torchvision is not required by this project.
+"""
+
+import difflib
+import math
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from adassl.config import BackboneName
+from adassl.heads import build_mlp
+from adassl.resnet import build_resnet
+
+InputShape = tuple[int, int, int, int]
+
+MLP_HIDDEN_DIMS = (256, 256, 128)
+CONV3D_HIDDEN_DIMS = (16, 32, 64, 128, 256)
+
+
+class Backbone(nn.Module):
+    """A network over clips of one fixed shape.
+
+    Attributes:
+        input_shape: channels, frames, height, width of a clip.
+        output_dim: size of the representation h.
+    """
+
+    def __init__(self, network: nn.Module, *, input_shape: InputShape, output_dim: int) -> None:
+        super().__init__()
+        self.network = network
+        self.input_shape = input_shape
+        self.output_dim = output_dim
+
+    def forward(
+        self, clips: Float[Tensor, "batch channels frames height width"]
+    ) -> Float[Tensor, "batch representation"]:
+        """Representation h of each clip.
+
+        Raises:
+            ValueError: the clips are not of `input_shape`.
+        """
+        if tuple(clips.shape[1:]) != self.input_shape:
+            raise ValueError(
+                f"clips of shape {tuple(clips.shape)}: this backbone was built for [batch, "
+                f"{', '.join(map(str, self.input_shape))}]; resize the clips or rebuild it"
+            )
+        representation: Tensor = self.network(clips)
+        return representation
+
+
+def build_backbone(
+    name: BackboneName, *, input_shape: InputShape, hidden_dims: tuple[int, ...] | None = None
+) -> Backbone:
+    """A backbone by name, freshly initialised from torch's global generator.
+
+    - "mlp" flattens its input; `hidden_dims` are its layers, the last one the (linear) output.
+    - "conv3d" is a small CNN over clips, see `build_conv3d`; `hidden_dims` are the channels of its
+      convolutions and last the size of its (linear) output.
+    - "resnet18", "resnet50" fold the frames into channels, see `adassl.resnet`; fixed sizes.
+
+    Args:
+        name: which one.
+        input_shape: channels, frames, height, width of a clip; each at least 1.
+        hidden_dims: layer sizes; None for the backbone's own default.
+
+    Raises:
+        ValueError: unknown name, an impossible shape, or `hidden_dims` that do not fit the name.
+    """
+    choices = get_args(BackboneName)
+    if name not in choices:
+        nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(f"backbone {name!r}: must be one of {', '.join(choices)}{hint}")
+    if min(input_shape) < 1:
+        raise ValueError(
+            f"input_shape={input_shape}: channels, frames, height and width must each be at least 1"
+        )
+    if name in ("resnet18", "resnet50"):
+        if hidden_dims is not None:
+            raise ValueError(
+                f"hidden_dims={hidden_dims} with {name}: its sizes are fixed; leave hidden_dims out"
+            )
+        network, output_dim = build_resnet(name, input_shape=input_shape)
+        return Backbone(network, input_shape=input_shape, output_dim=output_dim)
+    if hidden_dims is None:
+        hidden_dims = MLP_HIDDEN_DIMS if name == "mlp" else CONV3D_HIDDEN_DIMS
+    smallest = 1 if name == "mlp" else 2
+    if len(hidden_dims) < smallest or min(hidden_dims) < 1:
+        raise ValueError(
+            f"hidden_dims={hidden_dims} with {name}: needs at least {smallest} positive sizes, "
+            "the last one the size of the representation"
+        )
+    build = _build_flat_mlp if name == "mlp" else build_conv3d
+    return Backbone(
+        build(input_shape, hidden_dims), input_shape=input_shape, output_dim=hidden_dims[-1]
+    )
+
+
+def _build_flat_mlp(input_shape: InputShape, hidden_dims: Sequence[int]) -> nn.Sequential:
+    mlp = build_mlp(math.prod(input_shape), hidden_dims[:-1], hidden_dims[-1])
+    return nn.Sequential(nn.Flatten(), *mlp)
+
+
+def build_conv3d(input_shape: InputShape, hidden_dims: Sequence[int]) -> nn.Sequential:
+    """A small 3D CNN for short clips, cheap on a CPU.
+
+    Every convolution halves height and width, and the frames too while several are left: the first
+    one already sees neighbouring frames together, and once one frame is left the kernel is flat in
+    time (3 x 3 x 3 over a single frame would multiply padding). What remains is flattened into a
+    Linear rather than averaged, because positions and velocities are to be read from it.
+    """
+    channels, frames, height, width = input_shape
+    layers: list[nn.Module] = []
+    for hidden_dim in hidden_dims[:-1]:
+        time_kernel, time_stride = (3, 2) if frames > 1 else (1, 1)
+        layers += [
+            nn.Conv3d(
+                channels,
+                hidden_dim,
+                kernel_size=(time_kernel, 3, 3),
+                stride=(time_stride, 2, 2),
+                padding=(time_kernel // 2, 1, 1),
+                bias=False,
+            ),
+            nn.BatchNorm3d(hidden_dim),
+            nn.ReLU(inplace=True),
+        ]
+        channels = hidden_dim
+        frames, height, width = -(-frames // time_stride), -(-height // 2), -(-width // 2)
+    flat_dim = channels * frames * height * width
+    network = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat_dim, hidden_dims[-1]))
+    # Kernels in channels-last order bring the activations into it too, whatever the order of the
+    # input: a step then takes 2/3 of the time on a CPU, and GPUs want it for bfloat16.
+    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]

@@ -1,0 +1,144 @@
+"""Editors t(f(x), r): move the context's embedding by what r says about the target.
+
+AdaSSL (arXiv 2602.02381). Each takes `latent=None` where it can work without r: that is the control
+which shows what r itself contributes, apart from the editor's own capacity.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from adassl.config import MethodConfig
+from adassl.heads import build_mlp
+
+
+class IdentityEditor(nn.Module):
+    """t = f(x): no edit. With it the method is its plain baseline."""
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "batch dim"],
+        latent: Float[Tensor, "batch latent"] | None,
+    ) -> Float[Tensor, "batch dim"]:
+        """The embedding itself.
+
+        Raises:
+            ValueError: a latent is given, which would be ignored.
+        """
+        if latent is not None:
+            raise ValueError(
+                "the identity editor ignores r: pass latent=None or use another editor"
+            )
+        return embedding
+
+
+class MLPEditor(nn.Module):
+    """t = MLP([f(x), r]), or MLP(f(x)) as the control without r.
+
+    Not residual, as in the paper. On a numerical toy (one seed each) residual ones, initialised
+    at zero or not, came to nearly the same loss and KL.
+
+    Args:
+        embedding_dim: size of an embedding.
+        latent_dim: size of r; 0 for the control.
+        hidden_dims: hidden layer sizes.
+    """
+
+    def __init__(self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int]) -> None:
+        super().__init__()
+        self.mlp = build_mlp(embedding_dim + latent_dim, hidden_dims, embedding_dim)
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "batch dim"],
+        latent: Float[Tensor, "batch latent"] | None,
+    ) -> Float[Tensor, "batch dim"]:
+        """The edited embedding."""
+        inputs = embedding if latent is None else torch.cat([embedding, latent], dim=-1)
+        edited: Tensor = self.mlp(inputs)
+        return edited
+
+
+class AdditiveEditor(nn.Module):
+    """t = f(x) + r, with r as large as the embedding.
+
+    Args:
+        embedding_dim: size of an embedding.
+        latent_dim: size of r.
+
+    Raises:
+        ValueError: the two differ.
+    """
+
+    def __init__(self, embedding_dim: int, latent_dim: int) -> None:
+        super().__init__()
+        if latent_dim != embedding_dim:
+            raise ValueError(
+                f"latent_dim={latent_dim}: the additive editor needs latent_dim to equal "
+                f"embedding_dim={embedding_dim}; change one, or use the mlp or low_rank editor"
+            )
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "batch dim"],
+        latent: Float[Tensor, "batch dim"] | None,
+    ) -> Float[Tensor, "batch dim"]:
+        """The edited embedding.
+
+        Raises:
+            ValueError: no latent: there would be nothing to add.
+        """
+        if latent is None:
+            raise ValueError("the additive editor needs r; without one use the identity editor")
+        return embedding + latent
+
+
+class LowRankEditor(nn.Module):
+    """t = f + B (tanh(r) * (A f + a)): one rank-1 module for each dimension of r.
+
+    B starts at zero, so a fresh editor is the identity and a fresh model the plain baseline. B has
+    no bias of its own: what r switches off stays off. Without r (the control) tanh(r) is replaced
+    by 1, a fixed edit of the same rank.
+
+    Args:
+        embedding_dim: size of an embedding.
+        latent_dim: size of r, the rank of the edit.
+    """
+
+    def __init__(self, embedding_dim: int, latent_dim: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(embedding_dim, latent_dim)
+        self.write = nn.Linear(latent_dim, embedding_dim, bias=False)
+        nn.init.zeros_(self.write.weight)
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "batch dim"],
+        latent: Float[Tensor, "batch latent"] | None,
+    ) -> Float[Tensor, "batch dim"]:
+        """The edited embedding."""
+        strength = self.read(embedding)
+        if latent is not None:
+            strength = torch.tanh(latent) * strength
+        edited: Tensor = embedding + self.write(strength)
+        return edited
+
+
+Editor = IdentityEditor | MLPEditor | AdditiveEditor | LowRankEditor
+
+
+def build_editor(config: MethodConfig) -> Editor:
+    """The editor that a config names."""
+    dim = config.embedding_dim
+    match config.editor:
+        case "identity":
+            return IdentityEditor()
+        case "mlp":
+            latent_dim = 0 if config.latent == "none" else config.latent_dim
+            return MLPEditor(dim, latent_dim, config.editor_hidden_dims)
+        case "additive":
+            return AdditiveEditor(dim, config.latent_dim)
+        case "low_rank":
+            return LowRankEditor(dim, config.latent_dim)

@@ -1,0 +1,290 @@
+"""AdaSSL in one step: encode the views, infer r, edit the context, compare with the target.
+
+    L = L_ssl(t(f(x), r), f(x+)) + beta * L_reg(r),   r ~ q(r | f(x), f(x+ or x++))
+
+f is backbone and projector; r and the editor t act on its embeddings (arXiv 2602.02381).
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from adassl.backbones import Backbone
+from adassl.collectives import rank, world_size
+from adassl.config import MethodConfig
+from adassl.editors import Editor, build_editor
+from adassl.ema import update_ema
+from adassl.encoder import Embeddings, Encoder
+from adassl.heads import build_mlp
+from adassl.latents import Latent, LatentSample, build_latent
+from adassl.objectives.byol import byol_regression
+from adassl.objectives.infonce import info_nce
+from adassl.schedules import beta_warmup, ema_momentum
+from adassl.views import Views
+
+__all__ = ["Embeddings", "Method", "MethodConfig", "StepOutput", "build_method"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepOutput:
+    """One forward pass of `Method`. All but the loss is detached and of this worker's rows.
+
+    Attributes:
+        loss: what to differentiate; a mean over this worker's rows, for DDP to average.
+        terms: float32 scalars: "loss", "ssl", "beta", and "kl" (variational, nats) or "l0" (sparse,
+            active dimensions), before beta.
+        context: unit embeddings of x by the online encoder.
+        target: unit embeddings of x+ that the edited context is held against: the online encoder's
+            for infonce, the target network's for byol.
+        edited: the unit vectors held against them: t(f(x), r), for byol after the predictor.
+        latent: r of the forward direction, None without one.
+    """
+
+    loss: Float[Tensor, ""]
+    terms: dict[str, Tensor]
+    context: Float[Tensor, "batch dim"]
+    target: Float[Tensor, "batch dim"]
+    edited: Float[Tensor, "batch dim"]
+    latent: LatentSample | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Directions:
+    """Embeddings by direction: the batch forward (x to x+), then, if both are used, in reverse.
+
+    Attributes:
+        source: what is edited.
+        destination: what the edited source is held against.
+        evidence: what the posterior reads of the destination.
+    """
+
+    source: Float[Tensor, "rows dim"]
+    destination: Float[Tensor, "rows dim"]
+    evidence: Float[Tensor, "rows dim"]
+
+
+class Method(nn.Module):
+    """The objective with its latent and editor. The loss is computed in `forward`, so DDP wraps it.
+
+    Every trainable parameter takes part in every step, at beta = 0 too, so DDP needs no
+    `find_unused_parameters`. No counter hides in it: the step number and the noise come from
+    outside.
+
+    Use `build_method` to make one.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: MethodConfig,
+        encoder: Encoder,
+        editor: Editor,
+        latent: Latent | None,
+        predictor: nn.Module,
+        target_encoder: Encoder | None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        self.editor = editor
+        self.latent = latent
+        self.predictor = predictor
+        self.target_encoder = target_encoder
+
+    @property
+    def has_futures(self) -> bool:
+        """Whether `futures` can answer; a sparse latent has no prior to draw from."""
+        return self.latent is None or self.latent.has_prior
+
+    def forward(
+        self, views: Views, *, step: int, generator: torch.Generator | None = None
+    ) -> StepOutput:
+        """Loss of one batch.
+
+        Without a surrogate both directions, x to x+ and x+ to x, are averaged. With one only the
+        forward direction is used: x has no surrogate of its own, so in reverse r could copy it.
+
+        Args:
+            views: the pairs; every worker the same number of them.
+            step: optimiser steps done so far; beta depends on it.
+            generator: source of all noise. Seed it alike on every worker: the noise of the global
+                batch is drawn and each worker takes every n-th row of it, from its rank on. Where
+                the pairs are dealt out so too, their noise does not depend on the number of workers. None: torch's global generator.
+        """
+        batch = views.context.shape[0]
+        is_byol = self.target_encoder is not None
+        directions = self._encode_byol(views) if is_byol else self._encode_infonce(views)
+        latent = self._sample_latent(directions, batch, generator)
+        edited = self.predictor(
+            self.editor(directions.source, None if latent is None else latent.value)
+        )
+        if is_byol:
+            ssl = byol_regression(edited, directions.destination)
+        else:
+            ssl = info_nce(
+                edited_context=edited[:batch],
+                edited_target=edited[batch:] if len(edited) > batch else None,
+                context=directions.source[:batch],
+                target=directions.destination[:batch],
+                group=views.group,
+                temperature=self.config.temperature,
+                same_video_negative_weight=self.config.same_video_negative_weight,
+            )
+        loss, terms = self._total(ssl, latent, step)
+        return StepOutput(
+            loss=loss,
+            terms=terms,
+            context=_unit(directions.source[:batch].detach()),
+            target=_unit(directions.destination[:batch].detach()),
+            edited=_unit(edited[:batch].detach()),
+            latent=None if latent is None else latent.first(batch),
+        )
+
+    def _encode_infonce(self, views: Views) -> _Directions:
+        """Embeddings for infonce; all by the online encoder."""
+        # One batch for both views. Encoded apart, BatchNorm would give each view its own affine
+        # map: an editor of its own, which removes what differs between x and x+ on average, and
+        # which evaluation, with one set of running statistics, does not have.
+        both = self.encoder(torch.cat([views.context, views.target])).embedding
+        context, target = both.chunk(2)
+        if views.surrogate is None:
+            reverse = torch.cat([target, context])
+            return _Directions(source=both, destination=reverse, evidence=reverse)
+        # No gradient: x++ is evidence, not something to be fitted, and a third encoding then costs
+        # less than either of the two. After them, not before: in torch of before 2026, autocast's
+        # cache hands weights cast without a gradient to those who need one (pytorch issue 112583).
+        with torch.no_grad():
+            evidence = self.encoder(views.surrogate).embedding
+        return _Directions(source=context, destination=target, evidence=evidence)
+
+    def _encode_byol(self, views: Views) -> _Directions:
+        """Embeddings for byol; destination and evidence by the target network, no gradient."""
+        assert self.target_encoder is not None
+        if views.surrogate is None:
+            source = self.encoder(torch.cat([views.context, views.target])).embedding
+            with torch.no_grad():
+                reverse = self.target_encoder(torch.cat([views.target, views.context])).embedding
+            return _Directions(source=source, destination=reverse, evidence=reverse)
+        source = self.encoder(views.context).embedding
+        with torch.no_grad():
+            both = self.target_encoder(torch.cat([views.target, views.surrogate])).embedding
+        destination, evidence = both.chunk(2)
+        return _Directions(source=source, destination=destination, evidence=evidence)
+
+    def _sample_latent(
+        self, directions: _Directions, batch: int, generator: torch.Generator | None
+    ) -> LatentSample | None:
+        if self.latent is None:
+            return None
+        shape = (len(directions.source) // batch, world_size() * batch)
+        noise = self.latent.draw_noise(shape, generator=generator, device=directions.source.device)
+        local = noise[:, rank() :: world_size()].flatten(0, 1)
+        sample: LatentSample = self.latent(directions.source, directions.evidence, local)
+        return sample
+
+    def _total(
+        self, ssl: Tensor, latent: LatentSample | None, step: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        beta = beta_warmup(step, self.config.beta, self.config.beta_warmup_steps)
+        terms = {"ssl": ssl.detach(), "beta": torch.full_like(ssl, beta)}
+        loss = ssl
+        if latent is not None:
+            penalty = latent.penalty.mean()
+            # Also at beta = 0: the penalty alone reaches the prior, and DDP waits for the prior.
+            loss = ssl + beta * penalty
+            terms["l0" if latent.mask is not None else "kl"] = penalty.detach()
+        return loss, {"loss": loss.detach(), **terms}
+
+    def after_step(self, step: int, *, total_steps: int) -> None:
+        """Moves byol's target network; call it after the optimiser's step. Else it does nothing.
+
+        Args:
+            step: the same number that `forward` was given.
+            total_steps: optimiser steps of the whole run, at the end of which the target stands still.
+        """
+        if self.target_encoder is not None:
+            momentum = ema_momentum(step, self.config.ema_momentum, total_steps)
+            update_ema(self.target_encoder, self.encoder, momentum)
+
+    def encode(self, clips: Float[Tensor, "batch channels frames height width"]) -> Embeddings:
+        """Representation h and embedding z by the online encoder, not normalised."""
+        embeddings: Embeddings = self.encoder(clips)
+        return embeddings
+
+    def embed(
+        self, clips: Float[Tensor, "batch channels frames height width"]
+    ) -> Float[Tensor, "batch representation"]:
+        """Representation h: what downstream tasks use."""
+        representation: Tensor = self.encoder.backbone(clips)
+        return representation
+
+    def encode_target(
+        self, clips: Float[Tensor, "batch channels frames height width"]
+    ) -> Float[Tensor, "batch dim"]:
+        """Unit embeddings that futures are compared with: by byol's target network, else by f."""
+        encoder = self.target_encoder or self.encoder
+        return _unit(encoder(clips).embedding)
+
+    def edit(
+        self,
+        context_embedding: Float[Tensor, "batch dim"],
+        latent: Float[Tensor, "batch latent"] | None,
+    ) -> Float[Tensor, "batch dim"]:
+        """t(f(x), r), not normalised, before byol's predictor."""
+        edited: Tensor = self.editor(context_embedding, latent)
+        return edited
+
+    @torch.no_grad()
+    def futures(
+        self,
+        clips: Float[Tensor, "batch channels frames height width"],
+        num_samples: int,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "samples batch dim"]:
+        """What may follow each clip: unit vectors to hold against `encode_target` of other clips.
+
+        r ~ p(r | x), then edited (and predicted, for byol). A method without r has one future,
+        which is repeated. Call it in evaluation mode.
+
+        Raises:
+            NotImplementedError: the latent has no prior (see `has_futures`).
+        """
+        context = self.encode(clips).embedding
+        if self.latent is None:
+            only = _unit(self.predictor(self.edit(context, None)))
+            return only.expand(num_samples, -1, -1)
+        latents = self.latent.sample_prior(context, num_samples, generator)
+        edited = self.edit(context.repeat(num_samples, 1), latents.flatten(0, 1))
+        return _unit(self.predictor(edited)).reshape(num_samples, *context.shape)
+
+
+def build_method(config: MethodConfig, backbone: Backbone) -> Method:
+    """The method of a config around a backbone, initialised from torch's global generator.
+
+    Byol's target network is a copy that needs no gradient; it is in the state dict, and no
+    optimiser of `adassl.optim` takes it.
+    """
+    dim = config.embedding_dim
+    projector = build_mlp(backbone.output_dim, config.projector_hidden_dims, dim)
+    encoder = Encoder(backbone, projector)
+    predictor: nn.Module = nn.Identity()
+    target_encoder = None
+    if config.objective == "byol":
+        predictor = build_mlp(dim, config.predictor_hidden_dims, dim)
+        target_encoder = copy.deepcopy(encoder).requires_grad_(False)
+    return Method(
+        config=config,
+        encoder=encoder,
+        editor=build_editor(config),
+        latent=build_latent(config),
+        predictor=predictor,
+        target_encoder=target_encoder,
+    )
+
+
+def _unit(embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+    return normalize(embedding.float(), dim=-1)

@@ -1,0 +1,93 @@
+"""InfoNCE as NT-Xent: edited anchors against unedited candidates of the global batch.
+
+Chen et al., "A Simple Framework for Contrastive Learning", arXiv 2002.05709, with the anchors
+edited as in AdaSSL (arXiv 2602.02381). Without an edit it is SimCLR's loss.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from adassl.collectives import all_gather, rank
+
+
+def info_nce(
+    *,
+    edited_context: Float[Tensor, "batch dim"],
+    edited_target: Float[Tensor, "batch dim"] | None,
+    context: Float[Tensor, "batch dim"],
+    target: Float[Tensor, "batch dim"],
+    group: Int[Tensor, " batch"],
+    temperature: float,
+    same_video_negative_weight: float = 1.0,
+) -> Float[Tensor, ""]:
+    """NT-Xent in nats, the mean over this worker's anchors, in float32.
+
+    The anchor t(f(x_i), r) meets the unedited views of the global batch (gathered over workers,
+    with gradients): its positive f(x_i+), and as negatives both views of every other pair. Its own
+    f(x_i) is left out. The anchor t(f(x_i+), r) mirrors it.
+
+    Args:
+        edited_context: anchors whose positive is the target; any norm, as everything here.
+        edited_target: anchors whose positive is the context; None: forward direction only.
+        context: unedited embeddings of x.
+        target: unedited embeddings of x+.
+        group: the video of each pair.
+        temperature: divides the cosine similarities.
+        same_video_negative_weight: how often a negative from the anchor's own video counts in the
+            softmax's sum; 1 = once, as any other; 0 = left out. An anchor left without any
+            negative contributes a loss of 0.
+    """
+    # bfloat16 cosines have a spacing of 0.004 near 1: at temperature 0.05 that is 0.08 in a logit.
+    with torch.autocast(context.device.type, enabled=False):
+        # One gather for both views: [global_batch, 2, dim].
+        views = torch.stack([context.float(), target.float()], dim=1)
+        contexts, targets = all_gather(normalize(views, dim=-1)).unbind(dim=1)
+        log_weight, positive = _log_weights(group, same_video_negative_weight)
+        losses = [
+            _anchored(edited_context, targets, contexts, log_weight, positive, temperature),
+        ]
+        if edited_target is not None:
+            losses.append(
+                _anchored(edited_target, contexts, targets, log_weight, positive, temperature)
+            )
+        return torch.stack(losses).mean()
+
+
+def _anchored(
+    anchors: Float[Tensor, "batch dim"],
+    positive_view: Float[Tensor, "global_batch dim"],
+    anchor_view: Float[Tensor, "global_batch dim"],
+    log_weight: Float[Tensor, "batch candidates"],
+    positive: Int[Tensor, " batch"],
+    temperature: float,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of each anchor's positive among the weighted candidates of both views."""
+    candidates = torch.cat([positive_view, anchor_view])
+    # No clamp of the logits (the authors clamp at 20): log-softmax subtracts the maximum and cannot
+    # overflow, while below temperature 0.05 a clamp at 20 silently stops the gradient of the
+    # candidates that matter most.
+    logits = normalize(anchors.float(), dim=-1) @ candidates.T / temperature
+    return cross_entropy(logits + log_weight, positive)
+
+
+def _log_weights(
+    group: Int[Tensor, " batch"], same_video_weight: float
+) -> tuple[Float[Tensor, "batch candidates"], Int[Tensor, " batch"]]:
+    """Log-weights over [positive's view, anchor's view] of the global batch; place of the positive.
+
+    Adding log w to a logit counts that candidate w times in the softmax's sum.
+    """
+    groups = all_gather(group)
+    rows = torch.arange(len(group), device=group.device)
+    positive = rank() * len(group) + rows
+    log_same = math.log(same_video_weight) if same_video_weight > 0 else -math.inf
+    same_video = group[:, None] == groups[None, :]
+    log_weight = torch.zeros(same_video.shape, device=group.device)
+    log_weight = log_weight.masked_fill(same_video, log_same).repeat(1, 2)
+    log_weight[rows, positive] = 0.0
+    log_weight[rows, len(groups) + positive] = -math.inf
+    return log_weight, positive

@@ -1,0 +1,1 @@
+"""Everything that meets the world: videos, files, Ray, MLflow, the command line."""

@@ -1,0 +1,7 @@
+"""The pictures of a run: each function takes arrays or numbers and writes one PNG."""
+
+from pipelines.figures.curves import collapse, loss_terms
+from pipelines.figures.points import comparison, projection
+from pipelines.figures.sheets import futures, pairs_sheet
+
+__all__ = ["collapse", "comparison", "futures", "loss_terms", "pairs_sheet", "projection"]

@@ -1,0 +1,171 @@
+"""`adassl train` whole: index → plan → cluster → training → figures → evaluation → MLflow."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from pipelines import figures, tracking
+from pipelines.cluster import Demand, connected
+from pipelines.config import ConfigError, RunConfig, flatten
+from pipelines.evaluate import Evaluation, evaluate
+from pipelines.learner import build
+from pipelines.plan import Plan, plan
+from pipelines.runs import RunFolder
+from pipelines.tracking import Tracker
+from pipelines.train import train
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """Where everything of a finished job is."""
+
+    folder: RunFolder
+    metrics: dict[str, float]
+    ui_command: str
+
+
+def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = True) -> JobResult:
+    """Train, or go on where the same command stopped, and evaluate.
+
+    Raises:
+        ConfigError: before anything starts, for whatever cannot work.
+        Interrupted: on Ctrl-C or SIGTERM; the same command goes on from the newest checkpoint.
+    """
+    videos = plan(config)
+    for line in videos.lines():
+        print(line, flush=True)
+    folder.claim(config, videos.digest)
+    uri = tracking.resolve_uri(config.tracking.uri, folder.path.parent)
+    with stoppable(), connected(config.cluster) as demand:
+        with _tracked(config, folder, uri, videos) as tracker:
+            state = train(config, folder, demand, tracker)
+            metrics = last_metrics(state)
+            _report(config, folder, state, tracker)
+            if with_evaluation and len(videos.test):
+                done = evaluate(folder, num_decoders=_decoders(demand))
+                _log_evaluation(done, tracker, step=state["step"])
+                metrics |= done.metrics
+            summary = folder.add_to_summary(metrics)
+            tracker.log_file(summary)
+    return JobResult(folder=folder, metrics=metrics, ui_command=tracking.ui_command(uri))
+
+
+def evaluate_job(
+    folder: RunFolder, *, checkpoint: str = "newest", num_pairs: int = 2000
+) -> JobResult:
+    """Evaluate a finished or stopped run, into its folder and its MLflow run."""
+    config, record = folder.config(), folder.record()
+    assert record is not None
+    with stoppable(), connected(config.cluster) as demand:
+        done = evaluate(
+            folder, checkpoint=checkpoint, num_pairs=num_pairs, num_decoders=_decoders(demand)
+        )
+    summary = folder.add_to_summary(done.metrics)
+    uri = record.tracking_uri or tracking.resolve_uri(config.tracking.uri, folder.path.parent)
+    if record.mlflow_run_id:
+        with Tracker.attach(uri, record.mlflow_run_id) as tracker:
+            _log_evaluation(done, tracker, step=config.train.steps)
+            tracker.log_file(summary)
+    return JobResult(folder=folder, metrics=done.metrics, ui_command=tracking.ui_command(uri))
+
+
+def last_metrics(state: dict[str, Any]) -> dict[str, float]:
+    """The newest value of every metric of a history."""
+    merged: dict[str, float] = {}
+    for entry in state["history"]:
+        merged |= entry
+    return merged
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM, as `ray job stop` sends it, end the job in order.
+
+    Ray Train answers Ctrl-C by aborting its workers and then SystemExit(0): not how a job that was
+    stopped should end.
+    """
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _tracked(
+    config: RunConfig, folder: RunFolder, uri: str, videos: Plan
+) -> Iterator[Tracker]:
+    """The job's MLflow run: a new one, or the one it had before it stopped; ended whatever comes."""
+    record = folder.record()
+    assert record is not None
+    with Tracker.start(
+        uri,
+        config.tracking.experiment,
+        folder.path.name,
+        tags=tracking.standard_tags(),
+        run_id=record.mlflow_run_id,
+    ) as tracker:
+        folder.keep(replace(record, tracking_uri=tracker.uri, mlflow_run_id=tracker.run_id))
+        params = flatten(config.model_dump(mode="json"))
+        tracker.log_params({**params, **tracking.aliases(params)})
+        tracker.log_config(config.model_dump(mode="json"))
+        tracker.log_dataset(
+            Path(config.data.index).stem,
+            Path(config.data.index),
+            digest=videos.digest,
+            num_rows=len(videos.train.index),
+            context="training",
+        )
+        yield tracker
+
+
+def _report(config: RunConfig, folder: RunFolder, state: dict[str, Any], tracker: Tracker) -> None:
+    """What the training itself shows: its pairs, its losses, its centre, and the encoder."""
+    sheet = {name: views.numpy() for name, views in state["sheet"].items()}
+    captions = [f"video {video}" for video in sheet["video"]]
+    pictures = [
+        figures.pairs_sheet(
+            sheet["context"],
+            sheet["target"],
+            sheet.get("surrogate"),
+            captions,
+            folder.figures / "pairs.png",
+        ),
+        figures.loss_terms(state["history"], folder.figures / "loss.png"),
+        figures.collapse(state["history"], folder.figures / "collapse.png"),
+    ]
+    for picture in pictures:
+        tracker.log_file(picture, "figures")
+    method = build(config)
+    method.load_state_dict(state["method"])
+    example = torch.zeros(2, *config.data.view_shape).numpy()
+    tracker.log_encoder(method.encoder.backbone.eval(), example)
+
+
+def _log_evaluation(done: Evaluation, tracker: Tracker, *, step: int) -> None:
+    tracker.log_metrics(done.metrics, step)
+    for picture in done.pictures:
+        tracker.log_file(picture, "figures")
+
+
+def _decoders(demand: Demand) -> int:
+    """Decoders of an evaluation: the training's workers have gone by then."""
+    return max(1, demand.num_decoders)

@@ -1,0 +1,210 @@
+"""One worker's training state and step: torch and `adassl` alone, no Ray, so it runs anywhere.
+
+The state is a pure function of the config and the batches seen: the noise of a step is drawn from
+a generator seeded by (seed, step), and every schedule is a function of the step, so a
+checkpoint needs no counters and no generator states beside the step.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from adassl import collectives, diagnostics
+from adassl.backbones import build_backbone
+from adassl.latents import LatentSample
+from adassl.method import Method, StepOutput, build_method
+from adassl.optim import build_adamw
+from adassl.schedules import cosine_with_warmup
+from adassl.views import Views
+from pipelines.config import RunConfig
+from pipelines.video.pairs import PairBatch
+
+_TRAINING, _VALIDATION = 0, 1
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class Learner:
+    """A method with its optimiser, on one device, as one of the workers where there are several."""
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        """Build everything from the config's seed, the same on every worker."""
+        self.config, self.device, self.step = config, device, 0
+        torch.manual_seed(config.train.seed)
+        method = build(config)
+        if config.train.sync_batchnorm and collectives.world_size() > 1:
+            method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        self.method: Method = method.to(device, memory_format=torch.preserve_format)
+        self.optimizer = build_adamw(
+            self.method,
+            lr=config.optim.learning_rate,
+            weight_decay=config.optim.weight_decay,
+        )
+        if config.train.compile:
+            self.method.encoder.compile()
+        self._forward: nn.Module = self.method
+        if collectives.world_size() > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            self._forward = DistributedDataParallel(self.method, device_ids=ids)
+
+    def train_step(self, batch: PairBatch) -> StepOutput:
+        """Update the parameters on this worker's share of one global batch.
+
+        Raises:
+            DivergedError: when the loss is not finite; nothing has been updated then.
+        """
+        self.method.train()
+        optim = self.config.optim
+        learning_rate = cosine_with_warmup(
+            self.step, optim.learning_rate, optim.warmup_steps, self.config.train.steps
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        with self._autocast():
+            output: StepOutput = self._forward(
+                self.views(batch), step=self.step, generator=self._noise(_TRAINING)
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(self._trained(), optim.clip_norm)
+        if not math.isfinite(float(norm)):
+            raise DivergedError(
+                f"step {self.step}: loss {float(output.loss):g}, gradient norm {float(norm):g}; "
+                "lower optim.learning_rate, raise method.temperature or train in float32"
+            )
+        self.optimizer.step()
+        self.method.after_step(self.step, total_steps=self.config.train.steps)
+        self.step += 1
+        output.terms.update(grad_norm=norm.detach(), learning_rate=torch.tensor(learning_rate))
+        return output
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[PairBatch]) -> dict[str, float]:
+        """The loss and the diagnostics on pairs of validation videos, reduced over workers."""
+        self.method.eval()
+        totals: dict[str, list[float]] = {}
+        for batch in batches:
+            with self._autocast():
+                output = self.method(
+                    self.views(batch), step=self.step, generator=self._noise(_VALIDATION)
+                )
+            for name, value in self.metrics(output).items():
+                totals.setdefault(name, []).append(value)
+        return {name: float(np.mean(values)) for name, values in totals.items()}
+
+    @torch.no_grad()
+    def metrics(self, output: StepOutput) -> dict[str, float]:
+        """Loss terms and diagnostics of one step over the global batch, alike on every worker."""
+        names, terms = list(output.terms), torch.stack(list(output.terms.values()))
+        metrics = dict(zip(names, collectives.all_reduce_mean(terms).tolist(), strict=True))
+        context, target = (collectives.all_gather(z) for z in (output.context, output.target))
+        metrics |= pair_figures(context, target)
+        if output.latent is not None:
+            latent = LatentSample(
+                **{
+                    field: None if value is None else collectives.all_gather(value)
+                    for field, value in vars(output.latent).items()
+                }
+            )
+            metrics |= latent_figures(latent)
+        return metrics
+
+    def views(self, batch: PairBatch) -> Views:
+        """A batch of frames as the method's input: floats around 0 on the device."""
+        return Views(
+            context=self.to_input(batch.context),
+            target=self.to_input(batch.target),
+            surrogate=None if batch.surrogate is None else self.to_input(batch.surrogate),
+            group=torch.from_numpy(batch.video).to(self.device, non_blocking=True),
+        )
+
+    def to_input(self, frames: NDArray[np.uint8]) -> Tensor:
+        """uint8 [batch, frames, height, width, channels] → [batch, channels, frames, …] in ±1."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frames))
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        return pixels.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that going on needs, of tensors, numbers and strings alone."""
+        return {
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "fingerprint": self.config.fingerprint(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: if it was saved under another config.
+        """
+        if state["fingerprint"] != self.config.fingerprint():
+            raise ValueError(
+                f"this checkpoint was made under another config ({state['fingerprint']}, not "
+                f"{self.config.fingerprint()}); give the run another name"
+            )
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        precision = self.config.train.precision
+        if precision == "float32" or (precision == "auto" and self.device.type != "cuda"):
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _noise(self, purpose: int) -> torch.Generator:
+        step = self.step if purpose == _TRAINING else 0  # validation: the same noise every time
+        key = f"{self.config.train.seed} {purpose} {step}".encode()
+        seed = int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
+        return torch.Generator(self.device).manual_seed(seed)
+
+
+def pair_figures(context: Tensor, target: Tensor) -> dict[str, float]:
+    """Collapse and spread of unit embeddings of pairs."""
+    views = torch.stack([context, target])
+    figures = {
+        "centre_norm": diagnostics.centre_norm(views.flatten(0, 1)),
+        "sample_mean_norm": diagnostics.sample_mean_norm(views),
+        "residual_norm": diagnostics.residual_norm(views),
+        "rankme": diagnostics.rankme(context),
+        "alignment": diagnostics.alignment(context, target),
+        "uniformity": diagnostics.uniformity(context),
+    }
+    return {name: float(value) for name, value in figures.items()}
+
+
+def latent_figures(latent: LatentSample) -> dict[str, float]:
+    """How r is used over a batch of pairs."""
+    use = diagnostics.latent_use(latent)
+    return {
+        "latent_penalty_mean_dimension": float(use.per_dimension.mean()),
+        "latent_active_dimensions": float(use.active_dimensions),
+        "latent_mean_active": use.mean_active,
+        "latent_use_entropy": use.entropy,
+    }
+
+
+def build(config: RunConfig) -> Method:
+    """The method of a config, with fresh weights."""
+    backbone = build_backbone(
+        config.backbone.name,
+        input_shape=config.data.view_shape,
+        hidden_dims=config.backbone.hidden_dims,
+    )
+    return build_method(config.method, backbone)

@@ -1,0 +1,67 @@
+"""Complete configs with a name: where `adassl train --recipe` begins and `--set` goes on from."""
+
+from collections.abc import Callable
+
+from adassl.config import MethodConfig
+from pipelines.config import (
+    BackboneConfig,
+    ConfigError,
+    DataConfig,
+    OptimConfig,
+    RunConfig,
+    TrainConfig,
+)
+
+
+def videos() -> RunConfig:
+    """Any folder of videos: clips of 3 frames, x+ 0.2 to 1 s after x, AdaSSL-V over InfoNCE."""
+    return RunConfig(
+        data=DataConfig(gap=(0.2, 1.0), gap_unit="seconds", crop="random"),
+        method=MethodConfig(same_video_negative_weight=0.0),
+    )
+
+
+def video_frames() -> RunConfig:
+    """Any folder of videos: pairs of single frames through a ResNet-18 at 96 pixels; for a GPU."""
+    return RunConfig(
+        data=DataConfig(
+            frames_per_clip=1, gap=(0.2, 2.0), gap_unit="seconds", frame_size=96, crop="random"
+        ),
+        backbone=BackboneConfig(name="resnet18"),
+        method=MethodConfig(same_video_negative_weight=0.0),
+        optim=OptimConfig(learning_rate=2e-4, warmup_steps=1000),
+        train=TrainConfig(steps=50_000, global_batch_size=256, checkpoint_every=2000),
+    )
+
+
+def moving_digits() -> RunConfig:
+    """Stochastic moving digits: x, x+ and the surrogate x++ are successive clips of 3 frames."""
+    return RunConfig(
+        data=DataConfig(
+            grayscale=True,
+            surrogate=True,
+            start_multiple=6,
+            starts_per_window=1,
+            pairs_per_window=1,
+        ),
+        method=MethodConfig(beta_warmup_steps=300),
+        train=TrainConfig(steps=1500, checkpoint_every=300),
+    )
+
+
+RECIPES: dict[str, Callable[[], RunConfig]] = {
+    "videos": videos,
+    "video-frames": video_frames,
+    "moving-digits": moving_digits,
+}
+
+
+def recipe(name: str) -> RunConfig:
+    """The config of a recipe.
+
+    Raises:
+        ConfigError: naming the recipes there are.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"no recipe {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]()

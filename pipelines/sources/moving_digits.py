@@ -1,0 +1,228 @@
+"""Moving digits as real videos with their true factors: the embedded data set.
+
+The law is in `digit_law`. Videos are H.264 as a phone or a film library has it, B-frames and all,
+nearly lossless, so that everything downstream is exercised as on any other folder.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pipelines.sources.digit_law import (
+    CHANGE_EVERY,
+    SEGMENT_FRAMES,
+    MovingDigitsError,
+    MovingDigitsSettings,
+    Setting,
+    Track,
+    draw_track,
+    glyph_splits,
+    load_glyphs,
+    render,
+)
+from pipelines.video.killable import usable_cores
+
+LABELS = ("digit",)
+"""Columns of factors.parquet that name a class."""
+FACTORS = ("position_x", "position_y", "velocity_x", "velocity_y", "change_x", "change_y")
+"""Columns that are quantities: pixels and pixels per frame, at the segment's first frame."""
+
+KEY_FRAME_EVERY = 12
+"""Frames: every second change; a window from any multiple of six decodes at most six in vain."""
+ENCODER = {"crf": "14", "preset": "veryfast", "threads": "1", "x264-params": "scenecut=0"}
+VIDEOS_PER_TASK = 16
+METADATA = b"adassl.moving_digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovingDigitsSummary:
+    """What a call wrote."""
+
+    out: Path
+    num_videos: int
+    num_written: int
+    num_kept: int
+
+
+def write_moving_digits(
+    out: str | Path,
+    *,
+    num_videos: int = 1000,
+    setting: Setting = "A",
+    num_frames: int = 9,
+    canvas: int = 64,
+    fps: int = 10,
+    seed: int = 0,
+    num_workers: int | None = None,
+    console: Console | None = None,
+) -> MovingDigitsSummary:
+    """Write OUT/videos/000000.mp4, ... and OUT/factors.parquet.
+
+    Video i depends on the settings and i alone. A call that was interrupted, or asked for fewer
+    videos, is gone on with: finished files stay.
+
+    factors.parquet has a row for each nine frames from a multiple of six: `path`, `frame` (the
+    first), `split` (by glyph), `digit`, `glyph`, `setting`, `change_axis` (0: x, 1: y) and FACTORS.
+
+    Args:
+        out: the folder.
+        num_videos: how many.
+        setting: A, the axis of the change is a fair coin; B, it depends on the digit.
+        num_frames: of each video, at least 9.
+        canvas: side in pixels, even, at least 24.
+        fps: frames per second, in name only.
+        seed: of everything random.
+        num_workers: processes; by default one for each core; 1: this one.
+        console: where to show progress; None: nowhere.
+
+    Raises:
+        MovingDigitsError: if the settings make no sense or OUT holds something else.
+    """
+    settings = MovingDigitsSettings(
+        setting=setting, num_frames=num_frames, canvas=canvas, fps=fps, seed=seed
+    )
+    if num_videos < 1:
+        raise MovingDigitsError(f"num_videos={num_videos}: at least 1")
+    out = Path(out)
+    _check_folder(out, settings, num_videos)
+    glyphs, digits = load_glyphs()
+    tracks = [_video(settings, number, digits) for number in range(num_videos)]
+    (out / "videos").mkdir(parents=True, exist_ok=True)
+    _write_factors(out, settings, tracks, digits)  # first: it says what the folder is
+    todo = [
+        _Task(path=path, glyph=glyphs[glyph], positions=track.positions, settings=settings)
+        for number, (glyph, track) in enumerate(tracks)
+        if not (path := out / _name(number)).exists()
+    ]
+    _write_videos(todo, num_workers or usable_cores(), console)
+    return MovingDigitsSummary(
+        out=out, num_videos=num_videos, num_written=len(todo), num_kept=num_videos - len(todo)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    path: Path
+    glyph: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    settings: MovingDigitsSettings
+
+
+def _name(number: int) -> str:
+    return f"videos/{number:06d}.mp4"
+
+
+def _video(
+    settings: MovingDigitsSettings, number: int, digits: NDArray[np.int64]
+) -> tuple[int, Track]:
+    rng = np.random.default_rng([settings.seed, 1, number])
+    glyph = int(rng.integers(len(digits)))
+    track = draw_track(
+        rng, setting=settings.setting, digit=int(digits[glyph]), num_frames=settings.num_frames
+    )
+    return glyph, track
+
+
+def _check_folder(out: Path, settings: MovingDigitsSettings, num_videos: int) -> None:
+    factors = out / "factors.parquet"
+    if not factors.exists():
+        if (out / "videos").exists():
+            raise MovingDigitsError(f"{out} holds videos of another kind; choose another folder")
+        return
+    written = json.loads((pq.read_schema(factors).metadata or {}).get(METADATA, b"{}"))
+    asked = asdict(settings) | {"num_videos": num_videos}
+    other = {k: v for k, v in written.items() if v != asked.get(k) and k != "num_videos"}
+    if not written or other or written["num_videos"] > num_videos:
+        raise MovingDigitsError(
+            f"{out} was written with {written or 'something else'}, asked for now is {asked}; "
+            "choose another folder or remove this one (num_videos alone may grow)"
+        )
+
+
+def _write_factors(
+    out: Path,
+    settings: MovingDigitsSettings,
+    tracks: list[tuple[int, Track]],
+    digits: NDArray[np.int64],
+) -> None:
+    splits = glyph_splits(len(digits), settings.seed)
+    rows: list[dict[str, Any]] = []
+    for number, (glyph, track) in enumerate(tracks):
+        for segment in range((settings.num_frames - SEGMENT_FRAMES) // CHANGE_EVERY + 1):
+            frame = segment * CHANGE_EVERY
+            row = {"path": _name(number), "frame": frame, "split": str(splits[glyph])}
+            row |= {"digit": int(digits[glyph]), "glyph": glyph, "setting": settings.setting}
+            row["change_axis"] = int(track.axes[segment])
+            quantities = track.positions[frame], track.velocities[frame], track.changes[segment]
+            rows.append(row | dict(zip(FACTORS, np.concatenate(quantities).tolist(), strict=True)))
+    table = pa.Table.from_pylist(rows)
+    written = json.dumps(asdict(settings) | {"num_videos": len(tracks)})
+    unfinished = out / ".factors.parquet.tmp"
+    pq.write_table(table.replace_schema_metadata({METADATA: written}), unfinished)
+    unfinished.replace(out / "factors.parquet")
+
+
+def _write_videos(tasks: list[_Task], num_workers: int, console: Console | None) -> None:
+    chunks = [tasks[at : at + VIDEOS_PER_TASK] for at in range(0, len(tasks), VIDEOS_PER_TASK)]
+    columns = (
+        TextColumn("moving digits"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} videos/s"),
+        TimeRemainingColumn(),
+    )
+    with (
+        Progress(*columns, console=console, disable=console is None) as progress,
+        _mapped(chunks, num_workers) as written,
+    ):
+        bar = progress.add_task("", total=len(tasks), rate="?")
+        for num_videos in written:
+            progress.advance(bar, num_videos)
+            shown = progress.tasks[bar]
+            progress.update(bar, rate=f"{shown.completed / max(shown.elapsed or 0, 1e-3):,.0f}")
+
+
+@contextmanager
+def _mapped(chunks: list[list[_Task]], num_workers: int) -> Iterator[Iterator[int]]:
+    if num_workers == 1 or len(chunks) < 2:
+        yield map(_write_chunk, chunks)
+        return
+    # spawn: a fork of a process with threads (the progress bar's) may hang on their locks.
+    pool = ProcessPoolExecutor(min(num_workers, len(chunks)), mp_context=get_context("spawn"))
+    try:
+        yield pool.map(_write_chunk, chunks)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_chunk(tasks: list[_Task]) -> int:
+    for task in tasks:
+        frames = render(task.glyph, task.positions, task.settings.canvas)
+        unfinished = task.path.with_name(f".{task.path.name}.tmp")
+        _encode(unfinished, frames, task.settings.fps)
+        unfinished.replace(task.path)
+    return len(tasks)
+
+
+def _encode(path: Path, frames: NDArray[np.uint8], fps: int) -> None:
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options=ENCODER)
+        stream.height, stream.width = frames.shape[1:]
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = KEY_FRAME_EVERY
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
+        container.mux(stream.encode())

@@ -1,0 +1,22 @@
+"""Runs in MLflow. mlflow is imported in this package only, and only when it is first used.
+
+    start (driver), attach (worker) ─► Tracker ─► Outbox ─► one thread ─► service ─► MLflow
+
+A server that is away stops nothing, slows nothing and loses nothing that fits the outbox.
+"""
+
+from pipelines.tracking.provenance import device_tags, standard_tags
+from pipelines.tracking.tracker import Status, Tracker, aliases
+from pipelines.tracking.uri import TrackingError, default_uri, resolve_uri, ui_command
+
+__all__ = [
+    "Status",
+    "Tracker",
+    "TrackingError",
+    "aliases",
+    "default_uri",
+    "device_tags",
+    "resolve_uri",
+    "standard_tags",
+    "ui_command",
+]

@@ -1,0 +1,1 @@
+"""Videos to pairs: index, schedule, decode, stream."""

@@ -1,0 +1,152 @@
+"""The index of a collection of videos: one Parquet file, one row a file, made by `indexer`.
+
+A row says how many frames decode, how large they are shown, where the key frames lie, how to seek
+(see `decode`), the video's split, or the reason why the file is set aside.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.video.splits import SPLITS
+
+VERSION = b"1"
+"""Of the columns and of what a probe finds; an index of another version is probed anew."""
+SCHEMA = pa.schema(
+    {
+        "path": pa.string(),
+        "num_frames": pa.int64(),
+        "fps": pa.float64(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "duration_seconds": pa.float64(),
+        "codec": pa.string(),
+        "rotation": pa.int32(),
+        "key_frames": pa.list_(pa.int32()),
+        "seek": pa.string(),
+        "digest": pa.string(),
+        "size_bytes": pa.int64(),
+        "mtime_ns": pa.int64(),
+        "split": pa.string(),
+        "factors": pa.string(),
+        "usable": pa.bool_(),
+        "reason": pa.string(),
+    },
+    metadata={b"adassl.index_version": VERSION},
+)
+
+
+class IndexFileError(ValueError):
+    """A file that is not an index."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoIndex:
+    """Rows of an index; the columns as arrays."""
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column as an array, strings as objects."""
+        values: NDArray[Any] = self.table[name].to_numpy(zero_copy_only=False)
+        return values
+
+    @cached_property
+    def path(self) -> NDArray[np.object_]:
+        """Absolute path of each file."""
+        return self.column("path")
+
+    @cached_property
+    def num_frames(self) -> NDArray[np.int64]:
+        """Frames of each video that decode."""
+        return self.column("num_frames")
+
+    @cached_property
+    def fps(self) -> NDArray[np.float64]:
+        """Frames per second of each video, on average."""
+        return self.column("fps")
+
+    @cached_property
+    def width(self) -> NDArray[np.int32]:
+        """Pixels, as displayed: after rotation, with square pixels."""
+        return self.column("width")
+
+    @cached_property
+    def height(self) -> NDArray[np.int32]:
+        """Pixels, as displayed."""
+        return self.column("height")
+
+    @cached_property
+    def seek(self) -> NDArray[np.object_]:
+        """How to seek in each file: exact, key_frame or start (see `decode`)."""
+        return self.column("seek")
+
+    def key_frames(self, row: int) -> NDArray[np.int32]:
+        """Numbers of one video's key frames, in presentation order; the first is 0."""
+        frames: NDArray[np.int32] = self.table["key_frames"][int(row)].values.to_numpy()
+        return frames
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> "VideoIndex":
+        """Some rows, in the order given."""
+        return VideoIndex(table=self.table.take(pa.array(rows, pa.int64())).combine_chunks())
+
+    def select(self, *, split: str | None = None, usable: bool = True) -> "VideoIndex":
+        """The usable videos (or those set aside), of one split or of all."""
+        if split is not None and split not in SPLITS:
+            raise ValueError(f"split={split!r}: it must be one of {', '.join(SPLITS)}")
+        kept = pc.equal(self.table["usable"], usable)
+        if split is not None:
+            kept = pc.and_(kept, pc.equal(self.table["split"], split))
+        return VideoIndex(table=self.table.filter(kept).combine_chunks())
+
+    def digest(self) -> str:
+        """The same for the same videos in the same splits and order, wherever they lie."""
+        rows = self.table.select(["digest", "num_frames", "split"]).to_pylist()
+        return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
+
+    def reasons(self) -> dict[str, int]:
+        """Files set aside, by kind of reason, the most frequent first."""
+        reasons = self.select(usable=False).table["reason"].to_pylist()
+        return dict(Counter(reason.split(":")[0] for reason in reasons).most_common())
+
+    def describe(self) -> str:
+        """A line about what is here."""
+        splits = Counter(self.select().table["split"].to_pylist())
+        shares = ", ".join(f"{splits[split]} {split}" for split in SPLITS)
+        reasons = "; ".join(f"{kind} ({count})" for kind, count in self.reasons().items())
+        aside = f"; set aside: {reasons}" if reasons else ""
+        return f"{len(self)} files, {splits.total()} usable ({shares}){aside}"
+
+
+def load_index(path: str | Path) -> VideoIndex:
+    """Read an index.
+
+    Raises:
+        IndexFileError: if the file is missing or is not an index of this version.
+    """
+    if not Path(path).is_file():
+        raise IndexFileError(f"{path}: no such file; `adassl data index FOLDER --out {path}`")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise IndexFileError(f"{path}: not a Parquet file: {error}") from error
+    if not table.schema.equals(SCHEMA) or table.schema.metadata != SCHEMA.metadata:
+        raise IndexFileError(
+            f"{path}: its columns are not those of a video index of version {VERSION.decode()}; "
+            f"remove it and run `adassl data index FOLDER --out {path}`"
+        )
+    return VideoIndex(table=table.combine_chunks())

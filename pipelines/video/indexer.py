@@ -1,0 +1,226 @@
+"""`adassl data index`: walk, probe in parallel, write the index.
+
+Later runs probe only files that are new or changed (size or time of change), and those whose probe
+timed out or crashed, which may have been the machine's fault.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from pipelines.video.index import SCHEMA, VideoIndex, load_index
+from pipelines.video.killable import Done, Moved, run_killable, usable_cores
+from pipelines.video.probe import Probe, probe_video
+from pipelines.video.splits import (
+    FactorSplit,
+    NoVideosError,
+    factor_splits,
+    find_videos,
+    hash_split,
+)
+
+RETRIED = "probe "
+"""How the reasons begin that say nothing about the file."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexSummary:
+    """What a run of the indexer found and did."""
+
+    index: VideoIndex
+    num_probed: int
+    num_reused: int
+    num_dropped: int
+    """Rows of the earlier index whose file is gone or not asked for any more."""
+
+    @property
+    def num_files(self) -> int:
+        """Rows."""
+        return len(self.index)
+
+    @property
+    def num_usable(self) -> int:
+        """Videos that can be trained on."""
+        return len(self.index.select())
+
+    @property
+    def set_aside(self) -> list[tuple[str, str]]:
+        """Path and reason of each file that cannot be used."""
+        aside = self.index.select(usable=False)
+        return list(zip(aside.path, aside.column("reason"), strict=True))
+
+    def lines(self) -> list[str]:
+        """What to tell who asked for the index."""
+        done = f"{self.num_probed} probed, {self.num_reused} unchanged, {self.num_dropped} dropped"
+        aside = [f"set aside {path}: {reason}" for path, reason in self.set_aside]
+        return [*aside, f"{self.index.describe()} · {done}"]
+
+
+def build_index(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    *,
+    val_share: float = 0.1,
+    test_share: float = 0.1,
+    timeout_seconds: float = 30.0,
+    num_workers: int | None = None,
+    console: Console | None = None,
+) -> IndexSummary:
+    """Probe the videos under some folders and write the index; Ctrl-C keeps what was probed.
+
+    Args:
+        paths: folders, walked to their depth, and files.
+        out: the Parquet file; one of an earlier run is reused row by row.
+        val_share: share of the videos for validation, where no factors.parquet tells their split.
+        test_share: likewise for the test.
+        timeout_seconds: time without a sign of life after which a probe is killed.
+        num_workers: processes; by default one for each core.
+        console: where to show progress; None: nowhere.
+
+    Raises:
+        NoVideosError: if a path is missing or unreadable, or nothing in them is a usable video.
+        FactorsError: if a factors.parquet among the videos makes no sense.
+    """
+    if min(val_share, test_share) < 0 or val_share + test_share >= 1:
+        raise ValueError(
+            f"val_share={val_share}, test_share={test_share}: neither may be negative, and "
+            "together they must leave something to train on"
+        )
+    files = find_videos(paths)
+    given_splits = factor_splits(files)
+    earlier = _earlier_rows(Path(out))
+    stamps = {file.path: _stamp(file.path) for file in files}
+    rows = {path: earlier[path] for path in stamps if _still_true(earlier.get(path), stamps[path])}
+    num_reused = len(rows)
+    todo = {path: stamp for path, stamp in stamps.items() if path not in rows}
+    try:
+        _probe_all(todo, rows, timeout_seconds, num_workers or usable_cores(), console)
+    finally:  # Ctrl-C too
+        for row in rows.values():
+            given = given_splits.get(row["path"])
+            row |= _split(row, given, val_share=val_share, test_share=test_share)
+        index = _write(rows, Path(out))
+    if not len(index.select()):
+        raise NoVideosError(f"no usable video in {', '.join(map(str, paths))}: {index.describe()}")
+    return IndexSummary(
+        index=index,
+        num_probed=len(todo),
+        num_reused=num_reused,
+        num_dropped=len(earlier.keys() - stamps.keys()),
+    )
+
+
+def _probe_all(
+    stamps: Mapping[str, Row],
+    rows: dict[str, Row],
+    timeout_seconds: float,
+    num_workers: int,
+    console: Console | None,
+) -> None:
+    """Add a row for each file as its probe ends, and show how it goes."""
+    if not stamps:
+        return
+    bar = _ProbeBar(stamps, console)
+    events = run_killable(
+        probe_video, list(stamps), num_workers=num_workers, timeout_seconds=timeout_seconds
+    )
+    with bar.progress, closing(events):
+        for event in events:
+            if isinstance(event, Moved):
+                bar.moved(event.item, event.share_done)
+                continue
+            found = event.result if isinstance(event, Done) else event
+            row = dict.fromkeys(SCHEMA.names) | {"path": event.item} | stamps[event.item]
+            if isinstance(found, Probe):
+                row |= asdict(found) | {"usable": True}
+            else:
+                row |= {"usable": False, "reason": found.reason}
+            rows[event.item] = row
+            bar.ended(row)
+
+
+class _ProbeBar:
+    """Progress by bytes, since films and clips may lie side by side."""
+
+    def __init__(self, stamps: Mapping[str, Row], console: Console | None) -> None:
+        columns = (
+            TextColumn("indexing"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeRemainingColumn(),
+        )
+        self.progress = Progress(*columns, console=console, disable=console is None)
+        self.sizes = {path: max(1, stamp["size_bytes"]) for path, stamp in stamps.items()}
+        self.task = self.progress.add_task("", total=sum(self.sizes.values()), text="")
+        self.under_way: dict[str, float] = {}
+        self.bytes_ended = self.num_ended = self.num_frames = self.num_aside = 0
+
+    def moved(self, path: str, share_done: float) -> None:
+        self.under_way[path] = share_done * self.sizes[path]
+        self._show()
+
+    def ended(self, row: Row) -> None:
+        self.under_way.pop(row["path"], None)
+        self.bytes_ended += self.sizes[row["path"]]
+        self.num_ended += 1
+        self.num_frames += row["num_frames"] or 0
+        self.num_aside += not row["usable"]
+        self._show()
+
+    def _show(self) -> None:
+        seconds = self.progress.tasks[0].elapsed or 0.0
+        rate = f", {self.num_frames / seconds:,.0f} frames/s" if seconds else ""
+        text = f"{self.num_ended} of {len(self.sizes)} files, {self.num_aside} set aside{rate}"
+        done = self.bytes_ended + sum(self.under_way.values())
+        self.progress.update(self.task, completed=done, text=text)
+
+
+def _earlier_rows(out: Path) -> dict[str, Row]:
+    if not out.exists():
+        return {}
+    return {row["path"]: row for row in load_index(out).table.to_pylist()}
+
+
+def _stamp(path: str) -> Row:
+    try:
+        status = os.stat(path)
+    except OSError:  # a dangling link: its probe will say so
+        return {"size_bytes": 0, "mtime_ns": 0}
+    return {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _still_true(row: Row | None, stamp: Row) -> bool:
+    if row is None or (row["reason"] or "").startswith(RETRIED):
+        return False
+    return all(row[name] == value for name, value in stamp.items())
+
+
+def _split(row: Row, given: FactorSplit | None, *, val_share: float, test_share: float) -> Row:
+    """Told by the factors beside the video, else by its content; of usable videos alone."""
+    if not row["usable"]:
+        return {"split": None, "factors": None}
+    if given:
+        return {"split": given.split, "factors": given.factors}
+    split = hash_split(row["digest"], val_share=val_share, test_share=test_share)
+    return {"split": split, "factors": None}
+
+
+def _write(rows: Mapping[str, Row], out: Path) -> VideoIndex:
+    """Write whole or not at all."""
+    table = pa.Table.from_pylist([rows[path] for path in sorted(rows)], schema=SCHEMA)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    pq.write_table(table, unfinished)
+    unfinished.replace(out)
+    return VideoIndex(table=table)

@@ -1,0 +1,157 @@
+"""From decoded windows to batches of pairs: cutting by index, beside the trainer."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # the records here also serve where no index can be read
+    from pipelines.video.schedule import Schedule, Window
+
+Frames = NDArray[np.uint8]
+
+
+class TooManyFailuresError(RuntimeError):
+    """More windows failed to decode than the config allows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedWindow:
+    """The frames of one window, uint8 [frames, height, width, channels], or why there are none."""
+
+    number: int
+    frames: Frames | None
+    decoded_frames: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairBatch:
+    """One worker's share of a global batch, as uint8 [batch, frames, height, width, channels].
+
+    `row` is each pair's place in the run, -1 for a pair that stands in for one whose window
+    failed; `video` numbers the videos of the schedule.
+    """
+
+    row: NDArray[np.int64]
+    video: NDArray[np.int64]
+    start: NDArray[np.int64]
+    context: Frames
+    target: Frames
+    surrogate: Frames | None
+
+
+@dataclass(kw_only=True)
+class StreamCounts:
+    """What went through a stream so far."""
+
+    windows: int = 0
+    frames_decoded: int = 0
+    frames_shipped: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    """Path to reason, for each video of which a window failed."""
+    windows_failed: int = 0
+
+    @property
+    def unused_share(self) -> float:
+        """Share of decoded frames that no window holds: those between key frame and window."""
+        return 1 - self.frames_shipped / max(1, self.frames_decoded)
+
+    def metrics(self) -> dict[str, float]:
+        """The counts as figures to log."""
+        return {
+            "data/decoded_unused_share": self.unused_share,
+            "data/windows_failed": float(self.windows_failed),
+        }
+
+
+class PairCutter:
+    """Holds the windows on the belt and cuts each global batch's pairs of one worker from them."""
+
+    def __init__(self, schedule: "Schedule", *, rank: int = 0, num_workers: int = 1) -> None:
+        """Take the rows of one of `num_workers`."""
+        self.schedule, self.rank, self.num_workers = schedule, rank, num_workers
+        self.counts = StreamCounts()
+        self._held: dict[int, tuple["Window", Frames | None]] = {}
+
+    def batches(self, windows: Iterable[DecodedWindow], batches: range) -> Iterator[PairBatch]:
+        """Cut batch after batch from windows that arrive in the schedule's order."""
+        arriving = iter(windows)
+        for batch in batches:
+            belt = self.schedule.worker_windows(
+                range(batch, batch + 1), rank=self.rank, num_workers=self.num_workers
+            )
+            for number in belt:
+                if number not in self._held:
+                    self._accept(next(arriving), number)
+            yield self._cut(belt, batch)
+            for number in [n for n in self._held if n < self.schedule.belt(batch + 1).start]:
+                del self._held[number]
+
+    def _accept(self, decoded: DecodedWindow, expected: int) -> None:
+        if decoded.number != expected:
+            raise RuntimeError(f"window {decoded.number} came where {expected} was due")
+        window, counts = self.schedule.window(expected), self.counts
+        counts.windows += 1
+        counts.frames_decoded += decoded.decoded_frames
+        if decoded.frames is None:
+            self._set_aside(window, decoded.error or "no frames")
+        else:
+            counts.frames_shipped += len(decoded.frames)
+        self._held[expected] = window, decoded.frames
+
+    def _set_aside(self, window: "Window", reason: str) -> None:
+        counts, allowed = self.counts, self.schedule.config.max_failed_share
+        counts.windows_failed += 1
+        path = str(self.schedule.index.path[window.video])
+        if path not in counts.failures:
+            counts.failures[path] = reason
+            print(f"set aside, pairs of other videos stand in: {path}: {reason}", flush=True)
+        if counts.windows_failed > max(1, allowed * max(100, counts.windows)):
+            raise TooManyFailuresError(
+                f"{counts.windows_failed} of {counts.windows} windows failed to decode, more than "
+                f"data.max_failed_share={allowed:g}: " + "; ".join(f"{p}: {r}" for p, r in
+                counts.failures.items())
+                + ". Index the videos again, or allow more."
+            )
+
+    def _cut(self, belt: range, batch: int) -> PairBatch:
+        schedule, config = self.schedule, self.schedule.config
+        good = [n for n in belt if self._held[n][1] is not None]
+        if not good:
+            raise TooManyFailuresError(f"no window of batch {batch} could be decoded")
+        views: list[list[Frames]] = [[], [], []]
+        rows, videos, begins = [], [], []
+        # In the order of the rows, as a batch over all workers has them.
+        for place, number in enumerate(sorted(belt, key=lambda n: schedule.row(n, batch))):
+            failed = self._held[number][1] is None
+            source = good[place % len(good)] if failed else number
+            window, frames = self._held[source]
+            assert frames is not None
+            pair = schedule.pair_in_window(source, batch)
+            rows.append(-1 if failed else schedule.row(number, batch))
+            videos.append(window.video)
+            start, gap = int(window.starts[pair]), int(window.gaps[pair])
+            begins.append(window.first + start)
+            square = _crop(frames, config.frame_size, window.crops[pair])
+            for view in range(3 if config.surrogate else 2):
+                at = start + view * gap
+                views[view].append(square[at : at + config.frames_per_clip])
+        return PairBatch(
+            row=np.asarray(rows, np.int64),
+            video=np.asarray(videos, np.int64),
+            start=np.asarray(begins, np.int64),
+            context=np.stack(views[0]),
+            target=np.stack(views[1]),
+            surrogate=np.stack(views[2]) if views[2] else None,
+        )
+
+
+def _crop(frames: Frames, side: int, place: NDArray[np.float64]) -> Frames:
+    """The square of `side` at `place` in [0, 1] along height and width (no copy)."""
+    height, width = frames.shape[1:3]
+    top, left = (round((n - side) * p) for n, p in zip((height, width), place, strict=True))
+    return frames[:, top : top + side, left : left + side]
+

@@ -1,0 +1,143 @@
+"""Which files there are, and which of them are for training, validation and test."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+SPLITS = ("train", "val", "test")
+FACTORS_FILE = "factors.parquet"
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
+    | {".mxf", ".ogv", ".ts", ".webm", ".wmv"}
+)
+
+
+class NoVideosError(ValueError):
+    """There is nothing to index."""
+
+
+class FactorsError(ValueError):
+    """A factors.parquet that cannot say which split its videos belong to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFile:
+    """A file to index and the folder under which it was found."""
+
+    path: str
+    root: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorSplit:
+    """The split that a factors.parquet gives a video."""
+
+    split: str
+    factors: str
+
+
+def find_videos(paths: Sequence[str | Path]) -> list[VideoFile]:
+    """Every video file under some folders, and files named themselves; each once, by path.
+
+    Hidden files and folders are skipped. Symbolic links are followed; a file or folder that two of
+    them reach counts once.
+
+    Raises:
+        NoVideosError: if a path does not exist or cannot be read, or none holds a video file.
+    """
+    found: dict[str, VideoFile] = {}
+    seen_folders: set[str] = set()
+    for path in (os.path.abspath(path) for path in paths):
+        if os.path.isdir(path):
+            files = _walk(path, seen_folders)
+        elif os.path.exists(path):
+            files = [VideoFile(path=path, root=os.path.dirname(path))]
+        else:
+            raise NoVideosError(f"{path}: no such file or folder")
+        for file in files:
+            found.setdefault(os.path.realpath(file.path), file)
+    if not found:
+        suffixes = " ".join(sorted(VIDEO_SUFFIXES))
+        raise NoVideosError(
+            f"no video file in {', '.join(map(str, paths))}: looked for names ending in {suffixes}"
+        )
+    return sorted(found.values(), key=lambda file: file.path)
+
+
+def _walk(root: str, seen_folders: set[str]) -> list[VideoFile]:
+    def refuse(error: OSError) -> None:
+        raise NoVideosError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+    files = []
+    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=refuse):
+        if os.path.realpath(folder) in seen_folders:
+            subfolders.clear()
+            continue
+        seen_folders.add(os.path.realpath(folder))
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        files += [
+            VideoFile(path=os.path.join(folder, name), root=root)
+            for name in names
+            if Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
+        ]
+    return files
+
+
+def hash_split(digest: str, *, val_share: float, test_share: float) -> str:
+    """The split of a video by its content.
+
+    Names and folders do not enter, so a moved or renamed file stays where it was and two copies of
+    one file never lie on two sides. Other files do not enter either, so that adding some moves
+    none; shares are hence met on average, and a handful of videos may leave a split empty.
+    """
+    position = int(digest[:16], 16) / 2**64
+    if position < test_share:
+        return "test"
+    return "val" if position < test_share + val_share else "train"
+
+
+def factor_splits(files: Iterable[VideoFile]) -> dict[str, FactorSplit]:
+    """What the factors.parquet beside the videos, or in folders above up to the root, say.
+
+    Where several name a video, the nearest counts.
+
+    Raises:
+        FactorsError: if one of them lacks `path` or `split`, or contradicts itself.
+    """
+    folders: set[str] = set()
+    for file in files:
+        folder = os.path.dirname(file.path)
+        while folder not in folders:
+            folders.add(folder)
+            if folder == file.root:
+                break
+            folder = os.path.dirname(folder)
+    splits: dict[str, FactorSplit] = {}
+    for folder in sorted(folders, key=len):
+        factors = os.path.join(folder, FACTORS_FILE)
+        if os.path.exists(factors):
+            splits |= _read_splits(factors)
+    return splits
+
+
+def _read_splits(factors: str) -> dict[str, FactorSplit]:
+    names = pq.read_schema(factors).names
+    if missing := {"path", "split"} - set(names):
+        raise FactorsError(
+            f"{factors}: no column {' or '.join(sorted(missing))}; it must name each video's path, "
+            "relative to its own folder, and its split"
+        )
+    table = pq.read_table(factors, columns=["path", "split"]).group_by(["path", "split"])
+    rows = table.aggregate([]).to_pylist()
+    splits: dict[str, FactorSplit] = {}
+    for row in rows:
+        path = os.path.normpath(os.path.join(os.path.dirname(factors), row["path"]))
+        if row["split"] not in SPLITS:
+            raise FactorsError(f"{factors}: split {row['split']!r}, not one of {', '.join(SPLITS)}")
+        if path in splits:
+            raise FactorsError(f"{factors}: {row['path']} is in two splits")
+        splits[path] = FactorSplit(split=row["split"], factors=factors)
+    return splits

@@ -1,0 +1,219 @@
+"""The Ray Data graph: window numbers → decoding actors → windows, in order → pairs.
+
+    one light task             yields blocks of window numbers, lazily, however long the run
+    a fixed pool of actors     reads each window's frames in order, resized, uint8
+    the trainer's process      takes the blocks in order and cuts pairs by index
+
+Each training worker runs a graph of its own over the windows that are its by arithmetic, so that
+what it gets depends on nothing but the schedule.
+"""
+
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext
+
+from pipelines.video.decode import DecodeError, decoded_frames, read_window, resized_shape
+from pipelines.video.pairs import DecodedWindow, PairBatch, PairCutter, StreamCounts
+from pipelines.video.schedule import Schedule
+
+NUMBERS_TASK_CPUS = 0.01
+"""CPU share of the task that yields window numbers: it must fit beside the decoders."""
+BLOCK_BYTES = 2**18
+"""Bytes from which Ray Data lets a block go on its way; smaller ones it joins."""
+FRAMES_PER_BLOCK = 512
+"""Frames that one decoding task reads at least, so that a task's fixed cost stays small."""
+BLOCKS_AHEAD = 64
+"""Blocks that a task may make before the trainer's side takes them."""
+BATCHES_AHEAD = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which part of every global batch a worker takes, and what it may use to decode it."""
+
+    rank: int = 0
+    num_workers: int = 1
+    num_decoders: int = 1
+
+
+class PairStream:
+    """One worker's batches of a run of global batches; iterate once, then read `counts`."""
+
+    def __init__(self, schedule: Schedule, batches: range, share: Share) -> None:
+        """Start nothing yet: decoding begins with the iteration."""
+        self.schedule, self.batch_numbers, self.share = schedule, batches, share
+        self._cutter = PairCutter(schedule, rank=share.rank, num_workers=share.num_workers)
+
+    @property
+    def counts(self) -> StreamCounts:
+        """What went through so far."""
+        return self._cutter.counts
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        """Yield the batches in order, cut ahead of their use in a thread."""
+        windows = decoded_windows(self.schedule, self.batch_numbers, self.share)
+        return ahead(self._cutter.batches(windows, self.batch_numbers), BATCHES_AHEAD)
+
+
+def decoded_windows(
+    schedule: Schedule, batches: range, share: Share
+) -> Iterator[DecodedWindow]:
+    """Decode on the Ray cluster the windows that one worker needs, in order of need."""
+    numbers = schedule.worker_windows(batches, rank=share.rank, num_workers=share.num_workers)
+    context = DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    context.issue_detectors_config.detectors = []  # they take a decoder's memory for a leak
+    # By default a task waits for the trainer's side after two blocks: the decoders would stand idle.
+    context._max_num_blocks_in_streaming_gen_buffer = BLOCKS_AHEAD
+    context.target_max_block_size = BLOCK_BYTES
+    per_block = windows_per_block(schedule, share)
+    with DataContext.current(context):
+        blocks = pa.table({"first": np.asarray(numbers[::per_block], np.int64)})
+        graph = ray.data.from_arrow(blocks).map_batches(
+            NumberBlocks(numbers, per_block),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=NUMBERS_TASK_CPUS,
+        )
+        decoded = graph.map_batches(
+            WindowDecoder,
+            fn_constructor_args=(schedule,),
+            compute=ActorPoolStrategy(size=share.num_decoders),
+            num_cpus=1,
+            batch_size=None,
+            batch_format="pyarrow",
+        )
+        for table in decoded.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from _windows_of(table)
+
+
+def windows_per_block(schedule: Schedule, share: Share) -> int:
+    """Windows that one decoding task reads."""
+    window = schedule.window(0).num_frames
+    belt = schedule.global_batch_size // share.num_workers
+    return max(1, min(FRAMES_PER_BLOCK // window, belt // share.num_decoders))
+
+
+class NumberBlocks:
+    """Yields the window numbers block by block, as they are asked for."""
+
+    def __init__(self, numbers: range, per_block: int) -> None:
+        """Hold the range, whose blocks are made one at a time."""
+        self._numbers, self._per_block = numbers, per_block
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """The numbers of one block, padded so that it is not joined with the next."""
+        at = self._numbers.index(block["first"][0].as_py())
+        numbers = np.asarray(self._numbers[at : at + self._per_block], np.int64)
+        width = -(-BLOCK_BYTES // len(numbers))
+        padding = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(width), len(numbers), [None, pa.py_buffer(bytes(width * len(numbers)))]
+        )
+        return pa.table({"number": numbers, "padding": padding})
+
+
+class WindowDecoder:
+    """An actor of the decoding pool: from window numbers to their frames."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        """Keep the schedule, from which a number tells all."""
+        self._schedule = schedule
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Decode the windows of one block."""
+        return _table_of([self.decode(number) for number in block["number"].to_pylist()])
+
+    def decode(self, number: int) -> DecodedWindow:
+        """Read one window; a file that fails gives the reason in place of frames."""
+        index, config = self._schedule.index, self._schedule.config
+        window = self._schedule.window(number)
+        video = window.video
+        width, height = resized_shape(
+            int(index.width[video]), int(index.height[video]), config.frame_size
+        )
+        seek, key_frames = index.seek[video], index.key_frames(video)
+        try:
+            frames = read_window(
+                str(index.path[video]),
+                first=window.first,
+                num_frames=window.num_frames,
+                width=width,
+                height=height,
+                grayscale=config.grayscale,
+                seek=seek,
+                key_frames=key_frames,
+            )
+        except DecodeError as error:
+            return DecodedWindow(number=number, frames=None, decoded_frames=0, error=error.reason)
+        cost = decoded_frames(window.first, window.num_frames, key_frames, seek)
+        return DecodedWindow(number=number, frames=frames, decoded_frames=cost)
+
+
+def _table_of(windows: list[DecodedWindow]) -> pa.Table:
+    """Windows as a block: the frames of each as one run of bytes, with their shape beside it."""
+    empty = np.empty((0, 0, 0, 0), np.uint8)
+    frames = [empty if w.frames is None else w.frames for w in windows]
+    offsets = np.concatenate([[0], np.cumsum([f.nbytes for f in frames])]).astype(np.int64)
+    data = np.concatenate([f.reshape(-1) for f in frames])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.table(
+        {
+            "number": pa.array([w.number for w in windows], pa.int64()),
+            "decoded_frames": pa.array([w.decoded_frames for w in windows], pa.int64()),
+            "error": pa.array([w.error for w in windows], pa.string()),
+            "shape": pa.array([list(f.shape) for f in frames], pa.list_(pa.int32(), 4)),
+            "frames": pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(windows), buffers),
+        }
+    )
+
+
+def _windows_of(table: pa.Table) -> Iterator[DecodedWindow]:
+    """The windows of a block; the frames are views of its bytes."""
+    columns = [table[name].to_pylist() for name in ("number", "decoded_frames", "error", "shape")]
+    for row, (number, cost, error, shape) in enumerate(zip(*columns, strict=True)):
+        data = table["frames"][row].as_buffer()
+        frames = None if error else np.frombuffer(data, np.uint8).reshape(shape)
+        yield DecodedWindow(number=number, frames=frames, decoded_frames=cost, error=error)
+
+
+def ahead(items: Iterable[Any], depth: int) -> Generator[Any, None, None]:
+    """Iterate in a thread, at most `depth` items ahead; errors come out where they are due."""
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(kind: str, item: Any) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((kind, item), timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put("item", item)
+                if stopped.is_set():
+                    return
+            put("end", None)
+        except BaseException as error:  # handed to the consumer, who raises it
+            put("error", error)
+
+    threading.Thread(target=work, daemon=True, name="pairs-ahead").start()
+    try:
+        while True:
+            kind, item = ready.get()
+            if kind == "error":
+                raise item
+            if kind == "end":
+                return
+            yield item
+    finally:
+        stopped.set()

@@ -1,0 +1,45 @@
+import runpy
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import adassl.config
+
+# Without the tests' run-time type checks, which would refuse a wrong word before the config can.
+MethodConfig = runpy.run_path(adassl.config.__file__)["MethodConfig"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objective": "infonec"}, "objective='infonec'.*did you mean 'infonce'"),
+        ({"latent": "gaussian"}, "latent='gaussian'.*none, variational, sparse"),
+        ({"editor": "lowrank"}, "editor='lowrank'.*did you mean 'low_rank'"),
+        ({"editor": "identity"}, "ignores r.*choose editor='mlp'"),
+        ({"editor": "additive"}, "latent_dim=16.*embedding_dim=128.*set latent_dim=128"),
+        ({"editor": "additive", "latent": "none"}, "nothing to add.*editor='identity'"),
+        ({"latent_dim": 0}, "latent_dim=0: must be at least 1"),
+        ({"beta": -0.1}, "beta=-0.1: must not be negative"),
+        ({"temperature": 0.0}, "temperature=0.0: must be positive"),
+        ({"ema_momentum": 1.5}, r"ema_momentum=1.5: must lie in \[0, 1\]"),
+        ({"editor_hidden_dims": "256-256"}, "editor_hidden_dims='256-256'.*tuple of positive"),
+        ({"latent_hidden_dims": (64, 0)}, r"latent_hidden_dims=\(64, 0\).*tuple of positive"),
+    ],
+)
+def test_a_bad_value_is_refused_with_value_rule_and_remedy(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        MethodConfig(**changes)
+
+
+@pytest.mark.parametrize("editor", ["identity", "mlp", "low_rank"])
+def test_the_baseline_and_the_controls_without_r_are_allowed(editor: Any) -> None:
+    assert MethodConfig(latent="none", editor=editor).editor == editor
+
+
+def test_importing_the_config_does_not_import_torch() -> None:
+    code = "import sys, adassl.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,96 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from adassl.diagnostics import (
+    alignment,
+    centre_norm,
+    latent_use,
+    rankme,
+    residual_norm,
+    sample_mean_norm,
+    uniformity,
+)
+from adassl.latents import LatentSample
+
+
+def unit(*shape: int) -> torch.Tensor:
+    return normalize(torch.randn(*shape), dim=-1)
+
+
+def test_a_collapse_onto_one_point() -> None:
+    point = unit(1, 8).expand(64, 8)
+    views = torch.stack([point, point])
+    assert centre_norm(point).item() == pytest.approx(1)
+    assert residual_norm(views).item() == pytest.approx(0, abs=1e-6)
+    assert sample_mean_norm(views).item() == pytest.approx(1)
+    assert rankme(point).item() == pytest.approx(1, abs=1e-2)
+    assert uniformity(point).item() == pytest.approx(0, abs=1e-5)
+
+
+def test_points_spread_evenly_whose_views_agree() -> None:
+    points = unit(4096, 16)
+    views = torch.stack([points, points])
+    assert centre_norm(points).item() < 0.05
+    assert residual_norm(views).item() == pytest.approx(1, abs=0.01)
+    assert rankme(points).item() == pytest.approx(16, rel=0.01)
+    assert alignment(points, points).item() == 0
+
+
+def test_views_that_do_not_agree_shorten_the_sample_mean() -> None:
+    views = torch.stack([unit(512, 64), unit(512, 64)])
+    assert sample_mean_norm(views).item() == pytest.approx(math.sqrt(0.5), abs=0.02)
+
+
+def test_rankme_equals_its_formula() -> None:
+    matrix = torch.randn(30, 6) @ torch.diag(torch.tensor([5.0, 3, 1, 0.5, 0.1, 0.0]))
+    values = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
+    shares = values[:5] / values[:5].sum()
+    expected = math.exp(-(shares * np.log(shares)).sum())
+    assert rankme(matrix).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_alignment_and_uniformity_equal_their_loops() -> None:
+    context, target = unit(9, 4), unit(9, 4)
+    distances = [(context[i] - target[i]).norm().item() ** 2 for i in range(9)]
+    assert alignment(context, target).item() == pytest.approx(np.mean(distances), rel=1e-5)
+    kernels = [
+        math.exp(-2 * (context[i] - context[j]).norm().item() ** 2)
+        for i in range(9)
+        for j in range(i)
+    ]
+    assert uniformity(context).item() == pytest.approx(math.log(np.mean(kernels)), rel=1e-4)
+
+
+def sample(parts: torch.Tensor, mask: torch.Tensor | None = None) -> LatentSample:
+    value = torch.ones_like(parts) if mask is None else mask
+    return LatentSample(
+        value=value, penalty=parts.sum(dim=1), penalty_per_dimension=parts, mask=mask
+    )
+
+
+def test_use_of_a_variational_latent() -> None:
+    use = latent_use(sample(torch.tensor([[1.0, 0.005, 0.0, 2.0], [3.0, 0.005, 0.0, 2.0]])))
+    torch.testing.assert_close(use.per_dimension, torch.tensor([2.0, 0.005, 0.0, 2.0]))
+    assert use.active_dimensions == 2
+    assert use.mean_active == 4
+    assert use.entropy == pytest.approx(math.log(2), abs=0.01)
+
+
+def test_use_of_a_sparse_latent() -> None:
+    mask = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    use = latent_use(sample(torch.rand(2, 3), mask))
+    torch.testing.assert_close(use.per_dimension, torch.tensor([1.0, 0.5, 0.0]))
+    assert use.active_dimensions == 2
+    assert use.mean_active == 1.5
+    shares = np.array([2 / 3, 1 / 3])
+    assert use.entropy == pytest.approx(-(shares * np.log(shares)).sum(), rel=1e-5)
+
+
+def test_a_latent_that_is_not_used_has_no_entropy_and_no_nan() -> None:
+    use = latent_use(sample(torch.zeros(4, 3)))
+    assert use.active_dimensions == 0
+    assert use.entropy == 0

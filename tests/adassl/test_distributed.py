@@ -1,0 +1,94 @@
+"""Two gloo workers with different data against one process with the whole batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.distributed
+
+ROOT = Path(__file__).parents[2]
+
+
+def case(objective: str, latent: str, editor: str, *, surrogate: bool = False) -> dict[str, Any]:
+    config: dict[str, Any] = {"objective": objective, "latent": latent, "editor": editor}
+    if objective == "infonce":
+        config["same_video_negative_weight"] = 0.3
+    return {"config": config, "surrogate": surrogate}
+
+
+CASES = {
+    "infonce": case("infonce", "none", "identity"),
+    "infonce-variational": case("infonce", "variational", "mlp"),
+    "infonce-variational-surrogate": case("infonce", "variational", "mlp", surrogate=True),
+    "infonce-sparse": case("infonce", "sparse", "low_rank"),
+    "byol": case("byol", "none", "identity"),
+    "byol-variational": case("byol", "variational", "low_rank"),
+    "byol-sparse-surrogate": case("byol", "sparse", "mlp", surrogate=True),
+}
+
+Results = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Results, Results]:
+    """What both workers and the reference saved; each process's own traceback if one fails."""
+    folder = tmp_path_factory.mktemp("workers")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    workers = {
+        f"worker {rank} of {world}": subprocess.Popen(
+            [
+                sys.executable,
+                str(Path(__file__).with_name("worker.py")),
+                *(str(folder), str(rank), str(world), json.dumps(CASES)),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+        for rank, world in ((0, 2), (1, 2), (0, 1))
+    }
+    failures = []
+    for name, process in workers.items():
+        try:
+            output, _ = process.communicate(timeout=90)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, _ = process.communicate()
+            output += "\nkilled after 90 s"
+        if process.returncode != 0:
+            failures.append(f"--- {name}:\n{output}")
+    assert not failures, "\n".join(failures)
+    first, second, alone = (
+        torch.load(folder / f"{name}.pt") for name in ("0-of-2", "1-of-2", "0-of-1")
+    )
+    return first, second, alone
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_workers_are_one_process_with_the_global_batch(
+    name: str, results: tuple[Results, Results, Results]
+) -> None:
+    first, second, alone = (result[name] for result in results)
+    for what in ("losses", "gradients", "state"):
+        torch.testing.assert_close(first[what], alone[what], rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(first[what], second[what], rtol=0, atol=0)
+    assert any(gradient.abs().max() > 1e-3 for gradient in alone["gradients"][1].values())
+
+
+def test_a_gathered_row_gets_the_sum_of_its_gradients(
+    results: tuple[Results, Results, Results],
+) -> None:
+    rows = torch.arange(6.0).reshape(3, 2)
+    for rank in (0, 1):
+        result = results[rank]["gather"]
+        assert torch.equal(result["gathered"], torch.cat([rows, rows + 10]))
+        assert torch.equal(result["ids"], torch.tensor([0, 1, 0, 1]))
+        # d/dx of 1 * x^2 on worker 0 and 2 * x^2 on worker 1.
+        assert torch.equal(result["gradient"], 6 * (rows + 10 * rank))

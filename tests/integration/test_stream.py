@@ -1,0 +1,158 @@
+"""Real videos through Ray Data: the rows asked for, each once, with the frames they name."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.config import DataConfig
+from pipelines.video.index import VideoIndex
+from pipelines.video.pairs import PairBatch, TooManyFailuresError
+from pipelines.video.schedule import Schedule
+from pipelines.video.stream import PairStream, Share
+from tests.videos import read_number
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+BATCH = 16
+
+
+def schedule_of(index: VideoIndex, **data: object) -> Schedule:
+    settings = {"gap": (2, 9), "frame_size": 48, "pairs_per_window": 8, "starts_per_window": 20}
+    config = DataConfig.model_validate({**settings, **data})
+    return Schedule(index, config, seed=1, global_batch_size=BATCH)
+
+
+def spelled_rows(schedule: Schedule, batches: Iterable[PairBatch]) -> dict[int, tuple[str, ...]]:
+    """Row → (file, numbers spelled by x, by x+ and by x++); fails on a row that comes twice."""
+    rows: dict[int, tuple[str, ...]] = {}
+    for batch in batches:
+        for i, row in enumerate(batch.row.tolist()):
+            assert row not in rows, f"row {row} came twice"
+            path = Path(schedule.index.path[batch.video[i]]).name
+            views = [batch.context, batch.target, batch.surrogate]
+            if path == "turned.mov":  # shown turned; turn it back to read it
+                views = [None if v is None else np.rot90(v, axes=(2, 3)) for v in views]
+            clips = ["-".join(str(read_number(f)) for f in v[i]) for v in views if v is not None]
+            rows[row] = (path, *clips)
+    return rows
+
+
+def expected_rows(schedule: Schedule, batches: range) -> dict[int, tuple[str, ...]]:
+    """The same by arithmetic alone."""
+    rows = {}
+    for batch in batches:
+        for number in schedule.belt(batch):
+            window, pair = schedule.window(number), schedule.pair_in_window(number, batch)
+            start, gap = window.first + int(window.starts[pair]), int(window.gaps[pair])
+            views = 3 if schedule.config.surrogate else 2
+            clips = [
+                "-".join(str(start + v * gap + f) for f in range(schedule.config.frames_per_clip))
+                for v in range(views)
+            ]
+            rows[schedule.row(number, batch)] = (Path(schedule.index.path[window.video]).name, *clips)
+    return rows
+
+
+@pytest.mark.parametrize("surrogate", [False, True])
+def test_every_frame_is_the_one_asked_for(spelled: VideoIndex, surrogate: bool) -> None:
+    schedule = schedule_of(spelled, surrogate=surrogate)
+    batches = range(12)
+    rows = spelled_rows(schedule, PairStream(schedule, batches, Share(num_decoders=2)))
+    assert len({path for path, *_ in rows.values()}) == len(spelled) == 6
+    assert rows == expected_rows(schedule, batches)
+
+
+def test_each_row_once_over_two_workers_and_after_a_stop_on_any_number(
+    spelled: VideoIndex,
+) -> None:
+    schedule = schedule_of(spelled, grayscale=True)
+    whole = range(30)
+    rows: list[int] = []
+    # Two workers stop after batch 11; one goes on alone to 20, then four to the end.
+    for batches, num_workers in ((range(0, 11), 2), (range(11, 20), 1), (range(20, 30), 4)):
+        for rank in range(num_workers):
+            share = Share(rank=rank, num_workers=num_workers)
+            for batch in PairStream(schedule, batches, share):
+                assert len(batch.row) == BATCH // num_workers
+                rows.extend(batch.row.tolist())
+    assert Counter(rows) == Counter(range(len(whole) * BATCH))
+
+
+def test_a_resumed_stream_decodes_nothing_that_lies_behind(spelled: VideoIndex) -> None:
+    schedule = schedule_of(spelled)
+    straight, resumed = (PairStream(schedule, r, Share()) for r in (range(24), range(16, 24)))
+    later = [batch for batch in straight if batch.row[0] >= 16 * BATCH]
+    for one, other in zip(later, resumed, strict=True):
+        np.testing.assert_array_equal(one.row, other.row)
+        np.testing.assert_array_equal(one.context, other.context)
+        np.testing.assert_array_equal(one.target, other.target)
+    # What stands on the belt at batch 16, and what comes until the end.
+    assert resumed.counts.windows == BATCH + 7 * schedule.windows_per_batch
+    assert straight.counts.windows == BATCH + 23 * schedule.windows_per_batch
+
+
+def test_a_consumer_that_stops_early_leaves_the_cluster_free(spelled: VideoIndex) -> None:
+    schedule = schedule_of(spelled)
+    for _ in range(3):  # more actors than the cluster holds, were they kept
+        for batch in PairStream(schedule, range(100_000), Share(num_decoders=3)):
+            assert len(batch.row) == BATCH
+            break
+
+
+def test_aspect_is_kept_and_crops_move_only_along_the_long_side(digits_wide: VideoIndex) -> None:
+    schedule = schedule_of(digits_wide, crop="random", gap=(1, 1), frames_per_clip=1)
+    crops = set()
+    for number in range(40):
+        crops |= {tuple(c) for c in schedule.window(number).crops}
+    assert len(crops) > 100
+    batch = next(iter(PairStream(schedule, range(2), Share())))
+    assert batch.context.shape == (BATCH, 1, 48, 48, 3)
+
+
+def test_a_file_that_vanishes_is_named_and_stood_in_for(
+    spelled: VideoIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = copy_of(spelled, tmp_path)
+    Path(gone.path[0]).unlink()
+    schedule = schedule_of(gone, max_failed_share=0.5)
+    stream = PairStream(schedule, range(10), Share())
+    rows = np.concatenate([batch.row for batch in stream])
+    lost = {
+        row
+        for batch in range(10)
+        for row in (
+            schedule.row(n, batch) for n in schedule.belt(batch) if schedule.window(n).video == 0
+        )
+    }
+    assert set(rows) - {-1} == set(range(160)) - lost
+    assert stream.counts.failures == {str(gone.path[0]): "no such file"}
+    assert f"set aside, pairs of other videos stand in: {gone.path[0]}" in capsys.readouterr().out
+
+
+def test_too_many_failures_end_the_run_with_their_names(
+    spelled: VideoIndex, tmp_path: Path
+) -> None:
+    gone = copy_of(spelled, tmp_path)
+    Path(gone.path[0]).unlink()
+    schedule = schedule_of(gone)
+    with pytest.raises(TooManyFailuresError, match=r"data.max_failed_share=0.01.*no such file"):
+        list(PairStream(schedule, range(60), Share()))
+
+
+def copy_of(index: VideoIndex, folder: Path) -> VideoIndex:
+    paths = [shutil.copy(path, folder) for path in index.path]
+    column = index.table.schema.get_field_index("path")
+    return VideoIndex(table=index.table.set_column(column, "path", [[str(p) for p in paths]]))
+
+
+@pytest.fixture(scope="module")
+def digits_wide(tmp_path_factory: pytest.TempPathFactory) -> VideoIndex:
+    from pipelines.video.indexer import build_index
+    from tests.videos import write_video
+
+    folder = tmp_path_factory.mktemp("wide")
+    write_video(folder / "wide.mp4", width=160, height=96)
+    return build_index([folder], folder / "i.parquet", val_share=0, test_share=0).index
