@@ -50,9 +50,9 @@ class DataConfig(Record):
     """Where along the long side the square is cut, the same place for all views of a pair."""
     start_multiple: Positive = 1
     """Pairs start at multiples of this frame number."""
-    starts_per_window: Positive = 48
+    starts_per_window: Positive = 64
     """Most start frames that one decoded run of frames (a window) offers its pairs."""
-    pairs_per_window: Positive = 16
+    pairs_per_window: Positive = 32
     """Pairs cut from one window, in as many successive batches, so that batches mix videos."""
     max_pairs_per_video: Positive | None = None
     """Most pairs of one video in a global batch; unset: the fewest that the videos allow."""

@@ -44,12 +44,13 @@ class EmbeddedPairs:
 def embed_pairs(
     learner: Learner, videos: VideoIndex, num_pairs: int, *, num_decoders: int
 ) -> EmbeddedPairs:
-    """Embed about `num_pairs` pairs, every video once before any comes twice."""
+    """Embed `num_pairs` pairs or all there are, every video once before any comes twice."""
     config = learner.config
     data = config.data.model_copy(
         update={"pairs_per_window": 1, "starts_per_window": 1, "crop": "center"}
     )
     rows = schedule(videos, config.model_copy(update={"data": data}), seed=_SEED, capped=False)
+    num_pairs = min(num_pairs, rows.num_starts)
     batches = range(-(-num_pairs // rows.global_batch_size))
     learner.method.eval()
     noise = torch.Generator(learner.device).manual_seed(_SEED)
@@ -69,21 +70,22 @@ def embed_pairs(
         next_clips.append(batch.target)
     return EmbeddedPairs(
         **{
-            name: torch.cat([part[name] for part in parts]).float().cpu().numpy()
+            name: torch.cat([part[name] for part in parts])[:num_pairs].float().cpu().numpy()
             for name in parts[0]
         },
-        path=np.concatenate(paths),
-        start=np.concatenate(starts),
-        clips=np.concatenate(clips),
-        next_clips=np.concatenate(next_clips),
-        latent=_joined(latents),
+        path=np.concatenate(paths)[:num_pairs],
+        start=np.concatenate(starts)[:num_pairs],
+        clips=np.concatenate(clips)[:num_pairs],
+        next_clips=np.concatenate(next_clips)[:num_pairs],
+        latent=_joined(latents, num_pairs),
     )
 
 
-def _joined(latents: list[LatentSample]) -> LatentSample | None:
+def _joined(latents: list[LatentSample], rows: int) -> LatentSample | None:
     if not latents:
         return None
-    columns = {field.name: [getattr(l, field.name) for l in latents] for field in fields(latents[0])}
+    names = [field.name for field in fields(LatentSample)]
+    columns = {name: [getattr(latent, name) for latent in latents] for name in names}
     return LatentSample(
         **{name: None if parts[0] is None else torch.cat(parts) for name, parts in columns.items()}
-    )
+    ).first(rows)

@@ -155,7 +155,9 @@ def _draw(
     label = next(iter(factors.columns), None)
     colours = factors[label].to_numpy() if label else test.path
     pictures = [
-        figures.projection(test.representation, colours, folder.figures / "projection.png")
+        figures.projection(
+            test.representation, colours, folder.figures / "projection.png", label=label or "video"
+        )
     ]
     sources = np.arange(min(NUM_SOURCES, len(test)))
     nearest = nearest_futures(learner, test, sources, NUM_FUTURES)

@@ -45,7 +45,11 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
     uri = tracking.resolve_uri(config.tracking.uri, folder.path.parent)
     with stoppable(), connected(config.cluster) as demand:
         with _tracked(config, folder, uri, videos) as tracker:
+            started_late = tracker.run_id is None
             state = train(config, folder, demand, tracker)
+            if started_late:  # the workers had no run to log to
+                for entry in state["history"]:
+                    tracker.log_metrics(entry, int(entry["step"]))
             metrics = last_metrics(state)
             _report(config, folder, state, tracker)
             if with_evaluation and len(videos.test):

@@ -79,7 +79,7 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self._trained(), optim.clip_norm)
         if not math.isfinite(float(norm)):
             raise DivergedError(
-                f"step {self.step}: loss {float(output.loss):g}, gradient norm {float(norm):g}; "
+                f"step {self.step}: loss {float(output.loss.detach()):g}, gradient norm {float(norm):g}; "
                 "lower optim.learning_rate, raise method.temperature or train in float32"
             )
         self.optimizer.step()

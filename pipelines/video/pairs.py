@@ -1,6 +1,7 @@
 """From decoded windows to batches of pairs: cutting by index, beside the trainer."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -76,19 +77,21 @@ class PairCutter:
         self.counts = StreamCounts()
         self._held: dict[int, tuple["Window", Frames | None]] = {}
 
-    def batches(self, windows: Iterable[DecodedWindow], batches: range) -> Iterator[PairBatch]:
+    def batches(
+        self, windows: Generator[DecodedWindow, None, None], batches: range
+    ) -> Generator[PairBatch, None, None]:
         """Cut batch after batch from windows that arrive in the schedule's order."""
-        arriving = iter(windows)
-        for batch in batches:
-            belt = self.schedule.worker_windows(
-                range(batch, batch + 1), rank=self.rank, num_workers=self.num_workers
-            )
-            for number in belt:
-                if number not in self._held:
-                    self._accept(next(arriving), number)
-            yield self._cut(belt, batch)
-            for number in [n for n in self._held if n < self.schedule.belt(batch + 1).start]:
-                del self._held[number]
+        with closing(windows):
+            for batch in batches:
+                belt = self.schedule.worker_windows(
+                    range(batch, batch + 1), rank=self.rank, num_workers=self.num_workers
+                )
+                for number in belt:
+                    if number not in self._held:
+                        self._accept(next(windows), number)
+                yield self._cut(belt, batch)
+                for number in [n for n in self._held if n < self.schedule.belt(batch + 1).start]:
+                    del self._held[number]
 
     def _accept(self, decoded: DecodedWindow, expected: int) -> None:
         if decoded.number != expected:

@@ -108,6 +108,11 @@ class Schedule:
         """Most pairs of one video that any global batch holds."""
         return self._order.most_on_belt
 
+    @property
+    def num_starts(self) -> int:
+        """Start frames that pairs may have, over all videos."""
+        return int((-(-self._starts // self.config.start_multiple)).sum())
+
     def window(self, number: int) -> Window:
         """Window t, a function of the seed and t alone."""
         config = self.config

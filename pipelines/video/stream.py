@@ -10,14 +10,15 @@ what it gets depends on nothing but the schedule.
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 
 from pipelines.video.decode import DecodeError, decoded_frames, read_window, resized_shape
 from pipelines.video.pairs import DecodedWindow, PairBatch, PairCutter, StreamCounts
@@ -25,12 +26,14 @@ from pipelines.video.schedule import Schedule
 
 NUMBERS_TASK_CPUS = 0.01
 """CPU share of the task that yields window numbers: it must fit beside the decoders."""
-BLOCK_BYTES = 2**18
+BLOCK_BYTES = 2**23
 """Bytes from which Ray Data lets a block go on its way; smaller ones it joins."""
 FRAMES_PER_BLOCK = 512
 """Frames that one decoding task reads at least, so that a task's fixed cost stays small."""
-BLOCKS_AHEAD = 64
-"""Blocks that a task may make before the trainer's side takes them."""
+STORE_BYTES = 2**29
+"""Most bytes in Ray's object store for one stream: what bounds its memory, however long it runs."""
+BLOCKS_AHEAD = 16
+"""Blocks that one task may have made before they are taken."""
 BATCHES_AHEAD = 2
 
 
@@ -64,16 +67,17 @@ class PairStream:
 
 def decoded_windows(
     schedule: Schedule, batches: range, share: Share
-) -> Iterator[DecodedWindow]:
+) -> Generator[DecodedWindow, None, None]:
     """Decode on the Ray cluster the windows that one worker needs, in order of need."""
     numbers = schedule.worker_windows(batches, rank=share.rank, num_workers=share.num_workers)
     context = DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
     context.issue_detectors_config.detectors = []  # they take a decoder's memory for a leak
-    # By default a task waits for the trainer's side after two blocks: the decoders would stand idle.
-    context._max_num_blocks_in_streaming_gen_buffer = BLOCKS_AHEAD
     context.target_max_block_size = BLOCK_BYTES
+    # By default a task waits after two blocks until they are taken: the decoders would stand idle.
+    context._max_num_blocks_in_streaming_gen_buffer = BLOCKS_AHEAD
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=STORE_BYTES)
     per_block = windows_per_block(schedule, share)
     with DataContext.current(context):
         blocks = pa.table({"first": np.asarray(numbers[::per_block], np.int64)})
@@ -91,7 +95,9 @@ def decoded_windows(
             batch_size=None,
             batch_format="pyarrow",
         )
-        for table in decoded.iter_batches(batch_size=None, batch_format="pyarrow"):
+        tables = iter(decoded.iter_batches(batch_size=None, batch_format="pyarrow"))
+    with closing(tables):  # else the actors stay until somebody collects the garbage
+        for table in tables:
             yield from _windows_of(table)
 
 
@@ -184,7 +190,7 @@ def _windows_of(table: pa.Table) -> Iterator[DecodedWindow]:
         yield DecodedWindow(number=number, frames=frames, decoded_frames=cost, error=error)
 
 
-def ahead(items: Iterable[Any], depth: int) -> Generator[Any, None, None]:
+def ahead(items: Generator[Any, None, None], depth: int) -> Generator[Any, None, None]:
     """Iterate in a thread, at most `depth` items ahead; errors come out where they are due."""
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
     stopped = threading.Event()
@@ -205,6 +211,8 @@ def ahead(items: Iterable[Any], depth: int) -> Generator[Any, None, None]:
             put("end", None)
         except BaseException as error:  # handed to the consumer, who raises it
             put("error", error)
+        finally:
+            items.close()
 
     threading.Thread(target=work, daemon=True, name="pairs-ahead").start()
     try:

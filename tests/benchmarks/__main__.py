@@ -1,0 +1,69 @@
+"""Run every benchmark, print the table, write bench.json (flat: name → figure)."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.step import bench_step
+from tests.benchmarks.streams import bench_streams
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a figure means and the value it is to reach."""
+
+    meaning: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def verdict(self, figure: float) -> str:
+        """Whether the figure reaches the goal, in words."""
+        if self.at_least is not None:
+            return f"≥ {self.at_least:g}: {'reached' if figure >= self.at_least else 'MISSED'}"
+        if self.at_most is not None:
+            return f"≤ {self.at_most:g}: {'reached' if figure <= self.at_most else 'MISSED'}"
+        return ""
+
+
+GOALS = {
+    "stream_share_of_decode_only": Goal("stream into tensors / decoding the same windows", 0.90),
+    "stream_over_map_style": Goal("pairs/s over: open the file, two random frames", 20),
+    "stream_over_read_videos": Goal("pairs/s over ray.data.read_videos and pairing"),
+    "first_batch_seconds": Goal("start of the stream to its first batch"),
+    "decoded_frames_unused_share": Goal("decoded on the way to a window, then dropped"),
+    "latent_share_of_step": Goal("what r adds to a training step", None, 0.05),
+    "surrogate_share_of_step": Goal("what encoding x++ adds to it, a third encoding", None, 0.5),
+    "peak_memory_mib": Goal("streaming processes together, private memory"),
+}
+
+
+def main(
+    folder: Annotated[Path, typer.Option(help="Where the benchmark's videos are kept.")] = Path(
+        "bench"
+    ),
+    out: Annotated[Path, typer.Option(help="The figures as JSON.")] = Path("bench.json"),
+    rounds: Annotated[int, typer.Option(help="Times each thing is measured, in turn.")] = 5,
+) -> None:
+    """Measure the stream against its limit and against what one would use instead."""
+    console = Console()
+    figures = {
+        **bench_streams(folder, rounds=rounds, console=console),
+        **bench_step(rounds=rounds, console=console),
+    }
+    table = Table("figure", "value", "goal", "what", title=f"{os.cpu_count()} cores")
+    for name, value in figures.items():
+        goal = GOALS.get(name, Goal(""))
+        table.add_row(name, f"{value:.4g}", goal.verdict(value), goal.meaning)
+    console.print(table)
+    out.write_text(json.dumps(figures, indent=2) + "\n")
+    console.print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

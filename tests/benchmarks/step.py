@@ -1,0 +1,59 @@
+"""What r and the surrogate add to a training step of the small 3D CNN, on one thread."""
+
+import time
+from statistics import median
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from pipelines.config import RunConfig, with_overrides
+from pipelines.learner import Learner
+from pipelines.recipes import recipe
+from pipelines.video.pairs import PairBatch
+
+BATCH, STEPS = 64, 20
+
+CASES = {
+    "no_r": {"method.latent": "none", "data.surrogate": False},
+    "r": {"data.surrogate": False},
+    "r_surrogate": {},
+}
+
+
+def bench_step(*, rounds: int, console: Console) -> dict[str, float]:
+    """Shares of a step, from steps of the cases taken in turn; the same editor without r is 1."""
+    torch.set_num_threads(1)
+    configs = {
+        name: with_overrides(recipe("moving-digits"), changes) for name, changes in CASES.items()
+    }
+    learners = {name: Learner(c, torch.device("cpu")) for name, c in configs.items()}
+    batches = {name: _batch(config) for name, config in configs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in CASES}
+    for number in range(STEPS * rounds):
+        for name, learner in learners.items():
+            began = time.perf_counter()
+            learner.train_step(batches[name])
+            if number >= 5:
+                seconds[name].append(time.perf_counter() - began)
+    console.print(f"{STEPS * rounds} steps of each case in turn", highlight=False)
+    no_r, r, r_surrogate = (np.asarray(seconds[name]) for name in CASES)
+    return {
+        "latent_share_of_step": float(median(r / no_r)) - 1,
+        "surrogate_share_of_step": float(median(r_surrogate / r)) - 1,
+        "step_seconds": float(median(r)),
+    }
+
+
+def _batch(config: RunConfig) -> PairBatch:
+    channels, frames, height, width = config.data.view_shape
+    shape = (3, BATCH, frames, height, width, channels)
+    views = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return PairBatch(
+        row=np.arange(BATCH),
+        video=np.arange(BATCH),
+        start=np.zeros(BATCH, np.int64),
+        context=views[0],
+        target=views[1],
+        surrogate=views[2] if config.data.surrogate else None,
+    )
