@@ -7,7 +7,7 @@ mean.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -52,14 +52,18 @@ class LatentSample:
     penalty_per_dimension: Float[Tensor, "batch latent"]
     mask: Float[Tensor, "batch latent"] | None = None
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> "LatentSample":
+        """A sample whose every tensor went through a function, such as a gather."""
+        return LatentSample(
+            value=function(self.value),
+            penalty=function(self.penalty),
+            penalty_per_dimension=function(self.penalty_per_dimension),
+            mask=None if self.mask is None else function(self.mask),
+        )
+
     def first(self, rows: int) -> "LatentSample":
         """The first `rows` pairs, detached."""
-        return LatentSample(
-            value=self.value[:rows].detach(),
-            penalty=self.penalty[:rows].detach(),
-            penalty_per_dimension=self.penalty_per_dimension[:rows].detach(),
-            mask=None if self.mask is None else self.mask[:rows].detach(),
-        )
+        return self.map(lambda tensor: tensor[:rows].detach())
 
 
 def gaussian_kl_per_dimension(

@@ -113,7 +113,8 @@ class Method(nn.Module):
             step: optimiser steps done so far; beta depends on it.
             generator: source of all noise. Seed it alike on every worker: the noise of the global
                 batch is drawn and each worker takes every n-th row of it, from its rank on. Where
-                the pairs are dealt out so too, their noise does not depend on the number of workers. None: torch's global generator.
+                the pairs are dealt out so too, a pair's noise is the same on any number of
+                workers. None: torch's global generator.
         """
         batch = views.context.shape[0]
         is_byol = self.target_encoder is not None
@@ -204,7 +205,7 @@ class Method(nn.Module):
 
         Args:
             step: the same number that `forward` was given.
-            total_steps: optimiser steps of the whole run, at the end of which the target stands still.
+            total_steps: optimiser steps of the whole run; at its end the target stands still.
         """
         if self.target_encoder is not None:
             momentum = ema_momentum(step, self.config.ema_momentum, total_steps)

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -40,7 +40,7 @@ console = Console()
 Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change one setting: key=value, such as method.beta=0.1. Repeatable."),
+    typer.Option("--set", help="Change a setting: key=value, such as method.beta=0.1. Repeatable."),
 ]
 
 
@@ -49,7 +49,8 @@ def moving_digits(
     out: Annotated[Path, typer.Argument(help="Folder for the videos and factors.parquet.")],
     num_videos: Annotated[int, typer.Option(help="Videos over all splits.", min=1)] = 2000,
     setting: Annotated[
-        str, typer.Option(help="A: either axis changes evenly; B: it depends on the digit.")
+        Literal["A", "B"],
+        typer.Option(help="A: both axes change alike; B: by the digit."),
     ] = "A",
     num_frames: Annotated[int, typer.Option(help="Frames a video; the law is of 9.", min=9)] = 9,
     canvas: Annotated[int, typer.Option(help="Side in pixels.", min=16)] = 64,
@@ -126,7 +127,7 @@ def train(
     """Train an encoder on the pairs of an index's videos, on this machine or a Ray cluster.
 
     The same command again goes on from the newest checkpoint. Everything that may be set is shown
-    by --show. A cluster is found by RAY_ADDRESS or cluster.address; without one, Ray is started here.
+    by --show. A cluster is found by RAY_ADDRESS or cluster.address; without one, Ray starts here.
     """
     from pipelines.job import run_job
     from pipelines.runs import RunFolder
@@ -142,7 +143,9 @@ def train(
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/first.")],
-    checkpoint: Annotated[str, typer.Option(help="newest, or best by train.best_metric.")] = "newest",
+    checkpoint: Annotated[
+        str, typer.Option(help="newest, or best (train.best_metric).")
+    ] = "newest",
     pairs: Annotated[int, typer.Option(help="Pairs of each split to embed.", min=10)] = 2000,
 ) -> None:
     """Freeze a run's encoder and report what it knows, on videos never trained on.
@@ -206,14 +209,16 @@ def _print_result(result: Any) -> None:
 
 def main() -> None:
     """Run the command line; what the user can mend is said in words, without a traceback."""
-    from pipelines.config import ConfigError
+    from pipelines.errors import UserError
 
     for name, value in QUIET_RAY.items():
         os.environ.setdefault(name, value)
     try:
         app(standalone_mode=True)
-    except ConfigError as error:
-        Console(stderr=True).print(f"[red]error[/] {error}", highlight=False, soft_wrap=True)
+    except UserError as error:
+        say = Console(stderr=True)
+        say.print("[red]error[/] ", end="")
+        say.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from the last checkpoint")

@@ -97,8 +97,8 @@ def _start(config: ClusterConfig) -> None:
             ray.init(address=address, logging_config=quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(
-                f"no Ray cluster answers at {address} ({error}); start one with `ray start --head`, "
-                "or unset RAY_ADDRESS and cluster.address to run on this machine alone"
+                f"no Ray cluster answers at {address} ({error}); start one with "
+                "`ray start --head`, or unset RAY_ADDRESS and cluster.address to run here alone"
             ) from None
         return
     wanted = math.ceil(demand_of(config, use_gpu=False).cpus)
@@ -110,7 +110,8 @@ def quiet_ray() -> None:
     """In this process, hear of our own warnings and only of Ray's errors."""
     for name in ("ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("pipelines").setLevel(logging.WARNING)
+    for name in ("", "pipelines"):  # some of Ray Train's loggers stand apart, under the root
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def node_resources() -> list[dict[str, float]]:

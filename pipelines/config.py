@@ -14,13 +14,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adassl.config import BackboneName, MethodConfig
+from pipelines.errors import UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError, ValueError):
     """A setting that cannot work; the message names the value, the rule and the remedy."""
 
 
@@ -168,12 +169,13 @@ class RunConfig(Record):
         if batch % workers:
             raise ValueError(
                 f"train.global_batch_size={batch} does not divide among "
-                f"cluster.num_workers={workers}; the next that does is {-(-batch // workers) * workers}"
+                f"cluster.num_workers={workers}; "
+                f"the next that does is {-(-batch // workers) * workers}"
             )
         if batch % pairs:
             raise ValueError(
-                f"train.global_batch_size={batch} is not a multiple of data.pairs_per_window={pairs}; "
-                f"set data.pairs_per_window to a divisor of {batch}"
+                f"train.global_batch_size={batch} is not a multiple of "
+                f"data.pairs_per_window={pairs}; set data.pairs_per_window to a divisor of {batch}"
             )
         if self.method.objective == "infonce" and batch < 2:
             raise ValueError("train.global_batch_size=1: InfoNCE needs negatives; use at least 2")
@@ -254,7 +256,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 def _line(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
+    message: str = error["msg"].removeprefix("Value error, ")
     if not place or error["type"] == "value_error":
         return message
     return f"{place}={error['input']!r}: {message}"

@@ -1,7 +1,9 @@
 """`adassl demo`: moving digits from nothing to a comparison, on two cores in minutes."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +17,7 @@ from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.video.indexer import build_index
 
 NUM_VIDEOS = 3000
-RUNS = {
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "adassl-v": ("AdaSSL-V", {}),
     "no-r": ("same recipe, no r", {"method.latent": "none"}),
 }
@@ -49,7 +51,7 @@ def run_demo(out: Path, *, num_workers: int, console: Console) -> None:
     _compare(out, results, console)
 
 
-def demo_config(out: Path, num_workers: int, changes: dict[str, object]) -> RunConfig:
+def demo_config(out: Path, num_workers: int, changes: Mapping[str, Any]) -> RunConfig:
     """The recipe of the demo with a run's changes."""
     common = {
         "data.index": str((out / "videos.parquet").absolute()),
@@ -60,7 +62,7 @@ def demo_config(out: Path, num_workers: int, changes: dict[str, object]) -> RunC
 
 
 def _compare(out: Path, results: dict[str, JobResult], console: Console) -> None:
-    table = Table("test videos, glyphs never trained on", *results, title="AdaSSL with and without r")
+    table = Table("videos of unseen glyphs", *results, title="AdaSSL with and without r")
     rows: dict[str, dict[str, float]] = {title: {} for title in results}
     for label, metric in ROWS.items():
         values = [result.metrics.get(metric) for result in results.values()]

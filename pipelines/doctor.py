@@ -82,13 +82,13 @@ def _cluster(address: str | None) -> Finding:
         return Finding(what="cluster", verdict="ok", text=text)
     import ray
 
-    from pipelines.cluster import connected
+    from pipelines.cluster import connected, node_resources
     from pipelines.config import ClusterConfig, ConfigError
 
     try:
         with connected(ClusterConfig(address=address, cpus_per_worker=0.1)):
             totals = ray.cluster_resources()
-            nodes = sum(bool(node["Alive"]) for node in ray.nodes())
+            nodes = len(node_resources())
     except ConfigError as error:
         return Finding(what="cluster", verdict="missing", text=str(error))
     text = f"{address}: {nodes} nodes, {totals.get('CPU', 0):g} CPUs, {totals.get('GPU', 0):g} GPUs"

@@ -1,6 +1,6 @@
 """Embeddings of pairs of a split by a trained encoder, decoded through the same stream."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ class EmbeddedPairs:
     context: Floats
     target: Floats
     edited: Floats
-    path: NDArray[np.str_]
+    path: NDArray[np.object_]
     start: NDArray[np.int64]
     clips: NDArray[np.uint8]
     next_clips: NDArray[np.uint8]
@@ -84,8 +84,10 @@ def embed_pairs(
 def _joined(latents: list[LatentSample], rows: int) -> LatentSample | None:
     if not latents:
         return None
-    names = [field.name for field in fields(LatentSample)]
-    columns = {name: [getattr(latent, name) for latent in latents] for name in names}
+    masks = [latent.mask for latent in latents if latent.mask is not None]
     return LatentSample(
-        **{name: None if parts[0] is None else torch.cat(parts) for name, parts in columns.items()}
+        value=torch.cat([latent.value for latent in latents]),
+        penalty=torch.cat([latent.penalty for latent in latents]),
+        penalty_per_dimension=torch.cat([latent.penalty_per_dimension for latent in latents]),
+        mask=torch.cat(masks) if masks else None,
     ).first(rows)

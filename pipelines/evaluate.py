@@ -75,9 +75,7 @@ def label_free(pairs: EmbeddedPairs) -> dict[str, float]:
     if pairs.latent is not None:
         use = diagnostics.latent_use(pairs.latent)
         figures |= latent_figures(pairs.latent)
-        figures |= {
-            f"latent_use/{i:02}": float(value) for i, value in enumerate(use.per_dimension)
-        }
+        figures |= {f"latent_use/{i:02}": float(value) for i, value in enumerate(use.per_dimension)}
     return figures
 
 

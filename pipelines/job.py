@@ -13,7 +13,7 @@ import torch
 
 from pipelines import figures, tracking
 from pipelines.cluster import Demand, connected
-from pipelines.config import ConfigError, RunConfig, flatten
+from pipelines.config import RunConfig, flatten
 from pipelines.evaluate import Evaluation, evaluate
 from pipelines.learner import build
 from pipelines.plan import Plan, plan
@@ -43,21 +43,23 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
         print(line, flush=True)
     folder.claim(config, videos.digest)
     uri = tracking.resolve_uri(config.tracking.uri, folder.path.parent)
-    with stoppable(), connected(config.cluster) as demand:
-        with _tracked(config, folder, uri, videos) as tracker:
-            started_late = tracker.run_id is None
-            state = train(config, folder, demand, tracker)
-            if started_late:  # the workers had no run to log to
-                for entry in state["history"]:
-                    tracker.log_metrics(entry, int(entry["step"]))
-            metrics = last_metrics(state)
-            _report(config, folder, state, tracker)
-            if with_evaluation and len(videos.test):
-                done = evaluate(folder, num_decoders=_decoders(demand))
-                _log_evaluation(done, tracker, step=state["step"])
-                metrics |= done.metrics
-            summary = folder.add_to_summary(metrics)
-            tracker.log_file(summary)
+    with (
+        stoppable(),
+        connected(config.cluster) as demand,
+        _tracked(config, folder, uri, videos) as tracker,
+    ):
+        started_late = tracker.run_id is None
+        state = train(config, folder, demand, tracker)
+        if started_late:  # the workers had no run to log to
+            for entry in state["history"]:
+                tracker.log_metrics(entry, int(entry["step"]))
+        metrics = last_metrics(state)
+        _report(config, folder, state, tracker)
+        if with_evaluation and len(videos.test):
+            done = evaluate(folder, num_decoders=_decoders(demand))
+            _log_evaluation(done, tracker, step=state["step"])
+            metrics |= done.metrics
+        tracker.log_file(folder.add_to_summary(metrics))
     return JobResult(folder=folder, metrics=metrics, ui_command=tracking.ui_command(uri))
 
 
@@ -114,10 +116,8 @@ def stoppable() -> Iterator[None]:
 
 
 @contextmanager
-def _tracked(
-    config: RunConfig, folder: RunFolder, uri: str, videos: Plan
-) -> Iterator[Tracker]:
-    """The job's MLflow run: a new one, or the one it had before it stopped; ended whatever comes."""
+def _tracked(config: RunConfig, folder: RunFolder, uri: str, videos: Plan) -> Iterator[Tracker]:
+    """The job's MLflow run, new or the one it had before it stopped; ended whatever comes."""
     record = folder.record()
     assert record is not None
     with Tracker.start(

@@ -44,7 +44,7 @@ class Learner:
         method = build(config)
         if config.train.sync_batchnorm and collectives.world_size() > 1:
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
-        self.method: Method = method.to(device, memory_format=torch.preserve_format)
+        self.method: Method = method.to(device)
         self.optimizer = build_adamw(
             self.method,
             lr=config.optim.learning_rate,
@@ -75,11 +75,12 @@ class Learner:
                 self.views(batch), step=self.step, generator=self._noise(_TRAINING)
             )
         self.optimizer.zero_grad(set_to_none=True)
-        output.loss.backward()  # type: ignore[no-untyped-call]
+        output.loss.backward()
         norm = nn.utils.clip_grad_norm_(self._trained(), optim.clip_norm)
         if not math.isfinite(float(norm)):
             raise DivergedError(
-                f"step {self.step}: loss {float(output.loss.detach()):g}, gradient norm {float(norm):g}; "
+                f"step {self.step}: loss {float(output.terms['loss']):g}, "
+                f"gradient norm {float(norm):g}; "
                 "lower optim.learning_rate, raise method.temperature or train in float32"
             )
         self.optimizer.step()
@@ -110,13 +111,7 @@ class Learner:
         context, target = (collectives.all_gather(z) for z in (output.context, output.target))
         metrics |= pair_figures(context, target)
         if output.latent is not None:
-            latent = LatentSample(
-                **{
-                    field: None if value is None else collectives.all_gather(value)
-                    for field, value in vars(output.latent).items()
-                }
-            )
-            metrics |= latent_figures(latent)
+            metrics |= latent_figures(output.latent.map(collectives.all_gather))
         return metrics
 
     def views(self, batch: PairBatch) -> Views:

@@ -108,9 +108,7 @@ def _mean_over_workers(metrics: dict[str, float], device: torch.device) -> dict[
     return dict(zip(metrics, mean, strict=True))
 
 
-def progress_line(
-    step: int, total: int, metrics: dict[str, float], *, seconds_left: float
-) -> str:
+def progress_line(step: int, total: int, metrics: dict[str, float], *, seconds_left: float) -> str:
     """One line: step, loss and its terms, pairs per second, waiting for data, time left."""
     terms = {
         name.removeprefix("train/"): metrics[name]

@@ -44,8 +44,8 @@ def moving_digits() -> RunConfig:
             starts_per_window=1,
             pairs_per_window=1,
         ),
-        method=MethodConfig(beta_warmup_steps=300),
-        train=TrainConfig(steps=1500, checkpoint_every=300),
+        method=MethodConfig(beta=0.03, beta_warmup_steps=200),
+        train=TrainConfig(steps=600, checkpoint_every=200),
     )
 
 

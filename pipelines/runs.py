@@ -1,10 +1,10 @@
 """A run's folder: its config, which MLflow run it is, its checkpoints, figures and summary.
 
-    OUT/NAME/config.json        the resolved config
-    OUT/NAME/run.json           fingerprints of config and data, and the MLflow run
-    OUT/NAME/checkpoint_*/      state.pt (tensors, numbers and strings alone), written by Ray Train
-    OUT/NAME/figures/*.png
-    OUT/NAME/summary.json       the final figures, flat
+OUT/NAME/config.json        the resolved config
+OUT/NAME/run.json           fingerprints of config and data, and the MLflow run
+OUT/NAME/checkpoint_*/      state.pt (tensors, numbers and strings alone), written by Ray Train
+OUT/NAME/figures/*.png
+OUT/NAME/summary.json       the final figures, flat
 """
 
 import json
@@ -88,7 +88,9 @@ class RunFolder:
         """
         path = self.path / "config.json"
         if not path.exists():
-            raise ConfigError(f"{self.path} holds no run: no config.json; see `adassl train --help`")
+            raise ConfigError(
+                f"{self.path} holds no run: no config.json; see `adassl train --help`"
+            )
         return parse(json.loads(path.read_text()))
 
     def add_to_summary(self, figures: Mapping[str, Any]) -> Path:
@@ -127,9 +129,7 @@ def save_state(state: Mapping[str, Any], folder: Path) -> None:
 
 def load_state(folder: Path) -> dict[str, Any]:
     """Read a state back without running anything that it may hold."""
-    state: dict[str, Any] = torch.load(
-        folder / STATE_FILE, map_location="cpu", weights_only=True
-    )
+    state: dict[str, Any] = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
     return state
 
 

@@ -1,10 +1,10 @@
 """The training on Ray Train: a group of workers, each with its own share of the stream.
 
-    driver                       each of N workers (DDP)
-    TorchTrainer.fit() ────────► learner ← newest checkpoint
-                                 stream of its share of each global batch
-                                 loop: step, log (rank 0 → MLflow), save
-    newest checkpoint ◄───────── report(metrics, checkpoint)
+driver                       each of N workers (DDP)
+TorchTrainer.fit() ────────► learner ← newest checkpoint
+stream of its share of each global batch
+loop: step, log (rank 0 → MLflow), save
+newest checkpoint ◄───────── report(metrics, checkpoint)
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,11 +21,13 @@ from ray.train import (
     FailureConfig,
     LoggingConfig,
     ScalingConfig,
+    TrainingFailedError,
 )
 
 from pipelines import loop, runs
 from pipelines.cluster import Demand, quiet_ray
 from pipelines.config import ConfigError, RunConfig, TrainConfig, parse
+from pipelines.errors import UserError
 from pipelines.learner import Learner
 from pipelines.plan import Plan, plan
 from pipelines.runs import RunFolder
@@ -36,12 +38,19 @@ from pipelines.video.stream import PairStream, Share
 SHEET_PAIRS = 8
 
 
+class TrainingStoppedError(UserError, RuntimeError):
+    """A training that could not go on; the message says why."""
+
+
 def train(config: RunConfig, folder: RunFolder, demand: Demand, tracker: Tracker) -> dict[str, Any]:
     """Run or go on with a training on the connected cluster, and return its last state.
 
     Raises:
-        TrainingFailedError: from Ray, when workers failed more often than `max_failures`.
+        ConfigError: for settings that these devices cannot run.
+        TrainingStoppedError: when workers failed more often than `max_failures`.
     """
+    if config.train.sync_batchnorm and not demand.gpus_per_worker:
+        raise ConfigError("train.sync_batchnorm=true needs GPUs: torch has none for CPUs")
     if (done := runs.newest_state(folder)) and done["step"] == config.train.steps:
         print(f"{folder.path.name} had finished: {config.train.steps} steps", flush=True)
         return done
@@ -60,7 +69,7 @@ def train(config: RunConfig, folder: RunFolder, demand: Demand, tracker: Tracker
         ),
         run_config=ray.train.RunConfig(
             name=folder.path.name,
-            logging_config=LoggingConfig(log_level="ERROR"),
+            logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]  # is v2's
             storage_path=str(folder.path.parent),
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
             checkpoint_config=CheckpointConfig(
@@ -68,10 +77,24 @@ def train(config: RunConfig, folder: RunFolder, demand: Demand, tracker: Tracker
             ),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        raise TrainingStoppedError(_why(error, folder)) from error
     state = runs.newest_state(folder)
     assert state is not None, "a training that ended well has a checkpoint"
     return state
+
+
+def _why(error: TrainingFailedError, folder: RunFolder) -> str:
+    """What ended the training, in the words of the workers, and how to go on."""
+    failures = getattr(error, "worker_failures", {})
+    said = [f"worker {rank}: {str(cause).strip()}" for rank, cause in failures.items()]
+    reasons = "\n".join(said) or str(error)
+    return (
+        f"{folder.path.name} stopped:\n{reasons}\n"
+        "Once that is mended, the same command goes on from the newest checkpoint"
+    )
 
 
 def train_worker(payload: dict[str, Any]) -> None:

@@ -15,11 +15,10 @@ from tests.videos import X265, write_video
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_cluster_of_others() -> Iterator[None]:
+def _no_cluster_of_others() -> None:
     """No test joins a cluster or writes to a tracking server that happens to be named."""
     for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "RAY_API_SERVER_ADDRESS"):
         os.environ.pop(name, None)
-    yield
 
 
 @pytest.fixture(scope="session")

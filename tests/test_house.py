@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MODULES = sorted(p for top in ("adassl", "pipelines", "tune_spaces") for p in (ROOT / top).rglob("*.py"))
+MODULES = sorted(
+    p for top in ("adassl", "pipelines", "tune_spaces") for p in (ROOT / top).rglob("*.py")
+)
 
 ONLY_IN = {
     "decord": {"pipelines/video/decode.py"},

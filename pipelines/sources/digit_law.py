@@ -23,6 +23,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.errors import UserError
+
 Setting = Literal["A", "B"]
 
 GLYPH_SIDE = 16
@@ -33,7 +35,7 @@ FIRST_CHANGE, CHANGE_EVERY, SEGMENT_FRAMES = 3, 6, 9
 SPLIT_SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
-class MovingDigitsError(ValueError):
+class MovingDigitsError(UserError, ValueError):
     """Settings that cannot be written, or a folder that holds something else."""
 
 

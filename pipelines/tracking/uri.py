@@ -5,13 +5,14 @@ import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipelines.errors import UserError
 from pipelines.tracking.outbox import without_password
 
 _DATABASES = ("postgresql", "mysql", "mssql")
 _REMEDY = "use sqlite:////absolute/path/mlflow.db, or http://host:port of an `mlflow server`"
 
 
-class TrackingError(ValueError):
+class TrackingError(UserError, ValueError):
     """A tracking URI that can never work; the message says what would."""
 
 

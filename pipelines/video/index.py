@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipelines.errors import UserError
 from pipelines.video.splits import SPLITS
 
 VERSION = b"1"
@@ -47,7 +48,7 @@ SCHEMA = pa.schema(
 )
 
 
-class IndexFileError(ValueError):
+class IndexFileError(UserError, ValueError):
     """A file that is not an index."""
 
 

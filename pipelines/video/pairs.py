@@ -75,7 +75,7 @@ class PairCutter:
         """Take the rows of one of `num_workers`."""
         self.schedule, self.rank, self.num_workers = schedule, rank, num_workers
         self.counts = StreamCounts()
-        self._held: dict[int, tuple["Window", Frames | None]] = {}
+        self._held: dict[int, tuple[Window, Frames | None]] = {}
 
     def batches(
         self, windows: Generator[DecodedWindow, None, None], batches: range
@@ -115,8 +115,8 @@ class PairCutter:
         if counts.windows_failed > max(1, allowed * max(100, counts.windows)):
             raise TooManyFailuresError(
                 f"{counts.windows_failed} of {counts.windows} windows failed to decode, more than "
-                f"data.max_failed_share={allowed:g}: " + "; ".join(f"{p}: {r}" for p, r in
-                counts.failures.items())
+                f"data.max_failed_share={allowed:g}: "
+                + "; ".join(f"{p}: {r}" for p, r in counts.failures.items())
                 + ". Index the videos again, or allow more."
             )
 
@@ -157,4 +157,3 @@ def _crop(frames: Frames, side: int, place: NDArray[np.float64]) -> Frames:
     height, width = frames.shape[1:3]
     top, left = (round((n - side) * p) for n, p in zip((height, width), place, strict=True))
     return frames[:, top : top + side, left : left + side]
-

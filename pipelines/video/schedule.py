@@ -124,7 +124,8 @@ class Schedule:
         candidates = np.arange(-(-low // multiple) * multiple, high, multiple)
         pairs = config.pairs_per_window
         starts = np.resize(rng.permutation(candidates), pairs)  # again and again where too few
-        gaps = rng.integers(*self._gaps[video], size=pairs, endpoint=True)
+        least, most = self._gaps[video].tolist()
+        gaps = rng.integers(least, most, size=pairs, endpoint=True)
         crops = np.full((pairs, 2), 0.5)
         if config.crop == "random":
             crops = rng.random((pairs, 2))
@@ -182,8 +183,8 @@ class Schedule:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as what it was made of."""
-        settings = {"seed": self.seed, "global_batch_size": self.global_batch_size}
-        return partial(Schedule, **settings), (self.index, self.config)
+        make = partial(Schedule, seed=self.seed, global_batch_size=self.global_batch_size)
+        return make, (self.index, self.config)
 
 
 class VideoOrder:

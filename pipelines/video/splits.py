@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pipelines.errors import UserError
+
 SPLITS = ("train", "val", "test")
 FACTORS_FILE = "factors.parquet"
 VIDEO_SUFFIXES = frozenset(
@@ -15,11 +17,11 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
-class NoVideosError(ValueError):
+class NoVideosError(UserError, ValueError):
     """There is nothing to index."""
 
 
-class FactorsError(ValueError):
+class FactorsError(UserError, ValueError):
     """A factors.parquet that cannot say which split its videos belong to."""
 
 

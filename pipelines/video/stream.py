@@ -1,6 +1,6 @@
 """The Ray Data graph: window numbers → decoding actors → windows, in order → pairs.
 
-    one light task             yields blocks of window numbers, lazily, however long the run
+    blocks of window numbers   a segment of the run at a time, however long the run
     a fixed pool of actors     reads each window's frames in order, resized, uint8
     the trainer's process      takes the blocks in order and cuts pairs by index
 
@@ -24,16 +24,13 @@ from pipelines.video.decode import DecodeError, decoded_frames, read_window, res
 from pipelines.video.pairs import DecodedWindow, PairBatch, PairCutter, StreamCounts
 from pipelines.video.schedule import Schedule
 
-NUMBERS_TASK_CPUS = 0.01
-"""CPU share of the task that yields window numbers: it must fit beside the decoders."""
-BLOCK_BYTES = 2**23
-"""Bytes from which Ray Data lets a block go on its way; smaller ones it joins."""
 FRAMES_PER_BLOCK = 512
-"""Frames that one decoding task reads at least, so that a task's fixed cost stays small."""
+"""Frames that one decoding task reads at most, enough for its fixed cost not to count."""
+BLOCKS_PER_SEGMENT = 2048
+"""Decoding tasks of one Ray Data execution. A run is as many executions as it needs, so that what
+Ray keeps of each task does not grow with the run; the pool of actors starts anew with each."""
 STORE_BYTES = 2**29
-"""Most bytes in Ray's object store for one stream: what bounds its memory, however long it runs."""
-BLOCKS_AHEAD = 16
-"""Blocks that one task may have made before they are taken."""
+"""Most bytes of decoded frames in Ray's object store for one stream."""
 BATCHES_AHEAD = 2
 
 
@@ -70,27 +67,28 @@ def decoded_windows(
 ) -> Generator[DecodedWindow, None, None]:
     """Decode on the Ray cluster the windows that one worker needs, in order of need."""
     numbers = schedule.worker_windows(batches, rank=share.rank, num_workers=share.num_workers)
+    per_block = windows_per_block(schedule, share)
+    per_segment = per_block * BLOCKS_PER_SEGMENT
+    for at in range(0, len(numbers), per_segment):
+        yield from _decode_segment(schedule, numbers[at : at + per_segment], per_block, share)
+
+
+def _decode_segment(
+    schedule: Schedule, numbers: range, per_block: int, share: Share
+) -> Generator[DecodedWindow, None, None]:
     context = DataContext.get_current().copy()
     context.execution_options.preserve_order = True
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=STORE_BYTES)
     context.enable_progress_bars = False
     context.issue_detectors_config.detectors = []  # they take a decoder's memory for a leak
-    context.target_max_block_size = BLOCK_BYTES
-    # By default a task waits after two blocks until they are taken: the decoders would stand idle.
-    context._max_num_blocks_in_streaming_gen_buffer = BLOCKS_AHEAD
-    context.execution_options.resource_limits = ExecutionResources(object_store_memory=STORE_BYTES)
-    per_block = windows_per_block(schedule, share)
+    starts = range(0, len(numbers), per_block)
+    blocks = [np.asarray(numbers[at : at + per_block], np.int64) for at in starts]
     with DataContext.current(context):
-        blocks = pa.table({"first": np.asarray(numbers[::per_block], np.int64)})
-        graph = ray.data.from_arrow(blocks).map_batches(
-            NumberBlocks(numbers, per_block),
-            batch_size=1,
-            batch_format="pyarrow",
-            num_cpus=NUMBERS_TASK_CPUS,
-        )
+        graph = ray.data.from_blocks([pa.table({"number": block}) for block in blocks])
         decoded = graph.map_batches(
             WindowDecoder,
             fn_constructor_args=(schedule,),
-            compute=ActorPoolStrategy(size=share.num_decoders),
+            compute=ActorPoolStrategy(size=min(share.num_decoders, len(blocks))),
             num_cpus=1,
             batch_size=None,
             batch_format="pyarrow",
@@ -102,28 +100,10 @@ def decoded_windows(
 
 
 def windows_per_block(schedule: Schedule, share: Share) -> int:
-    """Windows that one decoding task reads."""
+    """Windows that one decoding task reads, and ships as one block."""
     window = schedule.window(0).num_frames
     belt = schedule.global_batch_size // share.num_workers
     return max(1, min(FRAMES_PER_BLOCK // window, belt // share.num_decoders))
-
-
-class NumberBlocks:
-    """Yields the window numbers block by block, as they are asked for."""
-
-    def __init__(self, numbers: range, per_block: int) -> None:
-        """Hold the range, whose blocks are made one at a time."""
-        self._numbers, self._per_block = numbers, per_block
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        """The numbers of one block, padded so that it is not joined with the next."""
-        at = self._numbers.index(block["first"][0].as_py())
-        numbers = np.asarray(self._numbers[at : at + self._per_block], np.int64)
-        width = -(-BLOCK_BYTES // len(numbers))
-        padding = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(width), len(numbers), [None, pa.py_buffer(bytes(width * len(numbers)))]
-        )
-        return pa.table({"number": numbers, "padding": padding})
 
 
 class WindowDecoder:

@@ -49,7 +49,7 @@ def test_memory_order_of_the_input_does_not_matter() -> None:
 @pytest.mark.parametrize("name", ["mlp", "conv3d", "resnet18"])
 def test_batch_norms_can_be_synchronised(name: Any) -> None:
     backbone = build_backbone(name, input_shape=(1, 3, 16, 16))
-    converted = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)  # type: ignore[no-untyped-call]
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
     kinds = [type(m) for m in converted.modules() if "BatchNorm" in type(m).__name__]
     assert kinds
     assert set(kinds) == {nn.SyncBatchNorm}

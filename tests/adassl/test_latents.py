@@ -22,7 +22,7 @@ def as_distribution(gaussian: DiagonalGaussian) -> torch.distributions.Normal:
 
 
 def log_density(gaussian: DiagonalGaussian, at: torch.Tensor) -> torch.Tensor:
-    density = as_distribution(gaussian).log_prob(at)  # type: ignore[no-untyped-call]
+    density = as_distribution(gaussian).log_prob(at)
     assert isinstance(density, torch.Tensor)
     return density
 

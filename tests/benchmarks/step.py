@@ -2,6 +2,7 @@
 
 import time
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from pipelines.video.pairs import PairBatch
 
 BATCH, STEPS = 64, 20
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "no_r": {"method.latent": "none", "data.surrogate": False},
     "r": {"data.surrogate": False},
     "r_surrogate": {},

@@ -2,26 +2,22 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice, pairwise
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import psutil
 import ray
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
 from pipelines.cluster import quiet_ray
 from pipelines.config import DataConfig
 from pipelines.recipes import recipe
-from pipelines.video.decode import read_window
 from pipelines.video.index import VideoIndex
 from pipelines.video.pairs import PairBatch
 from pipelines.video.schedule import Schedule
@@ -79,17 +75,14 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
         "stream_pairs_per_second": median(r.pairs for r in rates["stream"]),
         "stream_frames_per_second": median(r.frames for r in rates["stream"]),
         "decode_only_frames_per_second": median(r.frames for r in rates["decode"]),
-        **{
-            f"stream_cpu_share_{kind}": median(shares[kind] for shares in busy)
-            for kind in busy[0]
-        },
+        **{f"stream_cpu_share_{kind}": median(shares[kind] for shares in busy) for kind in busy[0]},
     }
 
 
 def _ratio(rates: dict[str, list[Rates]], one: str, other: str, unit: str) -> float:
     """Median over the rounds of the ratio within a round: the machine's mood cancels out."""
     pairs = zip(rates[one], rates[other], strict=True)
-    return median(getattr(a, unit) / getattr(b, unit) for a, b in pairs)
+    return float(median(getattr(a, unit) / getattr(b, unit) for a, b in pairs))
 
 
 def decode_only(pool: ProcessPoolExecutor, schedule: Schedule, *, start: int) -> Rates:
@@ -122,9 +115,7 @@ class StreamRun:
     def measure(self, number: int) -> Rates:
         """Batches for some seconds after the first, with the belt's filling left out."""
         start = 100_000 * number
-        stream = PairStream(
-            self.schedule, range(start, start + 50_000), Share(num_decoders=CORES)
-        )
+        stream = PairStream(self.schedule, range(start, start + 50_000), Share(num_decoders=CORES))
         began = time.perf_counter()
         batches = iter(stream)
         _to_tensors(next(batches))

@@ -52,7 +52,10 @@ def expected_rows(schedule: Schedule, batches: range) -> dict[int, tuple[str, ..
                 "-".join(str(start + v * gap + f) for f in range(schedule.config.frames_per_clip))
                 for v in range(views)
             ]
-            rows[schedule.row(number, batch)] = (Path(schedule.index.path[window.video]).name, *clips)
+            rows[schedule.row(number, batch)] = (
+                Path(schedule.index.path[window.video]).name,
+                *clips,
+            )
     return rows
 
 

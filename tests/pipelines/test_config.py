@@ -47,7 +47,7 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
         ({"data.gap": [4, 2]}, r"did you mean \(2, 4\)"),
         ({"data.gap": [0, 2]}, "above 0"),
         ({"data.gap": [0.5, 2]}, "data.gap_unit=seconds"),
-        ({"train.global_batch_size": 65, "data.pairs_per_window": 5, "cluster.num_workers": 2}, "66"),
+        ({"train.global_batch_size": 65, "cluster.num_workers": 2}, "66"),
         ({"train.global_batch_size": 60, "data.pairs_per_window": 16}, "divisor of 60"),
         ({"method.latent": "variatonal"}, "variational"),
         ({"method.editor": "identity", "method.latent": "sparse"}, "identity"),

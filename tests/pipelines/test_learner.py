@@ -131,7 +131,7 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_anything() -> None:
     with torch.no_grad():
         next(learner.method.parameters()).fill_(float("nan"))
     before = copy.deepcopy(learner.state_dict()["optimizer"]["state"])
-    with pytest.raises(DivergedError, match="lower optim.learning_rate"):
+    with pytest.raises(DivergedError, match="lower optim"):
         learner.train_step(batch_of(2))
     assert_same(learner.state_dict()["optimizer"]["state"], before)
     assert learner.step == 2
@@ -144,8 +144,8 @@ def test_frames_become_inputs_around_zero() -> None:
     clips = learner.to_input(frames)
     assert clips.shape == (2, 1, 3, 16, 16)
     assert clips.dtype == torch.float32
-    assert clips[0].unique().tolist() == [-1.0]
-    assert clips[1].unique().tolist() == [1.0]
+    assert set(clips[0].flatten().tolist()) == {-1.0}
+    assert set(clips[1].flatten().tolist()) == {1.0}
 
 
 def test_bfloat16_trains() -> None:

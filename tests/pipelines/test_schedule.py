@@ -39,9 +39,11 @@ def schedule_of(num_videos: int = 100, batch: int = 32, seed: int = 0, **data: o
     return Schedule(index_of(num_videos), config, seed=seed, global_batch_size=batch)
 
 
-def rows_of(schedule: Schedule, batch: int, rank: int, num_workers: int) -> dict[int, tuple[int, ...]]:
+def rows_of(
+    schedule: Schedule, batch: int, rank: int, num_workers: int
+) -> dict[int, tuple[int, ...]]:
     """Row number → (video, first frame of x, gap), as one worker computes them."""
-    rows = {}
+    rows: dict[int, tuple[int, ...]] = {}
     for number in schedule.worker_windows(
         range(batch, batch + 1), rank=rank, num_workers=num_workers
     ):
@@ -97,7 +99,9 @@ def test_every_window_is_a_function_of_seed_and_number() -> None:
 def test_it_travels() -> None:
     schedule = schedule_of(seed=5)
     copy = pickle.loads(pickle.dumps(schedule))
-    assert [copy.window(n).first for n in range(99)] == [schedule.window(n).first for n in range(99)]
+    assert [copy.window(n).first for n in range(99)] == [
+        schedule.window(n).first for n in range(99)
+    ]
 
 
 @pytest.mark.parametrize("surrogate", [False, True])
@@ -117,7 +121,9 @@ def test_all_start_frames_are_equally_likely() -> None:
     # Key frames at odd places: windows begin there, and yet no frame is preferred.
     index = index_of(1, num_frames=200)
     ragged = index.table.set_column(
-        SCHEMA.get_field_index("key_frames"), "key_frames", pa.array([[0, 7, 50, 55, 180]], pa.list_(pa.int32()))
+        SCHEMA.get_field_index("key_frames"),
+        "key_frames",
+        pa.array([[0, 7, 50, 55, 180]], pa.list_(pa.int32())),
     )
     config = DataConfig(gap=(2, 2), frames_per_clip=1, pairs_per_window=4, starts_per_window=30)
     schedule = Schedule(VideoIndex(table=ragged), config, seed=0, global_batch_size=4)

@@ -1,0 +1,1 @@
+"""Search spaces for sweeps, as data: one module a space."""
