@@ -220,6 +220,3 @@ def main() -> None:
         say.print("[red]error[/] ", end="")
         say.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; the same command goes on from the last checkpoint")
-        sys.exit(130)

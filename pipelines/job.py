@@ -13,7 +13,7 @@ import torch
 
 from pipelines import figures, tracking
 from pipelines.cluster import Demand, connected
-from pipelines.config import RunConfig, flatten
+from pipelines.config import ConfigError, RunConfig, flatten, with_overrides
 from pipelines.evaluate import Evaluation, evaluate
 from pipelines.learner import build
 from pipelines.plan import Plan, plan
@@ -36,16 +36,19 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
 
     Raises:
         ConfigError: before anything starts, for whatever cannot work.
-        Interrupted: on Ctrl-C or SIGTERM; the same command goes on from the newest checkpoint.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM.
     """
+    # Workers run in other directories.
+    index = str(Path(config.data.index).absolute())
+    config = with_overrides(config, {"data.index": index})
     videos = plan(config)
     for line in videos.lines():
         print(line, flush=True)
     folder.claim(config, videos.digest)
     uri = tracking.resolve_uri(config.tracking.uri, folder.path.parent)
     with (
-        stoppable(),
         connected(config.cluster) as demand,
+        stoppable(),
         _tracked(config, folder, uri, videos) as tracker,
     ):
         started_late = tracker.run_id is None
@@ -55,10 +58,14 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
                 tracker.log_metrics(entry, int(entry["step"]))
         metrics = last_metrics(state)
         _report(config, folder, state, tracker)
-        if with_evaluation and len(videos.test):
-            done = evaluate(folder, num_decoders=_decoders(demand))
-            _log_evaluation(done, tracker, step=state["step"])
-            metrics |= done.metrics
+        if with_evaluation:
+            try:
+                done = evaluate(folder, num_decoders=_decoders(demand))
+            except ConfigError as error:  # the training is whole all the same
+                print(f"not evaluated: {error}", flush=True)
+            else:
+                _log_evaluation(done, tracker, step=state["step"])
+                metrics |= done.metrics
         tracker.log_file(folder.add_to_summary(metrics))
     return JobResult(folder=folder, metrics=metrics, ui_command=tracking.ui_command(uri))
 
@@ -69,7 +76,7 @@ def evaluate_job(
     """Evaluate a finished or stopped run, into its folder and its MLflow run."""
     config, record = folder.config(), folder.record()
     assert record is not None
-    with stoppable(), connected(config.cluster) as demand:
+    with connected(config.cluster) as demand, stoppable():
         done = evaluate(
             folder, checkpoint=checkpoint, num_pairs=num_pairs, num_decoders=_decoders(demand)
         )
@@ -94,8 +101,8 @@ def last_metrics(state: dict[str, Any]) -> dict[str, float]:
 def stoppable() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM, as `ray job stop` sends it, end the job in order.
 
-    Ray Train answers Ctrl-C by aborting its workers and then SystemExit(0): not how a job that was
-    stopped should end.
+    To be entered once Ray is up, which sets handlers of its own. Ray Train answers Ctrl-C by
+    aborting its workers and then SystemExit(0): not how a job that was stopped should end.
     """
 
     def stop(signum: int, frame: FrameType | None) -> None:
@@ -108,7 +115,8 @@ def stoppable() -> Iterator[None]:
     signal.signal(signal.SIGTERM, stop)
     try:
         yield
-    except SystemExit as error:
+    except (SystemExit, KeyboardInterrupt) as error:
+        print("stopped; the same command goes on from the newest checkpoint", flush=True)
         raise KeyboardInterrupt from error
     finally:
         for number, handler in before.items():

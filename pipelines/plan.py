@@ -17,7 +17,6 @@ class Plan:
 
     train: Schedule
     val: Schedule | None
-    test: VideoIndex
     digest: str
 
     def lines(self) -> list[str]:
@@ -58,7 +57,6 @@ def plan(config: RunConfig) -> Plan:
     return Plan(
         train=schedules["train"],
         val=schedules.get("val") if use_val else None,
-        test=index.select(split="test"),
         digest=index.digest(),
     )
 

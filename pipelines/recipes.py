@@ -44,7 +44,7 @@ def moving_digits() -> RunConfig:
             starts_per_window=1,
             pairs_per_window=1,
         ),
-        method=MethodConfig(beta=0.03, beta_warmup_steps=200),
+        method=MethodConfig(beta=0.01, beta_warmup_steps=200),
         train=TrainConfig(steps=600, checkpoint_every=200),
     )
 

@@ -1,0 +1,307 @@
+"""Whole trainings through Ray Train and MLflow, stopped in every way that a run can stop.
+
+Each runs as people run it, by the command line in a process of its own.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.cluster import ClusterTooSmallError
+from pipelines.config import ConfigError, RunConfig, with_overrides
+from pipelines.job import run_job
+from pipelines.recipes import recipe
+from pipelines.runs import RunFolder, best_state, newest_state
+from tests.pipelines.test_learner import assert_same
+
+pytestmark = pytest.mark.ray
+STEPS, EVERY = 24, 6
+SETTINGS = {
+    "train.steps": STEPS,
+    "train.checkpoint_every": EVERY,
+    "train.log_every": 3,
+    "train.global_batch_size": 16,
+    "train.val_pairs": 16,
+    "data.frame_size": 32,
+    "backbone.hidden_dims": [4, 8, 16],
+    "method.beta_warmup_steps": 10,
+    "optim.warmup_steps": 4,
+}
+
+
+def command(index: Path, out: Path, name: str, *more: str, workers: int = 2) -> list[str]:
+    """`adassl train` on the digits, small."""
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in SETTINGS.items()]
+    base = [sys.executable, "-m", "pipelines", "train", "--recipe", "moving-digits"]
+    place = ["--index", str(index), "--out", str(out), "--name", name, "--workers", str(workers)]
+    return [*base, *place, *settings, *more]
+
+
+def run(cwd: Path, arguments: list[str]) -> str:
+    """Run to a good end; what it printed."""
+    done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+@contextmanager
+def started(cwd: Path, arguments: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """A run under way, with nothing of it left at the end."""
+    process = subprocess.Popen(
+        arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    family = psutil.Process(process.pid)
+    children: list[psutil.Process] = []
+    try:
+        yield process
+        children = family.children(recursive=True) if family.is_running() else []
+    finally:
+        for each in [*children, *([family] if family.is_running() else [])]:
+            try:
+                each.kill()
+            except psutil.NoSuchProcess:
+                continue
+        process.communicate()
+
+
+def wait_for_checkpoint(folder: Path, process: "subprocess.Popen[str]", number: int = 1) -> None:
+    """Until the run has written its n-th checkpoint."""
+    deadline = time.monotonic() + 180
+    snapshot = folder / "checkpoint_manager_snapshot.json"
+    while not snapshot.exists() or len(list(folder.glob("checkpoint_*/state.pt"))) < number:
+        assert process.poll() is None, "it ended before its checkpoint"
+        assert time.monotonic() < deadline, "no checkpoint in three minutes"
+        time.sleep(0.05)
+
+
+def steps_of(state: dict[str, Any]) -> list[int]:
+    return [int(entry["step"]) for entry in state["history"]]
+
+
+@pytest.fixture(scope="module")
+def straight(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of runs with one that nothing disturbed, evaluated."""
+    cwd = tmp_path_factory.mktemp("straight")
+    printed = run(cwd, command(digits, cwd / "runs", "straight"))
+    (cwd / "printed.txt").write_text(printed)
+    return cwd / "runs"
+
+
+def test_a_run_says_how_it_goes_and_where_everything_is(straight: Path) -> None:
+    printed = (straight.parent / "printed.txt").read_text()
+    assert "videos to train on" in printed
+    for words in ("step 3/24", "pairs/s", "waiting for data", "left 0:0", "val/loss", "ssl", "kl"):
+        assert words in printed
+    assert f"mlflow ui --backend-store-uri sqlite:///{straight}/mlflow.db" in printed
+    assert str(straight / "straight" / "figures") in printed
+    assert printed.count("step 24/24") == 1
+
+
+def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(straight: Path) -> None:
+    folder = RunFolder(straight / "straight")
+    summary = json.loads((folder.path / "summary.json").read_text())
+    for name in (
+        "train/loss",
+        "val/loss",
+        "val/kl",
+        "test/centre_norm",
+        "test/residual_norm",
+        "test/rankme",
+        "test/alignment",
+        "test/uniformity",
+        "test/digit/linear_accuracy",
+        "test/digit/knn_accuracy",
+        "test/velocity_x/linear_r2",
+        "test/edited/change_y/linear_r2",
+        "test/latent_active_dimensions",
+        "test/latent_use/00",
+    ):
+        assert isinstance(summary[name], float), name
+    assert all(isinstance(value, int | float) for value in summary.values())
+    pictures = {path.name for path in folder.figures.iterdir()}
+    assert pictures == {"pairs.png", "loss.png", "collapse.png", "projection.png", "futures.png"}
+    assert folder.config() == config_of(straight, {"cluster.num_workers": 2})
+    assert {path.name for path in straight.parent.iterdir()} == {"runs", "printed.txt"}
+
+
+def config_of(straight: Path, changes: dict[str, Any]) -> RunConfig:
+    index = json.loads((straight / "straight" / "config.json").read_text())["data"]["index"]
+    return with_overrides(recipe("moving-digits"), {**SETTINGS, "data.index": index, **changes})
+
+
+def test_mlflow_holds_the_run(straight: Path) -> None:
+    client = MlflowClient(f"sqlite:///{straight}/mlflow.db")
+    experiment = client.get_experiment_by_name("adassl")
+    assert experiment is not None
+    (tracked,) = client.search_runs([experiment.experiment_id])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.info.run_name == "straight"
+    assert float(tracked.data.params["beta"]) == recipe("moving-digits").method.beta
+    assert tracked.data.params["train.steps"] == "24"
+    history = client.get_metric_history(tracked.info.run_id, "train/loss")
+    assert [m.step for m in history] == [1, 3, 6, 9, 12, 15, 18, 21, 24]
+    assert "test/digit/linear_accuracy" in tracked.data.metrics
+    assert any(name.startswith("system/") for name in tracked.data.metrics)
+    assert tracked.inputs is not None
+    assert tracked.outputs is not None
+    (dataset,) = tracked.inputs.dataset_inputs
+    assert dataset.dataset.name == "videos"
+    assert len(tracked.outputs.model_outputs) == 1
+    artifacts = {item.path for item in client.list_artifacts(tracked.info.run_id)}
+    assert {"config.json", "summary.json", "figures"} <= artifacts
+    assert {"torch", "ray"} <= {tag.rpartition(".")[2] for tag in tracked.data.tags}
+
+
+def test_the_newest_and_the_best_checkpoint_are_kept(straight: Path) -> None:
+    folder = RunFolder(straight / "straight")
+    newest, best = newest_state(folder), best_state(folder)
+    assert newest is not None
+    assert best is not None
+    assert newest["step"] == STEPS
+    losses = {e["step"]: e["val/loss"] for e in newest["history"] if "val/loss" in e}
+    assert best["step"] == min(losses, key=lambda step: losses[step])
+    assert len(list(folder.path.glob("checkpoint_*/state.pt"))) <= 2
+    assert newest["mlflow_run_id"]
+
+
+def test_the_same_command_again_finds_the_run_finished(straight: Path, digits: Path) -> None:
+    before = newest_state(RunFolder(straight / "straight"))
+    printed = run(straight.parent, command(digits, straight, "straight", "--no-evaluate"))
+    assert "straight had finished: 24 steps" in printed
+    assert_same(newest_state(RunFolder(straight / "straight")), before)
+
+
+def test_another_config_or_other_videos_under_the_name_are_refused(straight: Path) -> None:
+    changed = config_of(straight, {"method.beta": 0.5})
+    with pytest.raises(ConfigError, match=r"method.beta was 0.01, now 0.5.*another --name"):
+        run_job(changed, RunFolder(straight / "straight"))
+    folder = RunFolder(straight / "straight")
+    with pytest.raises(ConfigError, match="other videos"):
+        folder.claim(folder.config(), "another digest")
+
+
+def test_a_killed_worker_costs_nothing_but_time(
+    straight: Path, digits: Path, tmp_path: Path
+) -> None:
+    with started(tmp_path, command(digits, tmp_path, "hit", "--no-evaluate")) as process:
+        wait_for_checkpoint(tmp_path / "hit", process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        workers = [p for p in family if "RayTrainWorker" in " ".join(p.cmdline())]
+        assert len(workers) == 2
+        workers[1].kill()
+        printed, _ = process.communicate(timeout=180)
+        assert process.returncode == 0, printed[-4000:]
+    assert "going on from step" in printed
+    assert_as_if_nothing_had_happened(RunFolder(tmp_path / "hit"), straight)
+
+
+def assert_as_if_nothing_had_happened(folder: RunFolder, straight: Path) -> None:
+    """Bit by bit the end of the run that nothing disturbed."""
+    state, expected = newest_state(folder), newest_state(RunFolder(straight / "straight"))
+    assert state is not None
+    assert expected is not None
+    for part in ("step", "method", "optimizer", "fingerprint"):
+        assert_same(state[part], expected[part])
+    assert steps_of(state) == steps_of(expected)
+    for name in ("train/loss", "train/kl", "train/rankme"):
+        pairs = zip(state["history"], expected["history"], strict=True)
+        assert all(one[name] == other[name] for one, other in pairs), name
+
+
+def test_a_killed_driver_goes_on_with_the_same_command_on_fewer_workers(
+    digits: Path, tmp_path: Path
+) -> None:
+    with started(tmp_path, command(digits, tmp_path, "cut", "--no-evaluate")) as process:
+        wait_for_checkpoint(tmp_path / "cut", process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    reached = newest_state(RunFolder(tmp_path / "cut"))
+    assert reached is not None
+    assert 0 < reached["step"] < STEPS
+    printed = run(tmp_path, command(digits, tmp_path, "cut", "--no-evaluate", workers=1))
+    assert f"going on from step {reached['step']} of 24" in printed
+    state = newest_state(RunFolder(tmp_path / "cut"))
+    assert state is not None
+    assert steps_of(state) == [1, 3, 6, 9, 12, 15, 18, 21, 24]
+    assert statuses(tmp_path) == ["FINISHED"]
+
+
+def statuses(out: Path) -> list[str]:
+    client = MlflowClient(f"sqlite:///{out}/mlflow.db")
+    experiment = client.get_experiment_by_name("adassl")
+    assert experiment is not None
+    return [tracked.info.status for tracked in client.search_runs([experiment.experiment_id])]
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_a_stopped_job_says_how_to_go_on_and_no_run_stays_running(
+    number: signal.Signals, digits: Path, tmp_path: Path
+) -> None:
+    long = ["--no-evaluate", "--set=train.steps=100000"]
+    with started(tmp_path, command(digits, tmp_path, "stop", *long, workers=1)) as process:
+        wait_for_checkpoint(tmp_path / "stop", process)
+        process.send_signal(number)
+        printed, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, printed[-4000:]
+    assert "the same command goes on from the newest checkpoint" in printed
+    assert statuses(tmp_path) == ["KILLED"]
+
+
+def test_what_the_cluster_cannot_hold_is_refused_at_once(straight: Path, tmp_path: Path) -> None:
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False)
+    try:
+        began = time.monotonic()
+        with pytest.raises(ClusterTooSmallError, match=r"No place for .*lower cluster.num_workers"):
+            run_job(config_of(straight, {"cluster.num_workers": 2}), RunFolder(tmp_path / "big"))
+        gpu = config_of(straight, {"cluster.use_gpu": True})
+        with pytest.raises(ClusterTooSmallError, match="GPU"):
+            run_job(gpu, RunFolder(tmp_path / "gpu"))
+        assert time.monotonic() - began < 20
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--index", "nowhere.parquet"], "adassl data index"),
+        (["train", "--set", "method.betta=1"], "did you mean method.beta"),
+        (["train", "--recipe", "moving"], "there are videos, video-frames, moving-digits"),
+        (["train", "--set", "data.gap=[4,2]"], "did you mean (2, 4)"),
+        (["evaluate", "nowhere"], "holds no run"),
+        (["data", "index", "nowhere"], "nowhere"),
+        (["data", "index", "."], "no video"),
+        (["data", "moving-digits", "out", "--canvas", "65"], "even"),
+    ],
+)
+def test_wrong_commands_fail_in_words_before_ray_starts(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "300"},
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - began < 30
