@@ -54,6 +54,7 @@ def evaluate(
         raise ConfigError(
             f"{config.data.index} has no test video; index again with a larger --test-share"
         )
+    print(f"evaluating on up to {num_pairs} pairs of {len(test_videos)} test videos", flush=True)
     test = embed_pairs(learner, test_videos, num_pairs, num_decoders=num_decoders)
     metrics = label_free(test)
     factors = factors_of(test, test_videos)

@@ -1,14 +1,17 @@
 """Real videos through Ray Data: the rows asked for, each once, with the frames they name."""
 
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from pipelines.config import DataConfig
+from pipelines.video import stream
 from pipelines.video.index import VideoIndex
 from pipelines.video.pairs import PairBatch, TooManyFailuresError
 from pipelines.video.schedule import Schedule
@@ -84,6 +87,37 @@ def test_each_row_once_over_two_workers_and_after_a_stop_on_any_number(
     assert Counter(rows) == Counter(range(len(whole) * BATCH))
 
 
+def test_a_run_of_several_executions_is_whole(
+    spelled: VideoIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "BLOCKS_PER_SEGMENT", 2)
+    schedule = schedule_of(spelled)
+    share = Share(num_decoders=2)
+    assert 2 * stream.windows_per_block(schedule, share) * 3 < schedule.belt(20).stop
+    batches = range(20)
+    rows = spelled_rows(schedule, PairStream(schedule, batches, share))
+    assert rows == expected_rows(schedule, batches)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_while_the_trainer_is_slow(spelled: VideoIndex) -> None:
+    import ray
+
+    schedule = schedule_of(spelled, frame_size=96, pairs_per_window=1)
+    total = ray.cluster_resources()["object_store_memory"]
+    held = []
+    for number, _ in enumerate(PairStream(schedule, range(10_000), Share(num_decoders=2))):
+        time.sleep(0.05)
+        if number % 50 == 49:
+            free = ray.available_resources().get("object_store_memory", 0.0)
+            held.append((total - free, psutil.Process().memory_full_info().uss))
+        if number == 599:
+            break
+    stores, privates = zip(*held, strict=True)
+    assert max(stores) < 1.2 * stream.STORE_BYTES
+    assert max(privates[6:]) < 1.15 * max(privates[:3])
+
+
 def test_a_resumed_stream_decodes_nothing_that_lies_behind(spelled: VideoIndex) -> None:
     schedule = schedule_of(spelled)
     straight, resumed = (PairStream(schedule, r, Share()) for r in (range(24), range(16, 24)))
@@ -121,8 +155,8 @@ def test_a_file_that_vanishes_is_named_and_stood_in_for(
     gone = copy_of(spelled, tmp_path)
     Path(gone.path[0]).unlink()
     schedule = schedule_of(gone, max_failed_share=0.5)
-    stream = PairStream(schedule, range(10), Share())
-    rows = np.concatenate([batch.row for batch in stream])
+    pairs = PairStream(schedule, range(10), Share())
+    rows = np.concatenate([batch.row for batch in pairs])
     lost = {
         row
         for batch in range(10)
@@ -131,7 +165,7 @@ def test_a_file_that_vanishes_is_named_and_stood_in_for(
         )
     }
     assert set(rows) - {-1} == set(range(160)) - lost
-    assert stream.counts.failures == {str(gone.path[0]): "no such file"}
+    assert pairs.counts.failures == {str(gone.path[0]): "no such file"}
     assert f"set aside, pairs of other videos stand in: {gone.path[0]}" in capsys.readouterr().out
 
 
