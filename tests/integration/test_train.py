@@ -4,7 +4,6 @@ Each runs as people run it, by the command line in a process of its own.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -274,34 +273,3 @@ def test_what_the_cluster_cannot_hold_is_refused_at_once(straight: Path, tmp_pat
         assert time.monotonic() - began < 20
     finally:
         ray.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["train", "--index", "nowhere.parquet"], "adassl data index"),
-        (["train", "--set", "method.betta=1"], "did you mean method.beta"),
-        (["train", "--recipe", "moving"], "there are videos, video-frames, moving-digits"),
-        (["train", "--set", "data.gap=[4,2]"], "did you mean (2, 4)"),
-        (["evaluate", "nowhere"], "holds no run"),
-        (["data", "index", "nowhere"], "nowhere"),
-        (["data", "index", "."], "no video"),
-        (["data", "moving-digits", "out", "--canvas", "65"], "even"),
-    ],
-)
-def test_wrong_commands_fail_in_words_before_ray_starts(
-    arguments: list[str], words: str, tmp_path: Path
-) -> None:
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines", *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "COLUMNS": "300"},
-    )
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert time.monotonic() - began < 30

@@ -1,0 +1,79 @@
+"""The command line as people meet it: help, the doctor, and wrong commands."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def adassl(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "300"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["train", "evaluate", "demo", "doctor", "data", "Three lines"]),
+        (["train"], ["--set", "--recipe", "newest checkpoint", "RAY_ADDRESS"]),
+        (["evaluate"], ["--checkpoint", "never trained on"]),
+        (["data", "index"], ["--test-share", "--timeout-seconds", "new or changed"]),
+        (["data", "moving-digits"], ["--setting", "--canvas", "2602.02381"]),
+        (["demo"], ["--workers"]),
+        (["doctor"], ["--address"]),
+    ],
+)
+def test_help_is_worth_reading(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    done = adassl(tmp_path, *arguments, "--help")
+    assert done.returncode == 0
+    for word in words:
+        assert word in done.stdout
+
+
+def test_show_prints_the_resolved_settings(tmp_path: Path) -> None:
+    done = adassl(tmp_path, "train", "--show", "--set", "method.beta=0.25", "--workers", "2")
+    settings = json.loads(done.stdout)
+    assert settings["method"]["beta"] == 0.25
+    assert settings["cluster"]["num_workers"] == 2
+
+
+def test_the_doctor_finds_this_environment_whole(tmp_path: Path) -> None:
+    done = adassl(tmp_path, "doctor")
+    assert done.returncode == 0, done.stdout
+    for word in ("ray", "torch", "decord2", "mlflow", "cores", "video decoding"):
+        assert word in done.stdout
+    assert "missing" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--index", "nowhere.parquet"], "adassl data index"),
+        (["train", "--set", "method.betta=1"], "did you mean method.beta"),
+        (["train", "--recipe", "moving"], "there are videos, video-frames, moving-digits"),
+        (["train", "--set", "data.gap=[4,2]"], "did you mean (2, 4)"),
+        (["evaluate", "nowhere"], "holds no run"),
+        (["data", "index", "nowhere"], "nowhere"),
+        (["data", "index", "."], "no video"),
+        (["data", "moving-digits", "out", "--canvas", "65"], "even"),
+    ],
+)
+def test_wrong_commands_fail_in_words_before_ray_starts(
+    arguments: list[str], words: str, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    done = adassl(tmp_path, *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert time.monotonic() - began < 30
