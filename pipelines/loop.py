@@ -108,16 +108,20 @@ def _mean_over_workers(metrics: dict[str, float], device: torch.device) -> dict[
     return dict(zip(metrics, mean, strict=True))
 
 
-def progress_line(step: int, total: int, metrics: dict[str, float], *, seconds_left: float) -> str:
+def progress_line(
+    step: int, total: int, metrics: dict[str, float], *, seconds_left: float | None
+) -> str:
     """One line: step, loss and its terms, pairs per second, waiting for data, time left."""
     terms = {
         name.removeprefix("train/"): metrics[name]
         for name in ("train/loss", "train/ssl", "train/kl", "train/l0", "train/beta", "val/loss")
         if name in metrics
     }
-    minutes, seconds = divmod(round(seconds_left), 60)
-    hours, minutes = divmod(minutes, 60)
-    left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    left = "unknown"
+    if seconds_left is not None:
+        minutes, seconds = divmod(round(seconds_left), 60)
+        hours, minutes = divmod(minutes, 60)
+        left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
     return (
         f"step {step}/{total}  "
         + "  ".join(f"{name} {value:.4g}" for name, value in terms.items())

@@ -143,6 +143,7 @@ class TrainSink:
         self._config, self._payload = config.train, payload
         self._sheet: dict[str, torch.Tensor] | None = None
         self._tracker: Tracker | None = None
+        self._warm = False
         if is_first:
             self._tracker = Tracker.attach(
                 payload["tracking_uri"], payload["mlflow_run_id"], system_metrics=True
@@ -173,7 +174,9 @@ class TrainSink:
         if self._tracker is None:
             return
         self._tracker.log_metrics(metrics, step)
-        left = (self._config.steps - step) * metrics["time/step_seconds"]
+        # The first steps' time is that of starting the decoders.
+        left = (self._config.steps - step) * metrics["time/step_seconds"] if self._warm else None
+        self._warm = True
         print(loop.progress_line(step, self._config.steps, metrics, seconds_left=left), flush=True)
 
     def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:

@@ -32,6 +32,8 @@ Ray keeps of each task does not grow with the run; the pool of actors starts ane
 STORE_BYTES = 2**29
 """Most bytes of decoded frames in Ray's object store for one stream."""
 BATCHES_AHEAD = 2
+LETTING_GO_SECONDS = 30.0
+"""Longest wait for the decoders to be given back when a stream is left before its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +196,8 @@ def ahead(items: Generator[Any, None, None], depth: int) -> Generator[Any, None,
         finally:
             items.close()
 
-    threading.Thread(target=work, daemon=True, name="pairs-ahead").start()
+    worker = threading.Thread(target=work, daemon=True, name="pairs-ahead")
+    worker.start()
     try:
         while True:
             kind, item = ready.get()
@@ -205,3 +208,4 @@ def ahead(items: Generator[Any, None, None], depth: int) -> Generator[Any, None,
             yield item
     finally:
         stopped.set()
+        worker.join(LETTING_GO_SECONDS)

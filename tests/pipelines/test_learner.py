@@ -2,6 +2,9 @@
 
 import copy
 import io
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,6 +209,22 @@ def test_the_loop_goes_on_with_its_history() -> None:
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
+def test_a_compiled_encoder_trains_alike_and_keeps_its_names() -> None:
+    # In a process of its own: the tests' run-time checks of shapes do not survive compilation.
+    code = "from tests.pipelines.test_learner import compare_compiled; compare_compiled()"
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=300)
+
+
+def compare_compiled() -> None:
+    plain = trained(config_of(), range(6))
+    compiled = trained(config_of(**{"train.compile": True}), range(6))
+    losses = [learner.validate([batch_of(100)])["loss"] for learner in (plain, compiled)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    assert plain.state_dict()["method"].keys() == compiled.state_dict()["method"].keys()
+
+
 def test_a_line_of_progress() -> None:
     metrics = {
         "train/loss": 2.31,
@@ -217,3 +236,4 @@ def test_a_line_of_progress() -> None:
     assert line == (
         "step 200/2000  loss 2.31  kl 0.4  512 pairs/s  waiting for data 3%  left 1:10:10"
     )
+    assert loop.progress_line(1, 9, metrics, seconds_left=None).endswith("left unknown")
