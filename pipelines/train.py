@@ -31,7 +31,7 @@ from pipelines.errors import UserError
 from pipelines.learner import Learner
 from pipelines.plan import Plan, plan
 from pipelines.runs import RunFolder
-from pipelines.tracking import Tracker
+from pipelines.tracking import Tracker, device_tags
 from pipelines.video.pairs import PairBatch
 from pipelines.video.stream import PairStream, Share
 
@@ -148,6 +148,7 @@ class TrainSink:
             self._tracker = Tracker.attach(
                 payload["tracking_uri"], payload["mlflow_run_id"], system_metrics=True
             )
+            self._tracker.set_tags(device_tags())
 
     def restore(self, learner: Learner) -> loop.History:
         """Load the newest checkpoint, if there is one, and return the history it holds."""

@@ -159,6 +159,7 @@ def test_mlflow_holds_the_run(straight: Path) -> None:
     assert len(tracked.outputs.model_outputs) == 1
     artifacts = {item.path for item in client.list_artifacts(tracked.info.run_id)}
     assert {"config.json", "summary.json", "figures"} <= artifacts
+    assert tracked.data.tags["devices"]
     assert {"torch", "ray"} <= {tag.rpartition(".")[2] for tag in tracked.data.tags}
 
 
