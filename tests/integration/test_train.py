@@ -84,6 +84,18 @@ def wait_for_checkpoint(folder: Path, process: "subprocess.Popen[str]", number: 
         time.sleep(0.05)
 
 
+def train_workers(driver: int) -> list[psutil.Process]:
+    """The Ray Train workers under a driver; other children may be gone as they are looked at."""
+    found = []
+    for child in psutil.Process(driver).children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:  # a zombie, too
+            continue
+    return found
+
+
 def steps_of(state: dict[str, Any]) -> list[int]:
     return [int(entry["step"]) for entry in state["history"]]
 
@@ -196,8 +208,7 @@ def test_a_killed_worker_costs_nothing_but_time(
 ) -> None:
     with started(tmp_path, command(digits, tmp_path, "hit", "--no-evaluate")) as process:
         wait_for_checkpoint(tmp_path / "hit", process)
-        family = psutil.Process(process.pid).children(recursive=True)
-        workers = [p for p in family if "RayTrainWorker" in " ".join(p.cmdline())]
+        workers = train_workers(process.pid)
         assert len(workers) == 2
         workers[1].kill()
         printed, _ = process.communicate(timeout=180)
