@@ -1,9 +1,10 @@
 """The training on Ray Train: a group of workers, each with its own share of the stream.
 
 driver                       each of N workers (DDP)
+─────────────────────────────────────────────────────────────────
 TorchTrainer.fit() ────────► learner ← newest checkpoint
-stream of its share of each global batch
-loop: step, log (rank 0 → MLflow), save
+│                            stream of its share of each global batch
+│                            loop: step, log (rank 0 → MLflow), save
 newest checkpoint ◄───────── report(metrics, checkpoint)
 """
 
