@@ -1,1 +1,115 @@
-"""Search spaces for sweeps, as data: one module a space."""
+"""Search spaces, as data: one small module a space, each with a `SPACE`.
+
+A new space is a new file in this folder; `adassl sweep --space FILE` finds it by its name.
+"""
+
+import importlib
+import itertools
+import math
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Value = bool | int | float | str
+Params = Mapping[str, Value]
+"""Values at dotted keys of the config."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """One of some values, each as likely as the others."""
+
+    values: tuple[Value, ...]
+    why: str
+
+    def __post_init__(self) -> None:
+        if len(set(self.values)) < max(1, len(self.values)):
+            raise ValueError(f"Choice({self.values}): give at least one value, each once")
+
+    @property
+    def grid(self) -> tuple[Value, ...]:
+        """The values of a grid search."""
+        return self.values
+
+    def holds(self, value: Value) -> bool:
+        """Whether this range has the value."""
+        return value in self.values
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogUniform:
+    """A positive number whose logarithm is uniform between two limits."""
+
+    low: float
+    high: float
+    why: str
+    num_grid: int = 5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.low < self.high or self.num_grid < 2:
+            raise ValueError(f"LogUniform({self.low}, {self.high}): 0 < low < high, num_grid ≥ 2")
+
+    @property
+    def grid(self) -> tuple[Value, ...]:
+        """Points at equal ratios, both limits among them, for a grid search."""
+        ratio = math.log(self.high / self.low) / (self.num_grid - 1)
+        points = [self.low * math.exp(i * ratio) for i in range(self.num_grid)]
+        return tuple(float(f"{point:.3g}") for point in points)
+
+    def holds(self, value: Value) -> bool:
+        """Whether this range has the value."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
+
+Range = Choice | LogUniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """What a sweep varies, around which recipe, and by what it judges."""
+
+    title: str
+    recipe: str
+    """Where the settings begin, as for `adassl train --recipe`."""
+    settings: Params = field(default_factory=dict)
+    """Settings of every trial, beside the recipe's."""
+    sampled: Mapping[str, Range]
+    metric: str
+    """A metric that every trial reports at the end; ASHA needs one of every look (`val/…`)."""
+    mode: Literal["min", "max"] = "max"
+    first: tuple[Params, ...] = ()
+    """Settings to try first, such as a paper's."""
+    baseline: Params | None = None
+    """What makes the recipe the method to compare with; it runs on the same seeds."""
+
+    def __post_init__(self) -> None:
+        for point in self.first:
+            if set(point) != set(self.sampled):
+                raise ValueError(f"{self.title}: the point {point} must set {list(self.sampled)}")
+            for key, value in point.items():
+                if not self.sampled[key].holds(value):
+                    raise ValueError(f"{self.title}: {key}={value} is out of its range")
+
+    def grid(self) -> list[dict[str, Any]]:
+        """Every combination of the ranges' grids."""
+        values = [range_.grid for range_ in self.sampled.values()]
+        return [dict(zip(self.sampled, point, strict=True)) for point in itertools.product(*values)]
+
+
+def names() -> list[str]:
+    """The spaces there are."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> Space:
+    """A space by the name of its module.
+
+    Raises:
+        KeyError: naming the spaces there are.
+    """
+    if name not in names():
+        raise KeyError(f"no search space {name!r}; there are {', '.join(names())}")
+    space = importlib.import_module(f"{__name__}.{name}").SPACE
+    assert isinstance(space, Space), f"tune_spaces/{name}.py must define SPACE = Space(…)"
+    return space

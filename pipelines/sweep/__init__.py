@@ -1,0 +1,1 @@
+"""A sweep: many trainings over a search space, on Ray Tune."""

@@ -1,0 +1,137 @@
+"""What is known of a sweep and of each of its trials: records that go to JSON and back."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Value = bool | int | float | str
+TrialState = Literal["waiting", "running", "finished", "pruned", "failed"]
+BASELINE = -1
+"""The number of the setting that all others are compared with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRecord:
+    """What must not change under one name."""
+
+    space: str
+    metric: str
+    mode: Literal["min", "max"]
+    sampled: Mapping[str, Any]
+    """The space's ranges, by the dotted key of the config."""
+    baseline: Mapping[str, Value] | None
+    search: Literal["random", "grid", "tpe"]
+    scheduler: Literal["asha", "none"]
+    num_settings: int
+    num_seeds: int
+    config: Mapping[str, Any]
+    """The config around which the settings vary."""
+    data_digest: str
+    tracking_uri: str = ""
+    mlflow_run_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One setting with one seed."""
+
+    name: str
+    """Its folder under `trials/`, such as 003-s1, or base-s1."""
+    setting: int
+    """Number of the setting in the order in which they were asked for; BASELINE is none of them."""
+    seed: int
+    params: Mapping[str, Value]
+    """The values at the sampled keys; for the baseline those that make it the baseline."""
+    state: TrialState = "waiting"
+    reason: str = ""
+    """Why it was pruned or has failed."""
+    failures: int = 0
+    """Commands in which it failed for good."""
+    step: int = 0
+    num_steps: int = 0
+    started: float | None = None
+    """When its newest process began, seconds since the epoch."""
+    first_step_seconds: float | None = None
+    """From the start of its newest process to the first step."""
+    seconds: float = 0.0
+    """Run time over all its processes."""
+    looks: Mapping[int, float] = field(default_factory=dict)
+    """The sweep's metric at the steps at which it was reported."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last known value of each metric; of a finished trial, its final ones."""
+    mlflow_run_id: str | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is what the settings are compared with."""
+        return self.setting == BASELINE
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is to be done for it."""
+        return self.state in ("finished", "pruned")
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TrialRecord":
+        """From plain JSON."""
+        looks = {int(step): value for step, value in content["looks"].items()}
+        return cls(**{**content, "looks": looks})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingScore:
+    """One setting over the seeds that finished."""
+
+    setting: int
+    params: Mapping[str, Value]
+    values: tuple[float, ...]
+    """The metric of each finished seed."""
+    num_seeds: int
+    """Seeds that were to run."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return statistics.fmean(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation of the sample of seeds; None for a single one."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every seed finished."""
+        return len(self.values) == self.num_seeds
+
+
+def scores(trials: Sequence[TrialRecord], metric: str) -> list[SettingScore]:
+    """Each setting with at least one finished seed, by its number, the baseline first."""
+    found: dict[int, list[TrialRecord]] = {}
+    for trial in trials:
+        found.setdefault(trial.setting, []).append(trial)
+    result = []
+    for setting, group in sorted(found.items()):
+        values = [t.metrics[metric] for t in group if t.state == "finished" and metric in t.metrics]
+        if values:
+            result.append(
+                SettingScore(
+                    setting=setting,
+                    params=group[0].params,
+                    values=tuple(values),
+                    num_seeds=len(group),
+                )
+            )
+    return result
+
+
+def ranked(settings: Sequence[SettingScore], mode: Literal["min", "max"]) -> list[SettingScore]:
+    """The settings but for the baseline, the best mean first, incomplete ones after all others."""
+    sign = -1 if mode == "max" else 1
+    own = [s for s in settings if s.setting != BASELINE]
+    return sorted(own, key=lambda s: (not s.is_complete, sign * s.mean))
