@@ -25,6 +25,7 @@ from adassl.optim import build_adamw
 from adassl.schedules import cosine_with_warmup
 from adassl.views import Views
 from pipelines.config import RunConfig
+from pipelines.foresight import next_clip_nats, sample_futures
 from pipelines.video.pairs import PairBatch
 
 _TRAINING, _VALIDATION = 0, 1
@@ -91,17 +92,25 @@ class Learner:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[PairBatch]) -> dict[str, float]:
-        """The loss and the diagnostics on pairs of validation videos, reduced over workers."""
+        """Loss, diagnostics and foresight on pairs of validation videos, reduced over workers."""
         self.method.eval()
         totals: dict[str, list[float]] = {}
+        futures, targets = [], []
         for batch in batches:
+            views, noise = self.views(batch), self._noise(_VALIDATION)
             with self._autocast():
-                output = self.method(
-                    self.views(batch), step=self.step, generator=self._noise(_VALIDATION)
-                )
+                output = self.method(views, step=self.step, generator=noise)
+                sampled = sample_futures(self.method, views, output, noise)
             for name, value in self.metrics(output).items():
                 totals.setdefault(name, []).append(value)
-        return {name: float(np.mean(values)) for name, values in totals.items()}
+            futures.append(collectives.all_gather(sampled.contiguous()))
+            targets.append(collectives.all_gather(output.target))
+        means = {name: float(np.mean(values)) for name, values in totals.items()}
+        if futures:
+            means["next_clip_nats"] = next_clip_nats(
+                torch.cat(futures).transpose(0, 1), torch.cat(targets)
+            )
+        return means
 
     @torch.no_grad()
     def metrics(self, output: StepOutput) -> dict[str, float]:

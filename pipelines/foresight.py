@@ -1,0 +1,57 @@
+"""How well sampled futures foretell the next clip: a figure without labels, to tune by.
+
+The loss cannot be compared between settings of β, and falls to nothing where r copies x+. Here r
+is drawn without a look at x+: from the prior p(r | x), or, for a sparse r, which has none, from
+what other pairs have.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from adassl.method import Method, StepOutput
+from adassl.views import Views
+
+NUM_FUTURES = 16
+_TEMPERATURES = tuple(0.02 * 2 ** (i / 2) for i in range(12))
+
+
+def next_clip_nats(
+    futures: Float[Tensor, "samples pairs dim"], targets: Float[Tensor, "pairs dim"]
+) -> float:
+    """Log-probability of the true next clip among all of them, in nats above chance.
+
+    The futures of a pair make a mixture: p(j) = mean over k of softmax_j(future_k · target_j / τ),
+    with the τ, of twelve from 0.02 to 0.9, at which these pairs score best, so that settings with
+    other temperatures compare. A log score: at best log(pairs), 0 for guessing, and less for
+    futures that are sure of something else.
+    """
+    num_samples, num_pairs, _ = futures.shape
+    scores = []
+    for temperature in _TEMPERATURES:
+        own = [
+            torch.log_softmax(future @ targets.T / temperature, dim=-1).diagonal()
+            for future in futures.float()
+        ]
+        scores.append(float(torch.logsumexp(torch.stack(own), dim=0).mean()))
+    return max(scores) - math.log(num_samples) + math.log(num_pairs)
+
+
+@torch.no_grad()
+def sample_futures(
+    method: Method, views: Views, output: StepOutput, generator: torch.Generator
+) -> Float[Tensor, "pairs samples dim"]:
+    """Unit embeddings of what may follow each clip, without a look at what did."""
+    if method.has_futures:
+        return method.futures(views.context, NUM_FUTURES, generator).transpose(0, 1)
+    assert output.latent is not None, "only a latent can be without a prior"
+    context, latent = method.encode(views.context).embedding, output.latent.value
+    others = [
+        torch.randperm(len(latent), generator=generator, device=latent.device)
+        for _ in range(NUM_FUTURES)
+    ]
+    edited = [method.predictor(method.edit(context, latent[other])) for other in others]
+    return normalize(torch.stack(edited, dim=1).float(), dim=-1)
