@@ -146,6 +146,17 @@ def find_run(uri: str, run_id: str) -> OpenRun:
     return OpenRun(client, client.get_run(run_id))
 
 
+def running_children(uri: str, run_id: str) -> list[str]:
+    """Ids of a run's children that are still said to be running."""
+    client = connect(uri)
+    found = client.search_runs(
+        [client.get_run(run_id).info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'RUNNING'",
+        max_results=50_000,
+    )
+    return [str(run.info.run_id) for run in found]
+
+
 def start_run(
     uri: str,
     *,

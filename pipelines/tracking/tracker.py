@@ -188,6 +188,26 @@ class Tracker:
             return
         self._put(f"the {name}", model.send, _size(model.folder))
 
+    def end_other(self, run_id: str, status: Status, tags: Mapping[str, str]) -> None:
+        """Tag and end a run whose own process may be gone, such as a child of this one."""
+        values = {key: without_password(value) for key, value in tags.items() if value}
+
+        def end(_: OpenRun) -> None:
+            other = service.find_run(self.uri, run_id)
+            other.send_tags(values)
+            other.end(status)
+
+        self._put(f"the end of run {run_id}", end)
+
+    def end_children(self) -> None:
+        """End as KILLED every child of this run that is still said to be running."""
+
+        def end(run: OpenRun) -> None:
+            for child in service.running_children(self.uri, run.run_id):
+                service.find_run(self.uri, child).end("KILLED")
+
+        self._put("the end of its children", end)
+
     def finish(self, status: Status = "FINISHED") -> None:
         """Send what is buffered and, if this tracker started the run, end it.
 

@@ -21,13 +21,23 @@ def default_uri(output_folder: Path) -> str:
     return f"sqlite:///{output_folder.absolute() / 'mlflow.db'}"
 
 
-def resolve_uri(flag: str | None, output_folder: Path) -> str:
+def resolve_uri(flag: str | None, output_folder: Path | None) -> str:
     """The flag's URI, else that of `MLFLOW_TRACKING_URI`, else the default one.
+
+    Args:
+        flag: the setting `tracking.uri`.
+        output_folder: where the runs are; None where that is no place for an SQLite file.
 
     Raises:
         TrackingError: if no MLflow can be there.
     """
-    uri = flag or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(output_folder)
+    uri = flag or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri and output_folder is None:
+        raise TrackingError(
+            "runs at a URI cannot have MLflow's SQLite beside them: set MLFLOW_TRACKING_URI, or "
+            f"--set tracking.uri=…; {_REMEDY}"
+        )
+    uri = uri or default_uri(output_folder or Path())
     check_uri(uri)
     file = database_file(uri)
     return f"sqlite:///{file.absolute()}" if file else uri
