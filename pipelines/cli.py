@@ -37,7 +37,9 @@ data_app = typer.Typer(no_args_is_help=True, help="Make or index videos.")
 app.add_typer(data_app, name="data")
 console = Console()
 
-Out = Annotated[Path, typer.Option(help="Folder of all runs.")]
+Out = Annotated[
+    str, typer.Option(help="Folder of all runs: a path, or a URI such as s3://bucket/runs.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a setting: key=value, such as method.beta=0.1. Repeatable."),
@@ -80,9 +82,9 @@ def moving_digits(
 @data_app.command("index")
 def index(
     paths: Annotated[list[Path], typer.Argument(help="Folders and files.")],
-    out: Annotated[Path, typer.Option(help="The index to write or bring up to date.")] = Path(
-        "videos.parquet"
-    ),
+    out: Annotated[
+        str, typer.Option(help="The index to write or bring up to date: a path or a URI.")
+    ] = "videos.parquet",
     val_share: Annotated[float, typer.Option(help="Share of videos for validation.")] = 0.1,
     test_share: Annotated[float, typer.Option(help="Share of videos for tests.")] = 0.1,
     timeout_seconds: Annotated[
@@ -120,7 +122,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Short for --set train.steps=…", min=1)] = None,
     set_: Set = None,
-    out: Out = Path("runs"),
+    out: Out = "runs",
     evaluate: Annotated[bool, typer.Option(help="Evaluate on the test videos at the end.")] = True,
     show: Annotated[bool, typer.Option(help="Print the resolved settings and stop.")] = False,
 ) -> None:
@@ -131,18 +133,21 @@ def train(
     """
     from pipelines.job import run_job
     from pipelines.runs import RunFolder
+    from pipelines.storage import Folder
 
     config = resolve(recipe, set_, index=index, workers=workers, steps=steps)
     if show:
         console.print_json(json.dumps(config.model_dump(mode="json")))
         return
-    result = run_job(config, RunFolder(out / name), with_evaluation=evaluate)
+    result = run_job(config, RunFolder(Folder(out).child(name)), with_evaluation=evaluate)
     _print_result(result)
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder, such as runs/first.")],
+    run: Annotated[
+        str, typer.Argument(help="A run's folder, such as runs/first or s3://bucket/runs/first.")
+    ],
     checkpoint: Annotated[
         str, typer.Option(help="newest, or best (train.best_metric).")
     ] = "newest",
@@ -202,8 +207,9 @@ def _print_result(result: Any) -> None:
     for name, value in sorted(result.metrics.items()):
         if name.startswith("test/") and "latent_use/" not in name:
             console.print(f"  {name:<44} {value:.4g}", highlight=False)
-    console.print(f"run folder  {result.folder.path}", highlight=False)
-    console.print(f"figures     {result.folder.figures}", highlight=False)
+    console.print(f"run folder  {result.folder}", highlight=False, soft_wrap=True)
+    pictures = result.folder.folder.child("figures")
+    console.print(f"figures     {pictures}", highlight=False, soft_wrap=True)
     console.print(f"compare     {result.ui_command}", highlight=False, soft_wrap=True)
 
 

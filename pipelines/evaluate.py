@@ -39,16 +39,16 @@ def evaluate(
     """Evaluate a run on the connected cluster.
 
     Raises:
-        ConfigError: if the run has no checkpoint or its index no test video.
+        ConfigError: if the run has no such checkpoint or its index no test video.
     """
     config = folder.config()
     state = newest_state(folder) if checkpoint == "newest" else best_state(folder)
     if state is None:
-        raise ConfigError(f"{folder.path} has no checkpoint yet; run `adassl train` on it first")
+        raise ConfigError(f"{folder} has no {checkpoint} checkpoint yet; go on with `adassl train`")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     learner = Learner(config, device)
     learner.load_state_dict(state)
-    index = load_index(Path(config.data.index))
+    index = load_index(config.data.index)
     test_videos = index.select(split="test")
     if not len(test_videos):
         raise ConfigError(
@@ -63,7 +63,9 @@ def evaluate(
         train = embed_pairs(learner, train_videos, num_pairs, num_decoders=num_decoders)
         metrics |= probe(train, factors_of(train, train_videos), test, factors)
     named = {f"test/{name}": value for name, value in metrics.items()}
-    return Evaluation(metrics=named, pictures=_draw(folder, learner, test, factors))
+    pictures = _draw(folder, learner, test, factors)
+    folder.publish()
+    return Evaluation(metrics=named, pictures=pictures)
 
 
 def label_free(pairs: EmbeddedPairs) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pipelines import figures, tracking
+from pipelines import figures, storage, tracking
 from pipelines.cluster import Demand, connected
 from pipelines.config import ConfigError, RunConfig, flatten, with_overrides
 from pipelines.evaluate import Evaluation, evaluate
@@ -35,17 +35,16 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
     """Train, or go on where the same command stopped, and evaluate.
 
     Raises:
-        ConfigError: before anything starts, for whatever cannot work.
+        UserError: before anything starts, for whatever cannot work.
         KeyboardInterrupt: on Ctrl-C or SIGTERM.
     """
     # Workers run in other directories.
-    index = str(Path(config.data.index).absolute())
-    config = with_overrides(config, {"data.index": index})
+    config = with_overrides(config, {"data.index": storage.absolute(config.data.index)})
+    uri = tracking.resolve_uri(config.tracking.uri, folder.folder.parent.local)
     videos = plan(config)
     for line in videos.lines():
         print(line, flush=True)
     folder.claim(config, videos.digest)
-    uri = tracking.resolve_uri(config.tracking.uri, folder.path.parent)
     with (
         connected(config.cluster) as demand,
         stoppable(),
@@ -81,7 +80,9 @@ def evaluate_job(
             folder, checkpoint=checkpoint, num_pairs=num_pairs, num_decoders=_decoders(demand)
         )
     summary = folder.add_to_summary(done.metrics)
-    uri = record.tracking_uri or tracking.resolve_uri(config.tracking.uri, folder.path.parent)
+    uri = record.tracking_uri or tracking.resolve_uri(
+        config.tracking.uri, folder.folder.parent.local
+    )
     if record.mlflow_run_id:
         with Tracker.attach(uri, record.mlflow_run_id) as tracker:
             _log_evaluation(done, tracker, step=config.train.steps)
@@ -131,7 +132,7 @@ def _tracked(config: RunConfig, folder: RunFolder, uri: str, videos: Plan) -> It
     with Tracker.start(
         uri,
         config.tracking.experiment,
-        folder.path.name,
+        folder.name,
         tags=tracking.standard_tags(),
         run_id=record.mlflow_run_id,
     ) as tracker:
@@ -140,8 +141,8 @@ def _tracked(config: RunConfig, folder: RunFolder, uri: str, videos: Plan) -> It
         tracker.log_params({**params, **tracking.aliases(params)})
         tracker.log_config(config.model_dump(mode="json"))
         tracker.log_dataset(
-            Path(config.data.index).stem,
-            Path(config.data.index),
+            Path(storage.split(config.data.index)[1]).stem,
+            config.data.index,
             digest=videos.digest,
             num_rows=len(videos.train.index),
             context="training",
@@ -164,6 +165,7 @@ def _report(config: RunConfig, folder: RunFolder, state: dict[str, Any], tracker
         figures.loss_terms(state["history"], folder.figures / "loss.png"),
         figures.collapse(state["history"], folder.figures / "collapse.png"),
     ]
+    folder.publish()
     for picture in pictures:
         tracker.log_file(picture, "figures")
     method = build(config)

@@ -1,7 +1,6 @@
 """What a run will train on: the config checked against the videos, before Ray starts."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipelines.config import ConfigError, RunConfig
 from pipelines.video.index import VideoIndex, load_index
@@ -40,7 +39,7 @@ def plan(config: RunConfig) -> Plan:
     Raises:
         ConfigError: if the index is missing or cannot carry the batches.
     """
-    index = load_index(Path(config.data.index))
+    index = load_index(config.data.index)
     schedules: dict[str, Schedule] = {}
     for split, seed in (("train", config.train.seed), ("val", _VAL_SEED)):
         videos = index.select(split=split)

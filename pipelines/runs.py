@@ -2,25 +2,26 @@
 
 OUT/NAME/config.json        the resolved config
 OUT/NAME/run.json           fingerprints of config and data, and the MLflow run
-OUT/NAME/checkpoint_*/      state.pt (tensors, numbers and strings alone), written by Ray Train
+OUT/NAME/checkpoints.json   which checkpoint is the newest and which the best
+OUT/NAME/checkpoint_*/      state.pt (tensors, numbers and strings alone)
 OUT/NAME/figures/*.png
 OUT/NAME/summary.json       the final figures, flat
 """
 
-import json
-import os
+import atexit
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import ray.train
-import torch
-
+from pipelines.checkpoints import Checkpoints
 from pipelines.config import ConfigError, RunConfig, flatten, parse
+from pipelines.storage import Folder
 
-STATE_FILE = "state.pt"
+_CONFIG, _RECORD, _SUMMARY = "config.json", "run.json", "summary.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,51 +35,70 @@ class RunRecord:
 
 
 class RunFolder:
-    """The folder of one named run."""
+    """The folder of one named run, at a path or a URI."""
 
-    def __init__(self, path: Path) -> None:
-        """Name the folder; nothing is made yet."""
-        self.path = path.absolute()
+    def __init__(self, where: str | Path | Folder) -> None:
+        """Name the folder; nothing is made yet.
+
+        Raises:
+            StorageError: for a URI that cannot work.
+        """
+        self.folder = Folder(where)
+        self.checkpoints = Checkpoints(self.folder)
+
+    def __str__(self) -> str:
+        return self.folder.uri
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.folder.name
 
     @property
     def figures(self) -> Path:
-        """Where the pictures are."""
-        folder = self.path / "figures"
+        """Where pictures are drawn: the run's own folder, or one beside it until `publish`."""
+        folder = self._local / "figures"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def publish(self) -> None:
+        """Send what was drawn to the run's folder, if that is elsewhere."""
+        if self.folder.local is None:
+            for picture in sorted(self.figures.iterdir()):
+                self.folder.put(picture, f"figures/{picture.name}")
 
     def claim(self, config: RunConfig, data_digest: str) -> RunRecord:
         """Take the name for this config, or go on where the same config has it already.
 
         Raises:
             ConfigError: if the name belongs to another config or other data.
+            StorageError: if the folder cannot be written.
         """
         record = self.record()
         if record is None:
-            self.path.mkdir(parents=True, exist_ok=True)
             record = RunRecord(fingerprint=config.fingerprint(), data_digest=data_digest)
             self.keep(record)
         elif record.fingerprint != config.fingerprint():
             raise ConfigError(
-                f"{self.path.name} was started with another config: "
-                f"{self._difference(config)}. Give this one another --name, or delete {self.path}"
+                f"{self.name} was started with another config: "
+                f"{self._difference(config)}. Give this one another --name, or delete {self}"
             )
         elif record.data_digest != data_digest:
             raise ConfigError(
-                f"{self.path.name} was started on other videos (index digest "
+                f"{self.name} was started on other videos (index digest "
                 f"{record.data_digest}, now {data_digest}). Give this run another --name"
             )
-        write_json(self.path / "config.json", config.model_dump(mode="json"))
+        self.folder.write_json(_CONFIG, config.model_dump(mode="json"))
         return record
 
     def record(self) -> RunRecord | None:
         """What the folder says of itself; None where no run was started."""
-        path = self.path / "run.json"
-        return RunRecord(**json.loads(path.read_text())) if path.exists() else None
+        content = self.folder.read_json(_RECORD)
+        return None if content is None else RunRecord(**content)
 
     def keep(self, record: RunRecord) -> None:
         """Write the record."""
-        write_json(self.path / "run.json", asdict(record))
+        self.folder.write_json(_RECORD, asdict(record))
 
     def config(self) -> RunConfig:
         """The config that the run was made with.
@@ -86,22 +106,33 @@ class RunFolder:
         Raises:
             ConfigError: if there is no run in the folder.
         """
-        path = self.path / "config.json"
-        if not path.exists():
-            raise ConfigError(
-                f"{self.path} holds no run: no config.json; see `adassl train --help`"
-            )
-        return parse(json.loads(path.read_text()))
+        content = self.folder.read_json(_CONFIG)
+        if content is None:
+            raise ConfigError(f"{self} holds no run: no {_CONFIG}; see `adassl train --help`")
+        return parse(content)
 
     def add_to_summary(self, figures: Mapping[str, Any]) -> Path:
-        """Merge figures into summary.json."""
-        path = self.path / "summary.json"
-        before = json.loads(path.read_text()) if path.exists() else {}
-        write_json(path, {**before, **figures})
-        return path
+        """Merge figures into summary.json; returns it as a local file, to be read later."""
+        merged = {**(self.folder.read_json(_SUMMARY) or {}), **figures}
+        self.folder.write_json(_SUMMARY, merged)
+        if self.folder.local is None:
+            Folder(self._local).write_json(_SUMMARY, merged)
+        return self._local / _SUMMARY
+
+    @cached_property
+    def _local(self) -> Path:
+        """The folder itself, or a stand-in for as long as the process lives.
+
+        MLflow's background thread may read files until the very end.
+        """
+        if self.folder.local:
+            return self.folder.local
+        staging = Path(tempfile.mkdtemp(prefix="adassl-"))
+        atexit.register(shutil.rmtree, staging, ignore_errors=True)
+        return staging
 
     def _difference(self, config: RunConfig) -> str:
-        old = flatten(json.loads((self.path / "config.json").read_text()))
+        old = flatten(self.folder.read_json(_CONFIG) or {})
         new = flatten(config.model_dump(mode="json"))
         skip = ("cluster.", "tracking.")
         changed = [
@@ -114,40 +145,9 @@ class RunFolder:
 
 def newest_state(folder: RunFolder) -> dict[str, Any] | None:
     """The state in the newest checkpoint, None where there is none yet."""
-    return _state_of(folder, newest=True)
+    return folder.checkpoints.load("newest")
 
 
 def best_state(folder: RunFolder) -> dict[str, Any] | None:
-    """The state in the best checkpoint by `train.best_metric`."""
-    return _state_of(folder, newest=False)
-
-
-def save_state(state: Mapping[str, Any], folder: Path) -> None:
-    """Write a state of tensors, numbers, strings and containers of them."""
-    torch.save(dict(state), folder / STATE_FILE)
-
-
-def load_state(folder: Path) -> dict[str, Any]:
-    """Read a state back without running anything that it may hold."""
-    state: dict[str, Any] = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
-    return state
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write at once or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "w") as file:
-        json.dump(content, file, indent=2)
-    os.replace(temporary, path)
-
-
-def _state_of(folder: RunFolder, *, newest: bool) -> dict[str, Any] | None:
-    try:
-        result = ray.train.Result.from_path(str(folder.path))
-    except RuntimeError:  # Ray's word for: no checkpoint was written
-        return None
-    checkpoint = result.checkpoint if newest else result.get_best_checkpoint("best", "min")
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as path:
-        return load_state(Path(path))
+    """The state in the best checkpoint by `train.best_metric`, None where there is none yet."""
+    return folder.checkpoints.load("best")

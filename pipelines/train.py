@@ -5,25 +5,18 @@ driver                       each of N workers (DDP)
 TorchTrainer.fit() ────────► learner ← newest checkpoint
 │                            stream of its share of each global batch
 │                            loop: step, log (rank 0 → MLflow), save
-newest checkpoint ◄───────── report(metrics, checkpoint)
+newest checkpoint ◄───────── rank 0 saves it in the run's folder; all report(metrics)
 """
 
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray.train
+import ray.train.collective
 import ray.train.torch
 import torch
-from ray.train import (
-    Checkpoint,
-    CheckpointConfig,
-    FailureConfig,
-    LoggingConfig,
-    ScalingConfig,
-    TrainingFailedError,
-)
+from ray.train import FailureConfig, LoggingConfig, ScalingConfig, TrainingFailedError
 
 from pipelines import loop, runs
 from pipelines.cluster import Demand, quiet_ray
@@ -43,8 +36,17 @@ class TrainingStoppedError(UserError, RuntimeError):
     """A training that could not go on; the message says why."""
 
 
-def train(config: RunConfig, folder: RunFolder, demand: Demand, tracker: Tracker) -> dict[str, Any]:
+def train(
+    config: RunConfig,
+    folder: RunFolder,
+    demand: Demand,
+    tracker: Tracker,
+    *,
+    callbacks: Sequence[Any] = (),
+) -> dict[str, Any]:
     """Run or go on with a training on the connected cluster, and return its last state.
+
+    `callbacks` are Ray Train's, such as Tune's, which hears of every save.
 
     Raises:
         ConfigError: for settings that these devices cannot run.
@@ -53,38 +55,46 @@ def train(config: RunConfig, folder: RunFolder, demand: Demand, tracker: Tracker
     if config.train.sync_batchnorm and not demand.gpus_per_worker:
         raise ConfigError("train.sync_batchnorm=true needs GPUs: torch has none for CPUs")
     if (done := runs.newest_state(folder)) and done["step"] == config.train.steps:
-        print(f"{folder.path.name} had finished: {config.train.steps} steps", flush=True)
+        print(f"{folder.name} had finished: {config.train.steps} steps", flush=True)
         return done
-    gpus = {"GPU": float(demand.gpus_per_worker)} if demand.gpus_per_worker else {}
-    trainer = ray.train.torch.TorchTrainer(
-        train_worker,
-        train_loop_config={
-            "config": config.model_dump(mode="json"),
-            "tracking_uri": tracker.uri,
-            "mlflow_run_id": tracker.run_id,
-        },
-        scaling_config=ScalingConfig(
-            num_workers=demand.num_workers,
-            use_gpu=bool(gpus),
-            resources_per_worker={"CPU": demand.cpus_per_worker, **gpus},
-        ),
-        run_config=ray.train.RunConfig(
-            name=folder.path.name,
+    payload = {
+        "config": config.model_dump(mode="json"),
+        "folder": str(folder),
+        "tracking_uri": tracker.uri,
+        "mlflow_run_id": tracker.run_id,
+    }
+    # Ray's own notes of a run, which hold no checkpoint, need no place that workers share, and a
+    # new one each time, lest Ray take up what it finds there.
+    with TemporaryDirectory(prefix="adassl-ray-train-") as notes:
+        run_config = ray.train.RunConfig(
+            name=folder.name,
             logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]  # is v2's
-            storage_path=str(folder.path.parent),
+            storage_path=notes,
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=1, checkpoint_score_attribute="best", checkpoint_score_order="min"
-            ),
-        ),
-    )
-    try:
-        trainer.fit()
-    except TrainingFailedError as error:
-        raise TrainingStoppedError(_why(error, folder)) from error
+            callbacks=list(callbacks),
+        )
+        trainer = ray.train.torch.TorchTrainer(
+            train_worker,
+            train_loop_config=payload,
+            scaling_config=_scaling(demand),
+            run_config=run_config,
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            raise TrainingStoppedError(_why(error, folder)) from error
     state = runs.newest_state(folder)
     assert state is not None, "a training that ended well has a checkpoint"
     return state
+
+
+def _scaling(demand: Demand) -> ScalingConfig:
+    gpus = {"GPU": float(demand.gpus_per_worker)} if demand.gpus_per_worker else {}
+    return ScalingConfig(
+        num_workers=demand.num_workers,
+        use_gpu=bool(gpus),
+        resources_per_worker={"CPU": demand.cpus_per_worker, **gpus},
+    )
 
 
 def _why(error: TrainingFailedError, folder: RunFolder) -> str:
@@ -93,7 +103,7 @@ def _why(error: TrainingFailedError, folder: RunFolder) -> str:
     said = [f"worker {rank}: {str(cause).strip()}" for rank, cause in failures.items()]
     reasons = "\n".join(said) or str(error)
     return (
-        f"{folder.path.name} stopped:\n{reasons}\n"
+        f"{folder.name} stopped:\n{reasons}\n"
         "Once that is mended, the same command goes on from the newest checkpoint"
     )
 
@@ -137,11 +147,12 @@ def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[Pa
 
 
 class TrainSink:
-    """Metrics to MLflow and the terminal, checkpoints to Ray Train."""
+    """Metrics to MLflow and the terminal, checkpoints to the run's folder."""
 
     def __init__(self, config: RunConfig, payload: dict[str, Any], *, is_first: bool) -> None:
         """Join the run's MLflow run on the first worker."""
         self._config, self._payload = config.train, payload
+        self._checkpoints = RunFolder(payload["folder"]).checkpoints
         self._sheet: dict[str, torch.Tensor] | None = None
         self._tracker: Tracker | None = None
         self._warm = False
@@ -152,12 +163,15 @@ class TrainSink:
             self._tracker.set_tags(device_tags())
 
     def restore(self, learner: Learner) -> loop.History:
-        """Load the newest checkpoint, if there is one, and return the history it holds."""
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
+        """Load the newest checkpoint, if there is one, and return the history it holds.
+
+        The first worker says which it is: all go on from the same.
+        """
+        newest = self._checkpoints.step() if self._tracker else None
+        newest = ray.train.collective.broadcast_from_rank_zero(newest)
+        state = None if newest is None else self._checkpoints.load(newest)
+        if state is None:
             return []
-        with checkpoint.as_directory() as path:
-            state = runs.load_state(Path(path))
         learner.load_state_dict(state)
         self._sheet = state["sheet"]
         if self._tracker:
@@ -182,19 +196,17 @@ class TrainSink:
         print(loop.progress_line(step, self._config.steps, metrics, seconds_left=left), flush=True)
 
     def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:
-        """Report on every worker, with the first one's state as the checkpoint.
+        """Keep the first worker's state; then report on all, which wait for one another in it.
 
         Raises:
             ConfigError: if `train.best_metric` is none of the metrics.
+            CheckpointError: if the state cannot be written.
         """
-        reported = {**metrics, "step": step, "best": best_value(self._config, metrics)}
-        if self._tracker is None:
-            ray.train.report(reported)
-            return
-        with TemporaryDirectory() as folder:
+        best = best_value(self._config, metrics)
+        if self._tracker:
             state |= {"sheet": self._sheet, "mlflow_run_id": self._payload["mlflow_run_id"]}
-            runs.save_state(state, Path(folder))
-            ray.train.report(reported, checkpoint=Checkpoint.from_directory(folder))
+            self._checkpoints.save(step, state, best_value=best)
+        ray.train.report({**metrics, "step": step, "best": best})
 
     def close(self) -> None:
         """Send what is still buffered."""

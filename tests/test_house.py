@@ -16,7 +16,7 @@ ONLY_IN = {
     "decord": {"pipelines/video/decode.py"},
     "mlflow": {"pipelines/tracking/service.py", "pipelines/tracking/encoder.py"},
     "ray.data": {"pipelines/video/stream.py"},
-    "ray.train": {"pipelines/train.py", "pipelines/runs.py"},
+    "ray.train": {"pipelines/train.py"},
     "ray.tune": {"pipelines/sweep.py"},
 }
 METHOD_MAY_IMPORT = {"adassl", "torch", "jaxtyping"}

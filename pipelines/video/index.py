@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipelines import storage
 from pipelines.errors import UserError
 from pipelines.video.splits import SPLITS
 
@@ -134,17 +135,20 @@ class VideoIndex:
 
 
 def load_index(path: str | Path) -> VideoIndex:
-    """Read an index.
+    """Read an index, at a path or a URI.
 
     Raises:
         IndexFileError: if the file is missing or is not an index of this version.
+        StorageError: if it cannot be reached.
     """
-    if not Path(path).is_file():
-        raise IndexFileError(f"{path}: no such file; `adassl data index FOLDER --out {path}`")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise IndexFileError(f"{path}: not a Parquet file: {error}") from error
+    folder, name = storage.split(path)
+    with folder.reading(name) as file:
+        if file is None:
+            raise IndexFileError(f"{path}: no such file; `adassl data index FOLDER --out {path}`")
+        try:
+            table = pq.read_table(file)
+        except (pa.ArrowException, OSError) as error:
+            raise IndexFileError(f"{path}: not a Parquet file: {error}") from error
     if not table.schema.equals(SCHEMA) or table.schema.metadata != SCHEMA.metadata:
         raise IndexFileError(
             f"{path}: its columns are not those of a video index of version {VERSION.decode()}; "

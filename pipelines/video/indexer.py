@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pipelines import storage
+from pipelines.storage import Folder
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
 from pipelines.video.killable import Done, Moved, run_killable, usable_cores
 from pipelines.video.probe import Probe, probe_video
@@ -80,7 +82,7 @@ def build_index(
 
     Args:
         paths: folders, walked to their depth, and files.
-        out: the Parquet file; one of an earlier run is reused row by row.
+        out: path or URI of the Parquet file; one of an earlier run is reused row by row.
         val_share: share of the videos for validation, where no factors.parquet tells their split.
         test_share: likewise for the test.
         timeout_seconds: time without a sign of life after which a probe is killed.
@@ -90,6 +92,7 @@ def build_index(
     Raises:
         NoVideosError: if a path is missing or unreadable, or nothing in them is a usable video.
         FactorsError: if a factors.parquet among the videos makes no sense.
+        StorageError: if the index cannot be written.
     """
     if min(val_share, test_share) < 0 or val_share + test_share >= 1:
         raise ValueError(
@@ -98,7 +101,8 @@ def build_index(
         )
     files = find_videos(paths)
     given_splits = factor_splits(files)
-    earlier = _earlier_rows(Path(out))
+    folder, name = storage.split(out)
+    earlier = _earlier_rows(out) if folder.exists(name) else {}
     stamps = {file.path: _stamp(file.path) for file in files}
     rows = {path: earlier[path] for path in stamps if _still_true(earlier.get(path), stamps[path])}
     num_reused = len(rows)
@@ -109,7 +113,7 @@ def build_index(
         for row in rows.values():
             given = given_splits.get(row["path"])
             row |= _split(row, given, val_share=val_share, test_share=test_share)
-        index = _write(rows, Path(out))
+        index = _write(rows, folder, name)
     if not len(index.select()):
         raise NoVideosError(f"no usable video in {', '.join(map(str, paths))}: {index.describe()}")
     return IndexSummary(
@@ -186,9 +190,7 @@ class _ProbeBar:
         self.progress.update(self.task, completed=done, text=text)
 
 
-def _earlier_rows(out: Path) -> dict[str, Row]:
-    if not out.exists():
-        return {}
+def _earlier_rows(out: str | Path) -> dict[str, Row]:
     return {row["path"]: row for row in load_index(out).table.to_pylist()}
 
 
@@ -216,11 +218,8 @@ def _split(row: Row, given: FactorSplit | None, *, val_share: float, test_share:
     return {"split": split, "factors": None}
 
 
-def _write(rows: Mapping[str, Row], out: Path) -> VideoIndex:
-    """Write whole or not at all."""
+def _write(rows: Mapping[str, Row], folder: Folder, name: str) -> VideoIndex:
     table = pa.Table.from_pylist([rows[path] for path in sorted(rows)], schema=SCHEMA)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    pq.write_table(table, unfinished)
-    unfinished.replace(out)
+    with folder.writing(name) as path:
+        pq.write_table(table, path)
     return VideoIndex(table=table)

@@ -39,7 +39,9 @@ SETTINGS = {
 }
 
 
-def command(index: Path, out: Path, name: str, *more: str, workers: int = 2) -> list[str]:
+def command(
+    index: Path | str, out: Path | str, name: str, *more: str, workers: int = 2
+) -> list[str]:
     """`adassl train` on the digits, small."""
     settings = [f"--set={key}={json.dumps(value)}" for key, value in SETTINGS.items()]
     base = [sys.executable, "-m", "pipelines", "train", "--recipe", "moving-digits"]
@@ -77,8 +79,8 @@ def started(cwd: Path, arguments: list[str]) -> Iterator["subprocess.Popen[str]"
 def wait_for_checkpoint(folder: Path, process: "subprocess.Popen[str]", number: int = 1) -> None:
     """Until the run has written its n-th checkpoint."""
     deadline = time.monotonic() + 180
-    snapshot = folder / "checkpoint_manager_snapshot.json"
-    while not snapshot.exists() or len(list(folder.glob("checkpoint_*/state.pt"))) < number:
+    names = folder / "checkpoints.json"
+    while not names.exists() or len(list(folder.glob("checkpoint_*/state.pt"))) < number:
         assert process.poll() is None, "it ended before its checkpoint"
         assert time.monotonic() < deadline, "no checkpoint in three minutes"
         time.sleep(0.05)
@@ -121,7 +123,7 @@ def test_a_run_says_how_it_goes_and_where_everything_is(straight: Path) -> None:
 
 def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(straight: Path) -> None:
     folder = RunFolder(straight / "straight")
-    summary = json.loads((folder.path / "summary.json").read_text())
+    summary = folder.folder.read_json("summary.json")
     for name in (
         "train/loss",
         "val/loss",
@@ -144,6 +146,13 @@ def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(straight: Pa
     assert pictures == {"pairs.png", "loss.png", "collapse.png", "projection.png", "futures.png"}
     assert folder.config() == config_of(straight, {"cluster.num_workers": 2})
     assert {path.name for path in straight.parent.iterdir()} == {"runs", "printed.txt"}
+    files = {path.name for path in (straight / "straight").iterdir() if path.is_file()}
+    assert files == {"config.json", "run.json", "checkpoints.json", "summary.json"}
+    assert set(folder.folder.folders()) == {"figures", *checkpoints_of(straight / "straight")}
+
+
+def checkpoints_of(folder: Path) -> list[str]:
+    return [path.parent.name for path in folder.glob("checkpoint_*/state.pt")]
 
 
 def config_of(straight: Path, changes: dict[str, Any]) -> RunConfig:
@@ -183,7 +192,8 @@ def test_the_newest_and_the_best_checkpoint_are_kept(straight: Path) -> None:
     assert newest["step"] == STEPS
     losses = {e["step"]: e["val/loss"] for e in newest["history"] if "val/loss" in e}
     assert best["step"] == min(losses, key=lambda step: losses[step])
-    assert len(list(folder.path.glob("checkpoint_*/state.pt"))) <= 2
+    expected = {f"checkpoint_{state['step']:08d}" for state in (newest, best)}
+    assert set(checkpoints_of(straight / "straight")) == expected
     assert newest["mlflow_run_id"]
 
 

@@ -25,6 +25,14 @@ def test_the_flag_wins_over_the_variable_and_that_over_the_default(
     assert resolve_uri("https://flag", tmp_path) == "https://flag"
 
 
+def test_runs_at_a_uri_need_a_server_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TrackingError, match=r"set MLFLOW_TRACKING_URI, or --set tracking.uri="):
+        resolve_uri(None, None)
+    assert resolve_uri("http://flag:5000", None) == "http://flag:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://variable:5000")
+    assert resolve_uri(None, None) == "http://variable:5000"
+
+
 def test_a_relative_database_is_made_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,101 @@
+"""A whole training whose index and run are on S3, stopped and gone on with."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.runs import RunFolder, newest_state
+from pipelines.storage import Folder
+from tests.buckets import KEYS, s3_server
+from tests.integration.test_cli import adassl
+from tests.integration.test_train import command, run, started, steps_of, train_workers
+
+pytestmark = pytest.mark.ray
+RUNS, INDEX = "s3://bucket/runs", "s3://bucket/data/videos.parquet"
+
+
+@pytest.fixture
+def _server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    with s3_server("bucket") as address:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": address}.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
+def train(name: str, *more: str) -> list[str]:
+    return command(INDEX, RUNS, name, "--set=train.steps=12", *more, workers=1)
+
+
+@pytest.mark.usefixtures("_server")
+def test_a_run_on_s3_goes_on_where_it_was_killed(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexed = adassl(tmp_path, "data", "index", str(digits.parent / "set"), "--out", INDEX)
+    assert indexed.returncode == 0, indexed.stderr
+    again = adassl(tmp_path, "data", "index", str(digits.parent / "set"), "--out", INDEX)
+    assert "0 probed, 120 unchanged" in again.stdout
+
+    refused = subprocess.run(train("first"), cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "set MLFLOW_TRACKING_URI" in refused.stderr
+    assert not Folder(RUNS).exists()
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    folder = RunFolder(f"{RUNS}/first")
+    with started(tmp_path, train("first", "--set=train.checkpoint_every=2")) as process:
+        kill_after_a_checkpoint(process, folder)
+    reached = folder.checkpoints.step()
+    assert reached is not None
+
+    printed = run(tmp_path, train("first", "--set=train.checkpoint_every=2"))
+    assert f"going on from step {reached} of 12" in printed or reached == 12
+    assert f"{RUNS}/first/figures" in printed
+    state = newest_state(folder)
+    assert state is not None
+    assert state["step"] == 12
+    assert steps_of(state) == sorted({1, *range(2, 13, 2), *range(3, 13, 3)})
+    assert len([name for name in folder.folder.folders() if name != "figures"]) <= 2
+    for name in ("pairs", "loss", "collapse", "projection", "futures"):
+        assert folder.folder.exists(f"figures/{name}.png")
+    summary = folder.folder.read_json("summary.json")
+    assert "test/digit/linear_accuracy" in summary
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    tracked = client.get_run(state["mlflow_run_id"])
+    assert tracked.info.status == "FINISHED"
+    artifacts = {item.path for item in client.list_artifacts(tracked.info.run_id)}
+    assert {"config.json", "summary.json", "figures"} <= artifacts
+
+    printed = run(tmp_path, train("first", "--set=train.checkpoint_every=2", "--no-evaluate"))
+    assert "first had finished: 12 steps" in printed
+
+
+def kill_after_a_checkpoint(process: "subprocess.Popen[str]", folder: RunFolder) -> None:
+    """Kill the driver, and wait until its workers are gone."""
+    deadline = time.monotonic() + 180
+    while folder.checkpoints.step() is None:
+        assert process.poll() is None, "it ended before its checkpoint"
+        assert time.monotonic() < deadline, "no checkpoint in three minutes"
+        time.sleep(0.02)
+    workers = train_workers(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=60)
+    assert not alive
+
+
+@pytest.mark.usefixtures("_server")
+def test_what_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    done = adassl(tmp_path, "evaluate", f"{RUNS}/nobody")
+    assert done.returncode == 2
+    assert "s3://bucket/runs/nobody holds no run" in done.stderr
+    done = adassl(tmp_path, "train", "--index", INDEX, "--out", str(tmp_path / "runs"))
+    assert done.returncode == 2
+    assert f"adassl data index FOLDER --out {INDEX}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
