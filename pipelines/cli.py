@@ -10,6 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.options import Out, Set, console, resolve
+from pipelines.sweep import commands
+
 # What a command needs is imported in it, so that --help answers at once.
 
 QUIET_RAY = {
@@ -35,15 +38,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make or index videos.")
 app.add_typer(data_app, name="data")
-console = Console()
-
-Out = Annotated[
-    str, typer.Option(help="Folder of all runs: a path, or a URI such as s3://bucket/runs.")
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Change a setting: key=value, such as method.beta=0.1. Repeatable."),
-]
 
 
 @data_app.command("moving-digits")
@@ -164,6 +158,10 @@ def evaluate(
     _print_result(evaluate_job(RunFolder(run), checkpoint=checkpoint, num_pairs=pairs))
 
 
+app.command()(commands.sweep)
+app.command("sweep-report")(commands.sweep_report)
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("demo"),
@@ -190,17 +188,6 @@ def doctor(
     console.print(table)
     if any(finding.verdict == "missing" for finding in findings):
         raise typer.Exit(1)
-
-
-def resolve(recipe_name: str, assignments: list[str] | None, **short: Any) -> Any:
-    """The config of a recipe with the flags and `--set` applied."""
-    from pipelines.config import parse_assignment, with_overrides
-    from pipelines.recipes import recipe
-
-    keys = {"index": "data.index", "workers": "cluster.num_workers", "steps": "train.steps"}
-    overrides = {keys[name]: value for name, value in short.items() if value is not None}
-    overrides |= dict(parse_assignment(text) for text in assignments or [])
-    return with_overrides(recipe(recipe_name), overrides)
 
 
 def _print_result(result: Any) -> None:

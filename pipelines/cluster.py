@@ -1,24 +1,32 @@
-"""The Ray cluster: join one or start our own, and refuse at once what it cannot hold."""
+"""The Ray cluster: join one or start our own, and refuse what it cannot hold.
+
+At once, or, where an autoscaler brings nodes, after a wait for them.
+"""
 
 import logging
 import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import ray
+from ray.util import placement_group, remove_placement_group
 
 from pipelines.config import ClusterConfig, ConfigError
 
-STREAM_CPUS = 0.1
-"""CPU share kept for the light read task of each worker's stream."""
+DRIVER = "driver"
+"""A resource that the head of a cluster may have, so that drivers of trials take no CPUs."""
+DRIVER_CPUS = 0.01
+"""What the driver of a trial takes where no node has that resource: it only waits."""
+SECONDS_BETWEEN_NEWS = 30.0
+"""Time between two lines about a wait for nodes."""
 
 
 class ClusterTooSmallError(ConfigError):
-    """The cluster cannot hold what the run asks for; waiting would not help."""
+    """The cluster cannot hold what the run asks for, or not within the time that it may wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +37,16 @@ class Demand:
     cpus_per_worker: float
     gpus_per_worker: int
     num_decoders: int
+    driver: Mapping[str, float] = field(default_factory=dict)
+    """What the process takes that drives the workers, where it takes anything."""
 
     def bundles(self) -> list[dict[str, float]]:
         """What must fit on some node each, the hardest to place first."""
         worker = {"CPU": self.cpus_per_worker, "GPU": float(self.gpus_per_worker)}
         workers = [worker] * self.num_workers
         decoders = [{"CPU": 1.0, "GPU": 0.0}] * self.num_decoders
-        streams = [{"CPU": STREAM_CPUS, "GPU": 0.0}] * self.num_workers
-        return sorted(workers + decoders + streams, key=lambda b: (-b["GPU"], -b["CPU"]))
+        driver = [{"CPU": self.driver["CPU"], "GPU": 0.0}] if "CPU" in self.driver else []
+        return sorted(workers + decoders + driver, key=lambda b: (-b["GPU"], -b["CPU"]))
 
     @property
     def cpus(self) -> float:
@@ -47,7 +57,7 @@ class Demand:
         gpu = f" and {self.gpus_per_worker} GPU" if self.gpus_per_worker else ""
         return (
             f"{self.num_workers} workers of {self.cpus_per_worker:g} CPUs{gpu}, "
-            f"{self.num_decoders} decoders of 1 CPU and {STREAM_CPUS:g} CPU a worker for its stream"
+            f"{self.num_decoders} decoders of 1 CPU"
         )
 
 
@@ -73,13 +83,14 @@ def connected(config: ClusterConfig) -> Iterator[Demand]:
         ConfigError: if no cluster answers at the address.
     """
     started = not ray.is_initialized()
-    if started:
-        _start(config)
+    ours = started and _start(config)
     try:
         use_gpu = config.use_gpu
         if use_gpu is None:
             use_gpu = ray.cluster_resources().get("GPU", 0) >= config.num_workers
         demand = demand_of(config, use_gpu=use_gpu)
+        if config.wait_minutes and not ours:
+            wait_for_nodes([demand], config.wait_minutes)
         check_fits(demand, node_resources())
         check_free(demand)
         yield demand
@@ -88,7 +99,8 @@ def connected(config: ClusterConfig) -> Iterator[Demand]:
             ray.shutdown()
 
 
-def _start(config: ClusterConfig) -> None:
+def _start(config: ClusterConfig) -> bool:
+    """Join or start Ray; whether it is one of our own."""
     quiet_ray()
     quiet = ray.LoggingConfig(log_level="ERROR")  # for every process of the job
     address = config.address or os.environ.get("RAY_ADDRESS")
@@ -100,10 +112,11 @@ def _start(config: ClusterConfig) -> None:
                 f"no Ray cluster answers at {address} ({error}); start one with "
                 "`ray start --head`, or unset RAY_ADDRESS and cluster.address to run here alone"
             ) from None
-        return
+        return False
     wanted = math.ceil(demand_of(config, use_gpu=False).cpus)
     cpus = max(os.cpu_count() or 1, wanted)
     ray.init(num_cpus=cpus, include_dashboard=False, logging_config=quiet)
+    return True
 
 
 def quiet_ray() -> None:
@@ -123,15 +136,45 @@ def node_resources() -> list[dict[str, float]]:
     ]
 
 
-def check_fits(demand: Demand, nodes: list[dict[str, float]]) -> None:
-    """Place the processes on the nodes, first fit.
+def check_fits(demands: Demand | Sequence[Demand], nodes: list[dict[str, float]]) -> None:
+    """Place the processes of a run, or of several at once, on the nodes, first fit.
 
     Raises:
         ClusterTooSmallError: naming what finds no place and what would help.
     """
+    wanted = [demands] if isinstance(demands, Demand) else demands
+    if missing := _without_place(wanted, nodes):
+        raise ClusterTooSmallError(
+            f"{_needs(wanted)}. The cluster has {_have(nodes)}. No place for {missing}: "
+            "add nodes, or lower cluster.num_workers, cluster.cpus_per_worker or "
+            "cluster.decoders_per_worker"
+        )
+
+
+def trial_demand(demand: Demand) -> Demand:
+    """The run as a trial: several workers need a process that drives them."""
+    if demand.num_workers == 1:
+        return demand
+    has_place = ray.cluster_resources().get(DRIVER, 0) > 0
+    return replace(demand, driver={DRIVER: 1.0} if has_place else {"CPU": DRIVER_CPUS})
+
+
+def trials_at_once(demand: Demand, nodes: list[dict[str, float]], *, most: int) -> int:
+    """How many such runs the nodes hold side by side, `most` at the most.
+
+    Raises:
+        ClusterTooSmallError: if they do not hold one.
+    """
+    check_fits(demand, nodes)
+    fitting = (n for n in range(most, 0, -1) if not _without_place([demand] * n, nodes))
+    return next(fitting)
+
+
+def _without_place(demands: Sequence[Demand], nodes: list[dict[str, float]]) -> str:
+    """The processes that find no place on empty nodes, in words; none: no words."""
     spare = [dict(node) for node in nodes]
     missing: Counter[str] = Counter()
-    for bundle in demand.bundles():
+    for bundle in _bundles(demands):
         for node in spare:
             if all(node[kind] >= amount - 1e-9 for kind, amount in bundle.items()):
                 for kind, amount in bundle.items():
@@ -139,13 +182,41 @@ def check_fits(demand: Demand, nodes: list[dict[str, float]]) -> None:
                 break
         else:
             missing[_words(bundle)] += 1
-    if missing:
-        places = ", ".join(f"{n} × ({what})" for what, n in missing.items())
-        have = "; ".join(_words(node) for node in nodes) or "no node"
-        raise ClusterTooSmallError(
-            f"the run needs {demand}. The cluster has {have}. No place for {places}: add nodes, or "
-            "lower cluster.num_workers, cluster.cpus_per_worker or cluster.decoders_per_worker"
-        )
+    return ", ".join(f"{n} × ({what})" for what, n in missing.items())
+
+
+def wait_for_nodes(demands: Sequence[Demand], minutes: float) -> None:
+    """Wait until all of these have room at once beside what others use; an autoscaler adds nodes.
+
+    They are asked for as a placement group, which is let go as soon as it stands. An autoscaler's
+    `request_resources` would do less: a cluster holds one of it, which every Ray Data stream sets
+    anew, which takes nodes in use for free ones, and which outlives a driver that is killed.
+
+    Raises:
+        ClusterTooSmallError: at the deadline, naming what is missing.
+    """
+    group = placement_group([{k: v for k, v in b.items() if v} for b in _bundles(demands)])
+    began = time.monotonic()
+    next_news = 0.0
+    try:
+        while not group.wait(1):  # no longer, or a signal waits too
+            waited = time.monotonic() - began
+            nodes = node_resources()
+            missing = _without_place(demands, nodes)
+            lack = f"no place for {missing}" if missing else "others use what is there"
+            if waited >= minutes * 60:
+                raise ClusterTooSmallError(
+                    f"{_needs(demands)}. Waited {minutes:g} minutes (cluster.wait_minutes) for an "
+                    f"autoscaler; the cluster has {_have(nodes)}: {lack}. "
+                    "Let it start more or larger nodes, or ask for less"
+                )
+            if waited >= next_news:
+                print(
+                    f"waiting for nodes, {waited:.0f} of {minutes * 60:.0f} s: {lack}", flush=True
+                )
+                next_news += SECONDS_BETWEEN_NEWS
+    finally:
+        remove_placement_group(group)
 
 
 def check_free(demand: Demand, *, patience_seconds: float = 10.0) -> None:
@@ -167,6 +238,23 @@ def check_free(demand: Demand, *, patience_seconds: float = 10.0) -> None:
                 "Wait for them, or ask for less"
             )
         time.sleep(0.5)
+
+
+def _bundles(demands: Sequence[Demand]) -> list[dict[str, float]]:
+    """The processes of all, the hardest to place first."""
+    bundles = [bundle for demand in demands for bundle in demand.bundles()]
+    return sorted(bundles, key=lambda b: (-b["GPU"], -b["CPU"]))
+
+
+def _needs(demands: Sequence[Demand]) -> str:
+    if len(demands) == 1:
+        return f"the run needs {demands[0]}"
+    each = "; ".join(f"{n} × ({what})" for what, n in Counter(map(str, demands)).items())
+    return f"{len(demands)} runs at once need {each}"
+
+
+def _have(nodes: list[dict[str, float]]) -> str:
+    return "; ".join(_words(node) for node in nodes) or "no node"
 
 
 def _words(resources: Mapping[str, float]) -> str:

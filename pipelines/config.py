@@ -141,6 +141,11 @@ class ClusterConfig(Record):
     """Times that lost workers are replaced and the run goes on from its checkpoint."""
     address: str | None = None
     """A running Ray cluster; unset: RAY_ADDRESS, else a Ray of our own on this machine."""
+    wait_minutes: Annotated[float, Field(ge=0)] = 0.0
+    """Longest wait for nodes that a cluster's autoscaler is to bring; 0: what is up must do. Set
+    use_gpu too: unset, the nodes that are up before the wait decide it."""
+    stall_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """A trial of a sweep of which nothing is heard for longer is ended and tried again."""
 
 
 class TrackingConfig(Record):

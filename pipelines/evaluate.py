@@ -34,12 +34,18 @@ class Evaluation:
 
 
 def evaluate(
-    folder: RunFolder, *, checkpoint: str = "newest", num_pairs: int = 2000, num_decoders: int = 1
+    folder: RunFolder,
+    *,
+    checkpoint: str = "newest",
+    split: str = "test",
+    num_pairs: int = 2000,
+    num_decoders: int = 1,
+    draw: bool = True,
 ) -> Evaluation:
-    """Evaluate a run on the connected cluster.
+    """Evaluate a run on the connected cluster, on its test videos or those of another split.
 
     Raises:
-        ConfigError: if the run has no such checkpoint or its index no test video.
+        ConfigError: if the run has no such checkpoint or its index no video of the split.
     """
     config = folder.config()
     state = newest_state(folder) if checkpoint == "newest" else best_state(folder)
@@ -49,12 +55,12 @@ def evaluate(
     learner = Learner(config, device)
     learner.load_state_dict(state)
     index = load_index(config.data.index)
-    test_videos = index.select(split="test")
+    test_videos = index.select(split=split)
     if not len(test_videos):
         raise ConfigError(
-            f"{config.data.index} has no test video; index again with a larger --test-share"
+            f"{config.data.index} has no {split} video; index again with a larger --{split}-share"
         )
-    print(f"evaluating on up to {num_pairs} pairs of {len(test_videos)} test videos", flush=True)
+    print(f"evaluating on up to {num_pairs} pairs of {len(test_videos)} {split} videos", flush=True)
     test = embed_pairs(learner, test_videos, num_pairs, num_decoders=num_decoders)
     metrics = label_free(test)
     factors = factors_of(test, test_videos)
@@ -62,7 +68,9 @@ def evaluate(
         train_videos = index.select(split="train")
         train = embed_pairs(learner, train_videos, num_pairs, num_decoders=num_decoders)
         metrics |= probe(train, factors_of(train, train_videos), test, factors)
-    named = {f"test/{name}": value for name, value in metrics.items()}
+    named = {f"{split}/{name}": value for name, value in metrics.items()}
+    if not draw:
+        return Evaluation(metrics=named, pictures=[])
     pictures = _draw(folder, learner, test, factors)
     folder.publish()
     return Evaluation(metrics=named, pictures=pictures)
@@ -107,9 +115,11 @@ def probe(
 ) -> dict[str, float]:
     """Linear and kNN probes of h, and linear ones of the edited embedding.
 
-    What h cannot know, such as a change that is still to come, only the edited one can tell.
+    What h cannot know, such as a change that is still to come, only the edited one can tell. The
+    mean counts both of each factor alike: where r copies x+ the edited one knows all, h little.
     """
     metrics: dict[str, float] = {}
+    scores: list[float] = []
     for name in factors.columns:
         seen = train_factors[name].notna().to_numpy(), factors[name].notna().to_numpy()
         values = (train_factors[name].to_numpy()[seen[0]], factors[name].to_numpy()[seen[1]])
@@ -126,10 +136,14 @@ def probe(
             linear = probes.linear_probe(
                 features[0], values[0], features[1], values[1], kind=kind, groups=groups
             )
-            metrics |= {prefix + key: value for key, value in linear.metrics(name).items()}
+            found = linear.metrics(name)
+            metrics |= {prefix + key: value for key, value in found.items()}
+            scores += [max(0.0, v) for k, v in found.items() if k.endswith(("_accuracy", "_r2"))]
             if source == "representation":
                 near = probes.knn_probe(features[0], values[0], features[1], values[1], kind=kind)
                 metrics |= near.metrics(name)
+    if scores:
+        metrics["probe/mean"] = float(np.mean(scores))
     return metrics
 
 

@@ -4,8 +4,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
@@ -13,11 +12,12 @@ import torch
 
 from pipelines import figures, storage, tracking
 from pipelines.cluster import Demand, connected
-from pipelines.config import ConfigError, RunConfig, flatten, with_overrides
+from pipelines.config import ConfigError, RunConfig, with_overrides
 from pipelines.evaluate import Evaluation, evaluate
 from pipelines.learner import build
-from pipelines.plan import Plan, plan
-from pipelines.runs import RunFolder
+from pipelines.plan import plan
+from pipelines.runs import RunFolder, last_metrics
+from pipelines.tracked import tracked
 from pipelines.tracking import Tracker
 from pipelines.train import train
 
@@ -38,8 +38,7 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
         UserError: before anything starts, for whatever cannot work.
         KeyboardInterrupt: on Ctrl-C or SIGTERM.
     """
-    # Workers run in other directories.
-    config = with_overrides(config, {"data.index": storage.absolute(config.data.index)})
+    config = with_absolute_index(config)
     uri = tracking.resolve_uri(config.tracking.uri, folder.folder.parent.local)
     videos = plan(config)
     for line in videos.lines():
@@ -48,8 +47,10 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
     with (
         connected(config.cluster) as demand,
         stoppable(),
-        _tracked(config, folder, uri, videos) as tracker,
+        tracking.guardian() as guard,
+        tracked(config, folder, videos, uri) as tracker,
     ):
+        guard(tracker.uri, tracker.run_id)
         started_late = tracker.run_id is None
         state = train(config, folder, demand, tracker)
         if started_late:  # the workers had no run to log to
@@ -90,12 +91,9 @@ def evaluate_job(
     return JobResult(folder=folder, metrics=done.metrics, ui_command=tracking.ui_command(uri))
 
 
-def last_metrics(state: dict[str, Any]) -> dict[str, float]:
-    """The newest value of every metric of a history."""
-    merged: dict[str, float] = {}
-    for entry in state["history"]:
-        merged |= entry
-    return merged
+def with_absolute_index(config: RunConfig) -> RunConfig:
+    """The config as workers can use it, which run in other directories."""
+    return with_overrides(config, {"data.index": storage.absolute(config.data.index)})
 
 
 @contextmanager
@@ -122,32 +120,6 @@ def stoppable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _tracked(config: RunConfig, folder: RunFolder, uri: str, videos: Plan) -> Iterator[Tracker]:
-    """The job's MLflow run, new or the one it had before it stopped; ended whatever comes."""
-    record = folder.record()
-    assert record is not None
-    with Tracker.start(
-        uri,
-        config.tracking.experiment,
-        folder.name,
-        tags=tracking.standard_tags(),
-        run_id=record.mlflow_run_id,
-    ) as tracker:
-        folder.keep(replace(record, tracking_uri=tracker.uri, mlflow_run_id=tracker.run_id))
-        params = flatten(config.model_dump(mode="json"))
-        tracker.log_params({**params, **tracking.aliases(params)})
-        tracker.log_config(config.model_dump(mode="json"))
-        tracker.log_dataset(
-            Path(storage.split(config.data.index)[1]).stem,
-            config.data.index,
-            digest=videos.digest,
-            num_rows=len(videos.train.index),
-            context="training",
-        )
-        yield tracker
 
 
 def _report(config: RunConfig, folder: RunFolder, state: dict[str, Any], tracker: Tracker) -> None:

@@ -143,6 +143,14 @@ class RunFolder:
         return "; ".join(changed) or "settings this version no longer knows"
 
 
+def last_metrics(state: dict[str, Any]) -> dict[str, float]:
+    """The newest value of every metric of a history."""
+    merged: dict[str, float] = {}
+    for entry in state["history"]:
+        merged |= entry
+    return merged
+
+
 def newest_state(folder: RunFolder) -> dict[str, Any] | None:
     """The state in the newest checkpoint, None where there is none yet."""
     return folder.checkpoints.load("newest")

@@ -8,28 +8,24 @@ TorchTrainer.fit() ────────► learner ← newest checkpoint
 newest checkpoint ◄───────── rank 0 saves it in the run's folder; all report(metrics)
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray.train
 import ray.train.collective
 import ray.train.torch
-import torch
 from ray.train import FailureConfig, LoggingConfig, ScalingConfig, TrainingFailedError
 
-from pipelines import loop, runs
+from pipelines import runs
 from pipelines.cluster import Demand, quiet_ray
-from pipelines.config import ConfigError, RunConfig, TrainConfig, parse
+from pipelines.config import ConfigError, RunConfig, parse
 from pipelines.errors import UserError
-from pipelines.learner import Learner
-from pipelines.plan import Plan, plan
+from pipelines.plan import plan
 from pipelines.runs import RunFolder
-from pipelines.tracking import Tracker, device_tags
-from pipelines.video.pairs import PairBatch
-from pipelines.video.stream import PairStream, Share
-
-SHEET_PAIRS = 8
+from pipelines.tracking import Tracker
+from pipelines.video.stream import Share
+from pipelines.worker import work
 
 
 class TrainingStoppedError(UserError, RuntimeError):
@@ -46,7 +42,7 @@ def train(
 ) -> dict[str, Any]:
     """Run or go on with a training on the connected cluster, and return its last state.
 
-    `callbacks` are Ray Train's, such as Tune's, which hears of every save.
+    `callbacks` are Ray Train's, such as Tune's, which hears of every report.
 
     Raises:
         ConfigError: for settings that these devices cannot run.
@@ -62,6 +58,7 @@ def train(
         "folder": str(folder),
         "tracking_uri": tracker.uri,
         "mlflow_run_id": tracker.run_id,
+        "quiet": bool(callbacks),  # who listens tells
     }
     # Ray's own notes of a run, which hold no checkpoint, need no place that workers share, and a
     # new one each time, lest Ray take up what it finds there.
@@ -111,125 +108,37 @@ def _why(error: TrainingFailedError, folder: RunFolder) -> str:
 def train_worker(payload: dict[str, Any]) -> None:
     """What each Ray Train worker runs."""
     quiet_ray()
-    config = parse(payload["config"])
+    config, folder = parse(payload["config"]), RunFolder(payload["folder"])
     context = ray.train.get_context()
-    torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
     share = Share(
         rank=context.get_world_rank(),
         num_workers=context.get_world_size(),
         num_decoders=config.cluster.decoders_per_worker,
     )
-    learner = Learner(config, ray.train.torch.get_device())
-    sink = TrainSink(config, payload, is_first=share.rank == 0)
-    history = sink.restore(learner)
-    videos = plan(config)
-    validation = validation_batches(config, videos, share)
-    stream = PairStream(videos.train, range(learner.step, config.train.steps), share)
+    tracker = None
+    newest = None
+    if share.rank == 0:
+        uri, run_id = payload["tracking_uri"], payload["mlflow_run_id"]
+        tracker = Tracker.attach(uri, run_id, system_metrics=True)
+        newest = folder.checkpoints.step()
     try:
-        loop.run(
-            learner,
-            sink.keep_first(stream),
-            sink,
-            validation=validation,
-            history=history,
-            measure=stream.counts.metrics,
+        work(
+            config,
+            folder,
+            plan(config),
+            share,
+            ray.train.torch.get_device(),
+            # The first worker says which it is: all go on from the same.
+            newest=ray.train.collective.broadcast_from_rank_zero(newest),
+            tracker=tracker,
+            report=report,
+            quiet=payload["quiet"],
         )
     finally:
-        sink.close()
+        if tracker:
+            tracker.close()
 
 
-def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[PairBatch]:
-    """The fixed pairs of validation videos that every look uses, decoded once."""
-    if videos.val is None:
-        return []
-    batches = range(-(-config.train.val_pairs // config.train.global_batch_size))
-    return list(PairStream(videos.val, batches, share))
-
-
-class TrainSink:
-    """Metrics to MLflow and the terminal, checkpoints to the run's folder."""
-
-    def __init__(self, config: RunConfig, payload: dict[str, Any], *, is_first: bool) -> None:
-        """Join the run's MLflow run on the first worker."""
-        self._config, self._payload = config.train, payload
-        self._checkpoints = RunFolder(payload["folder"]).checkpoints
-        self._sheet: dict[str, torch.Tensor] | None = None
-        self._tracker: Tracker | None = None
-        self._warm = False
-        if is_first:
-            self._tracker = Tracker.attach(
-                payload["tracking_uri"], payload["mlflow_run_id"], system_metrics=True
-            )
-            self._tracker.set_tags(device_tags())
-
-    def restore(self, learner: Learner) -> loop.History:
-        """Load the newest checkpoint, if there is one, and return the history it holds.
-
-        The first worker says which it is: all go on from the same.
-        """
-        newest = self._checkpoints.step() if self._tracker else None
-        newest = ray.train.collective.broadcast_from_rank_zero(newest)
-        state = None if newest is None else self._checkpoints.load(newest)
-        if state is None:
-            return []
-        learner.load_state_dict(state)
-        self._sheet = state["sheet"]
-        if self._tracker:
-            print(f"going on from step {learner.step} of {self._config.steps}", flush=True)
-        return list(state["history"])
-
-    def keep_first(self, batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
-        """Pass batches on, keeping some pairs of the first for the figure."""
-        for batch in batches:
-            if self._sheet is None:
-                self._sheet = sheet_of(batch)
-            yield batch
-
-    def log(self, step: int, metrics: dict[str, float]) -> None:
-        """Metrics of a step, on the first worker."""
-        if self._tracker is None:
-            return
-        self._tracker.log_metrics(metrics, step)
-        # The first steps' time is that of starting the decoders.
-        left = (self._config.steps - step) * metrics["time/step_seconds"] if self._warm else None
-        self._warm = True
-        print(loop.progress_line(step, self._config.steps, metrics, seconds_left=left), flush=True)
-
-    def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:
-        """Keep the first worker's state; then report on all, which wait for one another in it.
-
-        Raises:
-            ConfigError: if `train.best_metric` is none of the metrics.
-            CheckpointError: if the state cannot be written.
-        """
-        best = best_value(self._config, metrics)
-        if self._tracker:
-            state |= {"sheet": self._sheet, "mlflow_run_id": self._payload["mlflow_run_id"]}
-            self._checkpoints.save(step, state, best_value=best)
-        ray.train.report({**metrics, "step": step, "best": best})
-
-    def close(self) -> None:
-        """Send what is still buffered."""
-        if self._tracker:
-            self._tracker.close()
-
-
-def best_value(config: TrainConfig, metrics: dict[str, float]) -> float:
-    """The value by which the best checkpoint is kept; the training loss where nothing is validated.
-
-    Raises:
-        ConfigError: if there is no such metric.
-    """
-    name = config.best_metric
-    if name.startswith("val/") and not any(key.startswith("val/") for key in metrics):
-        name = "train/loss"
-    if name not in metrics:
-        raise ConfigError(f"train.best_metric={name} is none of {', '.join(sorted(metrics))}")
-    return metrics[name]
-
-
-def sheet_of(batch: PairBatch) -> dict[str, torch.Tensor]:
-    """Some pairs of a batch, for a figure."""
-    views = {"context": batch.context, "target": batch.target, "surrogate": batch.surrogate}
-    sheet = {k: torch.from_numpy(v[:SHEET_PAIRS].copy()) for k, v in views.items() if v is not None}
-    return {**sheet, "video": torch.from_numpy(batch.video[:SHEET_PAIRS].copy())}
+def report(step: int, metrics: dict[str, float], is_look: bool) -> None:
+    """Tell Ray Train, on all workers, which wait for one another in it."""
+    ray.train.report({**metrics, "step": step, "is_look": is_look})

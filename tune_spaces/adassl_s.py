@@ -15,7 +15,7 @@ SPACE = Space(
         ),
         "method.latent_dim": Choice(
             values=(8, 16, 32, 64),
-            why="it needs at least as many dimensions as there are factors; the mask drops the rest",
+            why="at least as many as there are factors; the mask drops the rest",
         ),
         "optim.learning_rate": LogUniform(
             low=1e-4, high=3e-3, why="the paper's 1e-4 of long runs, up to what a short one needs"

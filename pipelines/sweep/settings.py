@@ -5,6 +5,7 @@ moment. Whoever asks writes the answer down, so that a sweep that was cut off go
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import optuna
@@ -16,6 +17,7 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+import tune_spaces
 from pipelines.config import ConfigError
 from pipelines.sweep.records import BASELINE, TrialRecord, Value
 from tune_spaces import Choice, Range, Space
@@ -24,6 +26,28 @@ Search = Literal["random", "grid", "tpe"]
 STARTUP_SETTINGS = 5
 """Settings that TPE draws at random before it trusts its estimate."""
 _TRIES = 100
+
+
+def load_space(
+    name: str, *, recipe: str | None, metric: str | None, mode: Literal["min", "max"] | None
+) -> Space:
+    """A space of `tune_spaces`, around another recipe or judged otherwise where that is asked.
+
+    Raises:
+        ConfigError: naming the spaces there are; for a metric of which the better side is unknown.
+    """
+    try:
+        space = tune_spaces.load(name)
+    except KeyError as error:
+        raise ConfigError(str(error.args[0])) from None
+    if metric and metric != space.metric and mode is None:
+        raise ConfigError(f"--metric {metric}: say with --mode max or min which way is better")
+    return replace(
+        space,
+        recipe=recipe or space.recipe,
+        metric=metric or space.metric,
+        mode=mode or space.mode,
+    )
 
 
 def num_settings(space: Space, search: Search, num_trials: int | None, num_seeds: int) -> int:
@@ -80,8 +104,9 @@ def study_of(
 ) -> optuna.Study:
     """Optuna's view of a sweep: one trial a setting, scored by the mean over its seeds."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "maximize" if space.mode == "max" else "minimize"
-    study = optuna.create_study(direction=direction, sampler=sampler)
+    study = optuna.create_study(
+        direction="maximize" if space.mode == "max" else "minimize", sampler=sampler
+    )
     groups: dict[int, list[TrialRecord]] = {}
     for trial in trials:
         if trial.setting != BASELINE:

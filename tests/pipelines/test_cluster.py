@@ -40,3 +40,14 @@ def test_what_does_not_fit_is_named(
 def test_totals_that_would_do_are_not_enough_when_no_node_holds_a_worker() -> None:
     with pytest.raises(ClusterTooSmallError):
         check_fits(demand(workers=1, cpus=3, decoders=1), [node(2), node(2), node(2)])
+
+
+def test_several_runs_at_once_are_placed_together() -> None:
+    pair = [demand(workers=1, decoders=1), demand(workers=1, decoders=1, gpus=1)]
+    check_fits(pair, [node(3), node(2, gpu=1)])
+    with pytest.raises(
+        ClusterTooSmallError, match=r"2 runs at once need .*No place for 2 × \(0.1 CPU"
+    ):
+        check_fits(pair, [node(2), node(2, gpu=1)])
+    with pytest.raises(ClusterTooSmallError, match=r"3 × \(1 workers of 1 CPUs"):
+        check_fits([demand(workers=1, decoders=1)] * 3, [])

@@ -9,7 +9,8 @@ from pipelines.cluster import Demand
 from pipelines.config import ConfigError, RunConfig, TrainConfig, with_overrides
 from pipelines.runs import RunFolder
 from pipelines.tracking import Tracker
-from pipelines.train import best_value, train
+from pipelines.train import train
+from pipelines.worker import best_value
 
 CPU = Demand(num_workers=2, cpus_per_worker=1.0, gpus_per_worker=0, num_decoders=2)
 

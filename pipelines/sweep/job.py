@@ -1,0 +1,265 @@
+"""`adassl sweep` whole: space → settings → trials on Ray Tune → report, in MLflow throughout.
+
+driver                          each trial, a process of its own
+────────────────────────────────────────────────────────────────────
+Tuner ◄── TrialSearch           run_trial: the job of `adassl train`
+│         (ledger: what is left)│  one worker: in this very process
+│                               │  more: a TorchTrainer of its own
+Conductor ◄── step, score ──────┘  its folder, its run in MLflow
+"""
+
+import json
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import TrialScheduler
+
+from pipelines import tracking
+from pipelines.cluster import connected, node_resources, trial_demand, trials_at_once
+from pipelines.config import ConfigError, RunConfig, flatten, with_overrides
+from pipelines.job import stoppable, with_absolute_index
+from pipelines.plan import plan
+from pipelines.storage import Folder
+from pipelines.sweep.conductor import Conductor
+from pipelines.sweep.ledger import FAILURES, Ledger
+from pipelines.sweep.pruning import Scheduler, check_looks, scheduler_of
+from pipelines.sweep.records import SweepRecord, TrialRecord
+from pipelines.sweep.report import Report, write_report
+from pipelines.sweep.search import TrialSearch
+from pipelines.sweep.settings import Search, num_settings
+from pipelines.sweep.trial import TrialJob, resources_of, run_trial
+from pipelines.tracking import Tracker
+from tune_spaces import Choice, Space
+
+MAX_LOST_PROCESSES = 3
+"""Times that a trial's process is replaced by another, which goes on from the checkpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """How a space is searched."""
+
+    space_name: str
+    num_trials: int | None = None
+    num_seeds: int = 2
+    search: Search = "tpe"
+    scheduler: Scheduler = "asha"
+    max_concurrent: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepResult:
+    """Where everything of a finished sweep is."""
+
+    folder: Folder
+    report: Report
+    trials: list[TrialRecord]
+    ui_command: str
+
+    @property
+    def failed(self) -> list[TrialRecord]:
+        """The trials that failed; the same command tries them again."""
+        return [trial for trial in self.trials if trial.state == "failed"]
+
+    @property
+    def has_finished_trials(self) -> bool:
+        """Whether anything came of it."""
+        return any(trial.state == "finished" for trial in self.trials)
+
+
+def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder) -> SweepResult:
+    """Run the trials that are left of a sweep, and report on all of them.
+
+    Raises:
+        ConfigError: before anything starts, for whatever cannot work.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM.
+    """
+    config = with_absolute_index(config)
+    _check(config, space, options)
+    videos = plan(config)
+    _check_metric(space.metric, options, has_validation=videos.val is not None)
+    count = num_settings(space, options.search, options.num_trials, options.num_seeds)
+    uri = tracking.resolve_uri(config.tracking.uri, folder.parent.local)
+    ledger = Ledger(folder)
+    ledger.claim(
+        SweepRecord(
+            space=options.space_name,
+            metric=space.metric,
+            mode=space.mode,
+            sampled={key: _range_json(range_) for key, range_ in space.sampled.items()},
+            baseline=space.baseline,
+            search=options.search,
+            scheduler=options.scheduler,
+            num_settings=count,
+            num_seeds=options.num_seeds,
+            config=config.model_dump(mode="json"),
+            data_digest=videos.digest,
+            tracking_uri=uri,
+            mlflow_run_id=ledger.sweep.mlflow_run_id if ledger.sweep else None,
+        )
+    )
+    with ExitStack() as stack:
+        demand = trial_demand(stack.enter_context(connected(config.cluster)))
+        stack.enter_context(stoppable())
+        guard = stack.enter_context(tracking.guardian())
+        tracker = stack.enter_context(_tracked(config, space, ledger))
+        guard(tracker.uri, tracker.run_id)
+        stack.callback(tracker.end_children)
+        total = (count + (space.baseline is not None)) * options.num_seeds
+        at_once = trials_at_once(
+            demand, node_resources(), most=min(total, options.max_concurrent or total)
+        )
+        print(
+            f"{count} settings × {options.num_seeds} seeds"
+            + (f" and the baseline × {options.num_seeds}" if space.baseline else "")
+            + f" = {total} trials, {at_once} at once; each {demand}",
+            flush=True,
+        )
+        job = TrialJob(
+            config=config.model_dump(mode="json"),
+            trials=str(folder.child("trials")),
+            tracking_uri=tracker.uri,
+            parent_run_id=tracker.run_id,
+            metric=space.metric,
+            demand=demand,
+        )
+        conductor = Conductor(
+            ledger,
+            tracker,
+            total=total,
+            at_once=at_once,
+            stall_seconds=config.cluster.stall_minutes * 60,
+        )
+        search = TrialSearch(ledger, space, first_seed=config.train.seed)
+        run_trials(job, search, scheduler_of(options.scheduler, config, ledger), conductor, at_once)
+        report = _report(ledger, tracker)
+    return SweepResult(
+        folder=folder,
+        report=report,
+        trials=ledger.all_trials(),
+        ui_command=tracking.ui_command(uri),
+    )
+
+
+def run_trials(
+    job: TrialJob,
+    search: TrialSearch,
+    scheduler: TrialScheduler,
+    conductor: Conductor,
+    at_once: int,
+) -> None:
+    """Let Tune run every trial that the search hands out."""
+    for name in (
+        "TUNE_DISABLE_SIGINT_HANDLER",  # the job's own way of stopping
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS",  # MLflow and the ledger hold the results
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING",  # not every report is a look at validation videos
+    ):
+        os.environ.setdefault(name, "1")
+    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # whose silence is not silent
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "30")  # to let go of the decoders
+    trainable = tune.with_parameters(run_trial, job=job)
+    with tempfile.TemporaryDirectory(prefix="adassl-tune-") as scratch:
+        # Only for Tune's own state, which is not used again: the ledger is what a sweep resumes by.
+        tune.Tuner(
+            tune.with_resources(trainable, resources_of(job.demand)),
+            tune_config=tune.TuneConfig(
+                search_alg=search,
+                scheduler=scheduler,
+                num_samples=-1,
+                max_concurrent_trials=at_once,
+                reuse_actors=True,  # a process that has imported everything starts at once
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[conductor],
+                failure_config=tune.FailureConfig(max_failures=MAX_LOST_PROCESSES),
+            ),
+        ).fit()
+
+
+def write_sweep_report(folder: Folder, metric: str | None = None) -> Report:
+    """`adassl sweep-report`: what the ledger of a sweep says, without running anything.
+
+    Raises:
+        ConfigError: if there is no sweep in the folder.
+    """
+    ledger = Ledger(folder)
+    if ledger.sweep is None:
+        raise ConfigError(f"{folder} holds no sweep: no sweep.json; see `adassl sweep --help`")
+    local = _report_folder(folder)
+    report = write_report(ledger.sweep, ledger.all_trials(), local, name=folder.name, metric=metric)
+    if folder.local is None:
+        for path in local.iterdir():
+            folder.child("report").put(path, path.name)
+    return report
+
+
+def _report(ledger: Ledger, tracker: Tracker) -> Report:
+    """The report at the end of a sweep, into its folder and its run."""
+    assert ledger.sweep is not None
+    report = write_sweep_report(ledger.folder)
+    tracker.log_file(report.page.parent, "report")
+    tracker.log_metrics(report.metrics, ledger.sweep.num_settings)
+    return report
+
+
+def _report_folder(folder: Folder) -> Path:
+    if folder.local is None:
+        return Path(tempfile.mkdtemp(prefix="adassl-report-"))
+    path = folder.local / "report"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _check(config: RunConfig, space: Space, options: SweepOptions) -> None:
+    """Every setting that may come up makes a config that holds."""
+    for point in [*space.first, *space.grid(), *([space.baseline] if space.baseline else [])]:
+        try:
+            with_overrides(config, point)
+        except ConfigError as error:
+            raise ConfigError(f"space {options.space_name}: {point}: {error}") from None
+    check_looks(options.scheduler, config)
+
+
+def _check_metric(metric: str, options: SweepOptions, *, has_validation: bool) -> None:
+    if metric.startswith("val/") and not has_validation:
+        raise ConfigError(
+            f"the sweep is judged by {metric}, and there are no validation videos: index again "
+            "with a larger --val-share, and leave train.val_pairs above 0"
+        )
+    if options.scheduler == "asha" and metric.count("/") != 1:
+        raise ConfigError(
+            f"{metric} is only known at the end of a trial: use --scheduler none with it"
+        )
+
+
+def _tracked(config: RunConfig, space: Space, ledger: Ledger) -> Tracker:
+    """The sweep's run in MLflow, new or the one it had."""
+    sweep = ledger.sweep
+    assert sweep is not None
+    tracker = Tracker.start(
+        sweep.tracking_uri,
+        config.tracking.experiment,
+        ledger.folder.name,
+        tags={**tracking.standard_tags(), "adassl.sweep": ledger.folder.name},
+        run_id=sweep.mlflow_run_id,
+    )
+    ledger.keep(replace(sweep, mlflow_run_id=tracker.run_id))
+    params = {**flatten(config.model_dump(mode="json")), "failures_allowed": FAILURES}
+    own = ("space", "search", "scheduler", "metric", "mode", "num_settings", "num_seeds")
+    tracker.log_params({**params, **{key: getattr(sweep, key) for key in own}})
+    tracker.log_config(json.loads(json.dumps(asdict(sweep))))
+    return tracker
+
+
+def _range_json(range_: Any) -> dict[str, Any]:
+    kind = "choice" if isinstance(range_, Choice) else "log_uniform"
+    return {"kind": kind, **json.loads(json.dumps(asdict(range_)))}

@@ -1,0 +1,45 @@
+"""A run folder's run in MLflow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines import storage, tracking
+from pipelines.config import RunConfig, flatten
+from pipelines.plan import Plan
+from pipelines.runs import RunFolder
+from pipelines.tracking import Tracker
+
+
+@contextmanager
+def tracked(
+    config: RunConfig,
+    folder: RunFolder,
+    videos: Plan,
+    uri: str,
+    parent_run_id: str | None = None,
+) -> Iterator[Tracker]:
+    """The job's MLflow run, new or the one it had before it stopped; ended whatever comes."""
+    record = folder.record()
+    assert record is not None
+    with Tracker.start(
+        uri,
+        config.tracking.experiment,
+        folder.name,
+        tags=tracking.standard_tags(),
+        run_id=record.mlflow_run_id,
+        parent_run_id=parent_run_id,
+    ) as tracker:
+        folder.keep(replace(record, tracking_uri=tracker.uri, mlflow_run_id=tracker.run_id))
+        params = flatten(config.model_dump(mode="json"))
+        tracker.log_params({**params, **tracking.aliases(params)})
+        tracker.log_config(config.model_dump(mode="json"))
+        tracker.log_dataset(
+            Path(storage.split(config.data.index)[1]).stem,
+            config.data.index,
+            digest=videos.digest,
+            num_rows=len(videos.train.index),
+            context="training",
+        )
+        yield tracker
