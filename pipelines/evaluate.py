@@ -60,7 +60,6 @@ def evaluate(
         raise ConfigError(
             f"{config.data.index} has no {split} video; index again with a larger --{split}-share"
         )
-    print(f"evaluating on up to {num_pairs} pairs of {len(test_videos)} {split} videos", flush=True)
     test = embed_pairs(learner, test_videos, num_pairs, num_decoders=num_decoders)
     metrics = label_free(test)
     factors = factors_of(test, test_videos)

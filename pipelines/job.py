@@ -59,6 +59,7 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
         metrics = last_metrics(state)
         _report(config, folder, state, tracker)
         if with_evaluation:
+            print("evaluating on the test videos", flush=True)
             try:
                 done = evaluate(folder, num_decoders=_decoders(demand))
             except ConfigError as error:  # the training is whole all the same

@@ -5,6 +5,7 @@ tells MLflow, the terminal and whoever started it how it goes, and saves.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from pipelines.plan import Plan
 from pipelines.runs import RunFolder
 from pipelines.tracking import Tracker, device_tags
 from pipelines.video.pairs import PairBatch
-from pipelines.video.stream import PairStream, Share
+from pipelines.video.stream import PairStream, Share, pairs_here
 
 SHEET_PAIRS = 8
 
@@ -42,21 +43,19 @@ def work(
     report.
     """
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
-    learner = Learner(config, device)
-    sink = RunSink(config, folder, tracker, report, quiet=quiet)
-    history = sink.restore(learner, newest)
-    if learner.step == config.train.steps:
-        return history
-    validation = validation_batches(config, videos, share)
-    stream = PairStream(videos.train, range(learner.step, config.train.steps), share)
-    return loop.run(
-        learner,
-        sink.keep_first(stream),
-        sink,
-        validation=validation,
-        history=history,
-        measure=stream.counts.metrics,
-    )
+    stream = PairStream(videos.train, range(newest or 0, config.train.steps), share)
+    with closing(iter(stream)) as batches:  # decoders start while the rest is made
+        learner = Learner(config, device)
+        sink = RunSink(config, folder, tracker, report, quiet=quiet)
+        history = sink.restore(learner, newest)
+        return loop.run(
+            learner,
+            sink.keep_first(batches),
+            sink,
+            validation=validation_batches(config, videos, share),
+            history=history,
+            measure=stream.counts.metrics,
+        )
 
 
 def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[PairBatch]:
@@ -64,7 +63,7 @@ def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[Pa
     if videos.val is None:
         return []
     batches = range(-(-config.train.val_pairs // config.train.global_batch_size))
-    return list(PairStream(videos.val, batches, share))
+    return pairs_here(videos.val, batches, share)
 
 
 class RunSink:

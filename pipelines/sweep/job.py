@@ -20,14 +20,22 @@ from ray import tune
 from ray.tune.schedulers import TrialScheduler
 
 from pipelines import tracking
-from pipelines.cluster import connected, node_resources, trial_demand, trials_at_once
+from pipelines.cluster import (
+    ClusterTooSmallError,
+    Demand,
+    connected,
+    node_resources,
+    trial_demand,
+    trials_at_once,
+    wait_for_nodes,
+)
 from pipelines.config import ConfigError, RunConfig, flatten, with_overrides
 from pipelines.job import stoppable, with_absolute_index
 from pipelines.plan import plan
 from pipelines.storage import Folder
 from pipelines.sweep.conductor import Conductor
 from pipelines.sweep.ledger import FAILURES, Ledger
-from pipelines.sweep.pruning import Scheduler, check_looks, scheduler_of
+from pipelines.sweep.pruning import Scheduler, scheduler_of
 from pipelines.sweep.records import SweepRecord, TrialRecord
 from pipelines.sweep.report import Report, write_report
 from pipelines.sweep.search import TrialSearch
@@ -76,46 +84,24 @@ def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder
     """Run the trials that are left of a sweep, and report on all of them.
 
     Raises:
-        ConfigError: before anything starts, for whatever cannot work.
+        UserError: before anything starts, for whatever cannot work.
         KeyboardInterrupt: on Ctrl-C or SIGTERM.
     """
     config = with_absolute_index(config)
-    _check(config, space, options)
-    videos = plan(config)
-    _check_metric(space.metric, options, has_validation=videos.val is not None)
-    count = num_settings(space, options.search, options.num_trials, options.num_seeds)
-    uri = tracking.resolve_uri(config.tracking.uri, folder.parent.local)
     ledger = Ledger(folder)
-    ledger.claim(
-        SweepRecord(
-            space=options.space_name,
-            metric=space.metric,
-            mode=space.mode,
-            sampled={key: _range_json(range_) for key, range_ in space.sampled.items()},
-            baseline=space.baseline,
-            search=options.search,
-            scheduler=options.scheduler,
-            num_settings=count,
-            num_seeds=options.num_seeds,
-            config=config.model_dump(mode="json"),
-            data_digest=videos.digest,
-            tracking_uri=uri,
-            mlflow_run_id=ledger.sweep.mlflow_run_id if ledger.sweep else None,
-        )
-    )
+    scheduler = scheduler_of(options.scheduler, config, space, ledger)
+    record = _claim(config, space, options, ledger)
+    total = (record.num_settings + (space.baseline is not None)) * options.num_seeds
     with ExitStack() as stack:
         demand = trial_demand(stack.enter_context(connected(config.cluster)))
         stack.enter_context(stoppable())
+        at_once = _at_once(config, demand, options.max_concurrent, total)
         guard = stack.enter_context(tracking.guardian())
-        tracker = stack.enter_context(_tracked(config, space, ledger))
+        tracker = stack.enter_context(_tracked(config, ledger))
         guard(tracker.uri, tracker.run_id)
         stack.callback(tracker.end_children)
-        total = (count + (space.baseline is not None)) * options.num_seeds
-        at_once = trials_at_once(
-            demand, node_resources(), most=min(total, options.max_concurrent or total)
-        )
         print(
-            f"{count} settings × {options.num_seeds} seeds"
+            f"{record.num_settings} settings × {options.num_seeds} seeds"
             + (f" and the baseline × {options.num_seeds}" if space.baseline else "")
             + f" = {total} trials, {at_once} at once; each {demand}",
             flush=True,
@@ -128,22 +114,57 @@ def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder
             metric=space.metric,
             demand=demand,
         )
-        conductor = Conductor(
-            ledger,
-            tracker,
-            total=total,
-            at_once=at_once,
-            stall_seconds=config.cluster.stall_minutes * 60,
-        )
+        stall = config.cluster.stall_minutes * 60
+        conductor = Conductor(ledger, tracker, total=total, at_once=at_once, stall_seconds=stall)
         search = TrialSearch(ledger, space, first_seed=config.train.seed)
-        run_trials(job, search, scheduler_of(options.scheduler, config, ledger), conductor, at_once)
+        run_trials(job, search, scheduler, conductor, at_once)
         report = _report(ledger, tracker)
     return SweepResult(
         folder=folder,
         report=report,
         trials=ledger.all_trials(),
-        ui_command=tracking.ui_command(uri),
+        ui_command=tracking.ui_command(record.tracking_uri),
     )
+
+
+def _claim(config: RunConfig, space: Space, options: SweepOptions, ledger: Ledger) -> SweepRecord:
+    """Check everything that can be checked before Ray starts, and take the name."""
+    _check(config, space, options)
+    videos = plan(config)
+    _check_metric(space.metric, options, has_validation=videos.val is not None)
+    for line in videos.lines():
+        print(line, flush=True)
+    record = SweepRecord(
+        space=options.space_name,
+        metric=space.metric,
+        mode=space.mode,
+        sampled={key: _range_json(range_) for key, range_ in space.sampled.items()},
+        baseline=space.baseline,
+        search=options.search,
+        scheduler=options.scheduler,
+        num_settings=num_settings(space, options.search, options.num_trials, options.num_seeds),
+        num_seeds=options.num_seeds,
+        config=config.model_dump(mode="json"),
+        data_digest=videos.digest,
+        tracking_uri=tracking.resolve_uri(config.tracking.uri, ledger.folder.parent.local),
+        mlflow_run_id=ledger.sweep.mlflow_run_id if ledger.sweep else None,
+    )
+    ledger.claim(record)
+    return record
+
+
+def _at_once(config: RunConfig, demand: Demand, most: int | None, total: int) -> int:
+    """How many trials run side by side; where nodes may still come, some wait for those asked for.
+
+    Raises:
+        ClusterTooSmallError: if there is no room for one.
+    """
+    if most and config.cluster.wait_minutes:
+        try:
+            wait_for_nodes([demand] * min(most, total), config.cluster.wait_minutes)
+        except ClusterTooSmallError as error:
+            print(f"{error}. Going on with as many trials as fit", flush=True)
+    return trials_at_once(demand, node_resources(), most=min(total, most or total))
 
 
 def run_trials(
@@ -226,7 +247,6 @@ def _check(config: RunConfig, space: Space, options: SweepOptions) -> None:
             with_overrides(config, point)
         except ConfigError as error:
             raise ConfigError(f"space {options.space_name}: {point}: {error}") from None
-    check_looks(options.scheduler, config)
 
 
 def _check_metric(metric: str, options: SweepOptions, *, has_validation: bool) -> None:
@@ -241,8 +261,12 @@ def _check_metric(metric: str, options: SweepOptions, *, has_validation: bool) -
         )
 
 
-def _tracked(config: RunConfig, space: Space, ledger: Ledger) -> Tracker:
-    """The sweep's run in MLflow, new or the one it had."""
+def _tracked(config: RunConfig, ledger: Ledger) -> Tracker:
+    """The sweep's run in MLflow, new or the one it had.
+
+    Raises:
+        ConfigError: if MLflow does not answer: the trials' runs are to hang under this one.
+    """
     sweep = ledger.sweep
     assert sweep is not None
     tracker = Tracker.start(
@@ -252,6 +276,12 @@ def _tracked(config: RunConfig, space: Space, ledger: Ledger) -> Tracker:
         tags={**tracking.standard_tags(), "adassl.sweep": ledger.folder.name},
         run_id=sweep.mlflow_run_id,
     )
+    if tracker.run_id is None:
+        tracker.finish()
+        raise ConfigError(
+            f"MLflow does not answer ({tracking.ui_command(sweep.tracking_uri)}): start it, or set "
+            "MLFLOW_TRACKING_URI or tracking.uri to one that runs"
+        )
     ledger.keep(replace(sweep, mlflow_run_id=tracker.run_id))
     params = {**flatten(config.model_dump(mode="json")), "failures_allowed": FAILURES}
     own = ("space", "search", "scheduler", "metric", "mode", "num_settings", "num_seeds")

@@ -7,37 +7,49 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from pipelines.config import ConfigError, RunConfig
 from pipelines.sweep.ledger import Ledger
+from tune_spaces import Space
 
 Scheduler = Literal["asha", "none"]
 REDUCTION = 3
 """ASHA keeps the best third of the trials at every rung."""
 
 
-def check_looks(scheduler: Scheduler, config: RunConfig) -> None:
-    """Whether there is anything to end a trial by.
+def first_rung(config: RunConfig, space: Space) -> int:
+    """The step before which no trial is ended: a ninth of the run, and no β still warming up.
 
     Raises:
-        ConfigError: if the only look is the last.
+        ConfigError: if no look at the validation videos lies between it and the last.
     """
     steps, every = config.train.steps, config.train.checkpoint_every
-    if scheduler == "asha" and steps <= every:
+    key = "method.beta_warmup_steps"
+    warmups = [int(point[key]) for point in space.grid() if key in point]
+    longest = max(warmups, default=config.method.beta_warmup_steps)
+    grace = max(every, steps // 9, longest)
+    if -(-grace // every) * every >= steps:
         raise ConfigError(
-            f"ASHA judges trials by their looks at the validation videos, and "
-            f"train.checkpoint_every={every} leaves none before the last of "
-            f"train.steps={steps}; set it to {max(1, steps // 9)}, or use --scheduler none"
+            f"ASHA ends trials by their looks at the validation videos, and with "
+            f"train.steps={steps}, train.checkpoint_every={every} and a β warm-up of up to "
+            f"{longest} steps there is none between the warm-up and the end: train longer, look "
+            "more often, or use --scheduler none"
         )
+    return grace
 
 
-def scheduler_of(scheduler: Scheduler, config: RunConfig, ledger: Ledger) -> TrialScheduler:
-    """Tune's scheduler, knowing what it knew before the sweep was cut off."""
+def scheduler_of(
+    scheduler: Scheduler, config: RunConfig, space: Space, ledger: Ledger
+) -> TrialScheduler:
+    """Tune's scheduler, knowing what it knew before the sweep was cut off.
+
+    Raises:
+        ConfigError: if there is nothing to end a trial by.
+    """
     if scheduler == "none":
         return FIFOScheduler()
-    assert ledger.sweep is not None
     asha: Any = ASHAScheduler(
         time_attr="step",
         metric="score",
-        mode=ledger.sweep.mode,
-        grace_period=config.train.checkpoint_every,
+        mode=space.mode,
+        grace_period=first_rung(config, space),
         max_t=config.train.steps - 1,  # who has trained to the end is not ended before its probes
         reduction_factor=REDUCTION,
         stop_last_trials=False,

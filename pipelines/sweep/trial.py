@@ -155,7 +155,8 @@ def _train_and_judge(
             num_decoders=config.cluster.decoders_per_worker,
             draw=False,
         )
-        probes = {k: v for k, v in done.metrics.items() if k.count("/") > 1}
+        looks = ("val/latent_use/", *metrics)  # one a dimension; known from the last look
+        probes = {k: v for k, v in done.metrics.items() if not k.startswith(looks)}
         metrics = comparable({**metrics, **probes})
         tracker.log_metrics(metrics, config.train.steps)
         folder.add_to_summary(metrics)
@@ -166,18 +167,19 @@ def _train_here(
     config: RunConfig, folder: RunFolder, videos: Plan, tracker: Tracker, voice: Voice
 ) -> dict[str, Any]:
     """The training in this process, which takes the worker's place."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    work(
-        config,
-        folder,
-        videos,
-        Share(num_decoders=config.cluster.decoders_per_worker),
-        device,
-        newest=folder.checkpoints.step(),
-        tracker=tracker,
-        report=lambda step, metrics, is_look: tune.report(voice.tell(step, metrics, is_look)),
-        quiet=True,
-    )
+    newest = folder.checkpoints.step()
+    if newest != config.train.steps:
+        work(
+            config,
+            folder,
+            videos,
+            Share(num_decoders=config.cluster.decoders_per_worker),
+            torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            newest=newest,
+            tracker=tracker,
+            report=lambda step, metrics, is_look: tune.report(voice.tell(step, metrics, is_look)),
+            quiet=True,
+        )
     state = newest_state(folder)
     assert state is not None, "a training that ended well has a checkpoint"
     return state

@@ -11,6 +11,7 @@ what it gets depends on nothing but the schedule.
 import queue
 import threading
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -58,10 +59,20 @@ class PairStream:
         """What went through so far."""
         return self._cutter.counts
 
-    def __iter__(self) -> Iterator[PairBatch]:
-        """Yield the batches in order, cut ahead of their use in a thread."""
+    def __iter__(self) -> "Ahead":
+        """Start decoding; the batches come in order, cut ahead of their use in a thread."""
         windows = decoded_windows(self.schedule, self.batch_numbers, self.share)
-        return ahead(self._cutter.batches(windows, self.batch_numbers), BATCHES_AHEAD)
+        return Ahead(self._cutter.batches(windows, self.batch_numbers), BATCHES_AHEAD)
+
+
+def pairs_here(schedule: Schedule, batches: range, share: Share) -> list[PairBatch]:
+    """All of a few batches, decoded by threads of this process: small, and at hand at once."""
+    numbers = schedule.worker_windows(batches, rank=share.rank, num_workers=share.num_workers)
+    cutter = PairCutter(schedule, rank=share.rank, num_workers=share.num_workers)
+    decoder = WindowDecoder(schedule)
+    with ThreadPoolExecutor(share.num_decoders) as threads:
+        windows = (window for window in threads.map(decoder.decode, numbers))  # to be closed
+        return list(cutter.batches(windows, batches))
 
 
 def decoded_windows(
@@ -172,11 +183,46 @@ def _windows_of(table: pa.Table) -> Iterator[DecodedWindow]:
         yield DecodedWindow(number=number, frames=frames, decoded_frames=cost, error=error)
 
 
-def ahead(items: Generator[Any, None, None], depth: int) -> Generator[Any, None, None]:
-    """Iterate in a thread, at most `depth` items ahead; errors come out where they are due."""
-    ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
-    stopped = threading.Event()
+class Ahead(Iterator[Any]):
+    """Iterates in a thread, at most `depth` items ahead; errors come out where they are due.
 
+    It begins at once, and ends when it is closed or nobody holds it any more.
+    """
+
+    def __init__(self, items: Generator[Any, None, None], depth: int) -> None:
+        """Start the thread."""
+        self._ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
+        self._stopped = threading.Event()
+        self._worker = threading.Thread(  # it must not hold on to self
+            target=_feed, args=(items, self._ready, self._stopped), daemon=True, name="pairs-ahead"
+        )
+        self._worker.start()
+
+    def __next__(self) -> Any:
+        if self._stopped.is_set():
+            raise StopIteration
+        kind, item = self._ready.get()
+        if kind == "item":
+            return item
+        self.close()
+        if kind == "error":
+            raise item
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop, and wait until what was held is let go."""
+        self._stopped.set()
+        self._worker.join(LETTING_GO_SECONDS)
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _feed(
+    items: Generator[Any, None, None],
+    ready: "queue.Queue[tuple[str, Any]]",
+    stopped: threading.Event,
+) -> None:
     def put(kind: str, item: Any) -> None:
         while not stopped.is_set():
             try:
@@ -184,28 +230,13 @@ def ahead(items: Generator[Any, None, None], depth: int) -> Generator[Any, None,
             except queue.Full:
                 continue
 
-    def work() -> None:
-        try:
-            for item in items:
-                put("item", item)
-                if stopped.is_set():
-                    return
-            put("end", None)
-        except BaseException as error:  # handed to the consumer, who raises it
-            put("error", error)
-        finally:
-            items.close()
-
-    worker = threading.Thread(target=work, daemon=True, name="pairs-ahead")
-    worker.start()
     try:
-        while True:
-            kind, item = ready.get()
-            if kind == "error":
-                raise item
-            if kind == "end":
+        for item in items:
+            put("item", item)
+            if stopped.is_set():
                 return
-            yield item
+        put("end", None)
+    except BaseException as error:  # handed to the consumer, who raises it
+        put("error", error)
     finally:
-        stopped.set()
-        worker.join(LETTING_GO_SECONDS)
+        items.close()

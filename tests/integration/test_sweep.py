@@ -1,0 +1,235 @@
+"""Whole sweeps by the command line, ended in every way in which a sweep can end."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from pipelines.storage import Folder
+from pipelines.sweep.ledger import Ledger
+from pipelines.sweep.records import TrialRecord
+from tests.integration.test_train import run, started
+
+pytestmark = pytest.mark.ray
+SETTINGS = {
+    "train.steps": 24,
+    "train.checkpoint_every": 6,
+    "train.log_every": 3,
+    "train.global_batch_size": 16,
+    "train.val_pairs": 16,
+    "data.frame_size": 32,
+    "backbone.hidden_dims": [4, 8, 16],
+    "optim.warmup_steps": 4,
+}
+
+
+def command(index: Path, out: Path, name: str, *more: str, trials: int = 4) -> list[str]:
+    """`adassl sweep` of the laptop's space on the digits, small."""
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in SETTINGS.items()]
+    base = [sys.executable, "-m", "pipelines", "sweep", "--space", "digits", "--name", name]
+    place = ["--index", str(index), "--out", str(out), "--num-trials", str(trials)]
+    return [*base, *place, *settings, *more]
+
+
+def ledger_of(out: Path, name: str) -> Ledger:
+    return Ledger(Folder(out / name))
+
+
+def tracked(out: Path) -> dict[str, Run]:
+    """All runs in MLflow by name; a name that comes twice fails."""
+    client = MlflowClient(f"sqlite:///{out}/mlflow.db")
+    experiment = client.get_experiment_by_name("adassl")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    counts = Counter(str(r.info.run_name) for r in runs)
+    assert max(counts.values()) == 1, counts
+    return {str(r.info.run_name): r for r in runs}
+
+
+def wait_for(process: "subprocess.Popen[str]", what: Any, seconds: float = 180) -> None:
+    """Until `what` holds while the sweep runs."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, "the sweep ended before"
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def processes(driver: int, name: str) -> list[psutil.Process]:
+    """Living processes under a driver with a word in their titles."""
+    found = []
+    for child in psutil.Process(driver).children(recursive=True):
+        try:
+            if name in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a sweep that nothing disturbed, with what it printed."""
+    cwd = tmp_path_factory.mktemp("whole")
+    printed = run(cwd, command(digits, cwd / "runs", "whole", "--scheduler", "none"))
+    (cwd / "printed.txt").write_text(printed)
+    return cwd / "runs"
+
+
+def test_it_says_what_it_will_do_how_it_goes_and_what_came_of_it(whole: Path) -> None:
+    printed = (whole.parent / "printed.txt").read_text()
+    assert "2 settings × 2 seeds and the baseline × 2 = 6 trials, 1 at once" in printed
+    for words in ("000-s0  step 6/24  val/next_clip_nats", "pairs/s", "min left", "6/6 trials"):
+        assert words in printed, words
+    assert "This rests on 6 trials" in printed.replace("\n", " ")
+    assert f"{whole}/whole/report/report.html" in printed
+    assert f"mlflow ui --backend-store-uri sqlite:///{whole}/mlflow.db" in printed
+    assert {path.name for path in whole.parent.iterdir()} == {"runs", "printed.txt"}
+
+
+def test_the_ledger_has_every_trial_with_its_looks_and_its_end(whole: Path) -> None:
+    ledger = ledger_of(whole, "whole")
+    assert sorted(ledger.trials) == ["000-s0", "000-s1", "001-s0", "001-s1", "base-s0", "base-s1"]
+    for trial in ledger.all_trials():
+        assert (trial.state, trial.step, trial.failures) == ("finished", 24, 0)
+        assert sorted(trial.looks) == [6, 12, 18, 24]
+        assert trial.metrics["val/next_clip_nats"] == trial.looks[24]
+        assert 0 < trial.metrics["val/probe/mean"] <= 1
+        assert trial.first_step_seconds is not None
+        assert 0 < trial.first_step_seconds < trial.seconds
+    values = {t.looks[24] for t in ledger.all_trials()}
+    assert len(values) == 6, "seeds and settings differ"
+
+
+def test_mlflow_has_a_parent_and_a_child_for_each_trial_that_compare(whole: Path) -> None:
+    runs = tracked(whole)
+    parent = runs.pop("whole")
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["space"] == "digits"
+    assert "sweep/best_mean" in parent.data.metrics
+    client = MlflowClient(f"sqlite:///{whole}/mlflow.db")
+    reports = {f.path for f in client.list_artifacts(parent.info.run_id, "report")}
+    assert {"report/report.html", "report/leaderboard.csv", "report/map.png"} <= reports
+    trials = ledger_of(whole, "whole").trials
+    assert set(runs) == set(trials)
+    for name, child in runs.items():
+        assert child.info.status == "FINISHED"
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert child.data.tags["adassl.state"] == "finished"
+        beta = trials[name].params.get("method.beta", 0)
+        assert float(child.data.params["beta"]) == pytest.approx(beta)
+        assert int(child.data.params["seed"]) == trials[name].seed
+        assert {"beta_warmup_steps", "latent_dim"} <= set(child.data.params)
+    keys = [{k for k in c.data.metrics if k.startswith(("val/", "train/"))} for c in runs.values()]
+    assert all(one == keys[0] for one in keys)
+    assert {"val/next_clip_nats", "val/kl", "val/probe/mean", "val/digit/linear_accuracy"} <= keys[
+        0
+    ]
+    assert not any(key.startswith("test/") for key in keys[0])
+
+
+def test_the_same_command_finds_it_finished_and_another_sweep_is_refused(
+    whole: Path, digits: Path
+) -> None:
+    before = ledger_of(whole, "whole").trials
+    printed = run(whole.parent, command(digits, whole, "whole", "--scheduler", "none"))
+    assert "step 6/24" not in printed
+    assert ledger_of(whole, "whole").trials == before
+    other = command(digits, whole, "whole", "--scheduler", "none", "--set=train.steps=48")
+    done = subprocess.run(other, cwd=whole.parent, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "config.train.steps was 24, now 48" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_report_can_be_made_again_by_another_metric(whole: Path) -> None:
+    again = [sys.executable, "-m", "pipelines", "sweep-report", str(whole / "whole")]
+    run(whole.parent, [*again, "--metric", "val/probe/mean"])
+    page = (whole / "whole" / "report" / "report.html").read_text()
+    assert "val/probe/mean" in page
+    wrong = subprocess.run(
+        [*again, "--metric", "val/x"], capture_output=True, text=True, timeout=60
+    )
+    assert wrong.returncode == 2
+    assert "val/probe/mean" in wrong.stderr
+
+
+def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
+    digits: Path, tmp_path: Path
+) -> None:
+    cut = command(digits, tmp_path, "cut", "--search", "tpe", "--set=train.steps=36", trials=2)
+    with started(tmp_path, cut) as process:
+        wait_for(process, lambda: _looked(tmp_path, "cut", "000-s0"))
+        trial_processes = processes(process.pid, "ray::")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        psutil.wait_procs(trial_processes, timeout=60)
+    before = ledger_of(tmp_path, "cut")
+    assert before.trials["base-s0"].state == "finished"
+    assert before.trials["000-s0"].state == "running"
+    deadline = time.monotonic() + 60
+    while any(r.info.status == "RUNNING" for r in tracked(tmp_path).values()):
+        assert time.monotonic() < deadline, "the guardian did not close the runs"
+        time.sleep(0.5)
+    printed = run(tmp_path, cut)
+    assert "000-s0: going on from step" in printed
+    assert "base-s0  step" not in printed
+    after = ledger_of(tmp_path, "cut")
+    assert after.settings == before.settings
+    assert sorted(after.trials) == ["000-s0", "000-s1", "base-s0", "base-s1"]
+    assert {t.state for t in after.all_trials()} == {"finished"}
+    assert set(tracked(tmp_path)) == {"cut", *after.trials}
+    assert {r.info.status for r in tracked(tmp_path).values()} == {"FINISHED"}
+
+
+def _looked(out: Path, name: str, trial: str) -> bool:
+    found: TrialRecord | None = ledger_of(out, name).trials.get(trial)
+    return found is not None and bool(found.looks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_sweep_says_how_to_go_on_and_leaves_nothing_running(
+    number: signal.Signals, digits: Path, tmp_path: Path
+) -> None:
+    long = command(digits, tmp_path, "stop", "--set=train.steps=5000", trials=2)
+    with started(tmp_path, long) as process:
+        wait_for(process, lambda: _looked(tmp_path, "stop", "base-s0"))
+        process.send_signal(number)
+        began = time.monotonic()
+        printed, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, printed[-4000:]
+        assert time.monotonic() - began < 20
+    assert "the same command goes on" in printed
+    assert {r.info.status for r in tracked(tmp_path).values()} == {"KILLED"}
+
+
+def test_a_lost_process_goes_on_and_one_that_hangs_is_ended_and_named(
+    digits: Path, tmp_path: Path
+) -> None:
+    options = ("--seeds=1", "--set=cluster.stall_minutes=0.25", "--set=train.steps=48")
+    with started(tmp_path, command(digits, tmp_path, "hit", *options, trials=1)) as process:
+        wait_for(process, lambda: _looked(tmp_path, "hit", "base-s0"))
+        processes(process.pid, "ray::ImplicitFunc")[0].kill()
+        wait_for(process, lambda: _looked(tmp_path, "hit", "000-s0"))
+        for decoder in processes(process.pid, "WindowDecoder"):
+            decoder.send_signal(signal.SIGSTOP)
+        printed, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, printed[-4000:]
+    assert "base-s0: going on from step" in printed
+    assert "000-s0: no progress for 15 s after step" in printed
+    assert "000-s0: going on from step" in printed
+    trials = ledger_of(tmp_path, "hit").trials
+    assert {name: (t.state, t.step) for name, t in trials.items()} == {
+        "base-s0": ("finished", 48),
+        "000-s0": ("finished", 48),
+    }
