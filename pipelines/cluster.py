@@ -121,7 +121,7 @@ def _start(config: ClusterConfig) -> bool:
 
 def quiet_ray() -> None:
     """In this process, hear of our own warnings and only of Ray's errors."""
-    for name in ("ray.train", "ray.data"):
+    for name in ("ray.train", "ray.data", "ray.tune"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("", "pipelines"):  # some of Ray Train's loggers stand apart, under the root
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -52,7 +52,7 @@ def sweep(
     MLflow under that of the sweep. At the end: leaderboard, maps and a page, as by `sweep-report`.
     """
     from pipelines.storage import Folder
-    from pipelines.sweep.job import SweepOptions
+    from pipelines.sweep.claim import SweepOptions
     from pipelines.sweep.job import sweep as run_sweep
     from pipelines.sweep.settings import load_space
 

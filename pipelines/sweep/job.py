@@ -11,6 +11,7 @@ Conductor ◄── step, score ──────┘  its folder, its run in ML
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,35 +30,22 @@ from pipelines.cluster import (
     trials_at_once,
     wait_for_nodes,
 )
-from pipelines.config import ConfigError, RunConfig, flatten, with_overrides
+from pipelines.config import ConfigError, RunConfig, flatten
 from pipelines.job import stoppable, with_absolute_index
-from pipelines.plan import plan
 from pipelines.storage import Folder
+from pipelines.sweep.claim import SweepOptions, claim
 from pipelines.sweep.conductor import Conductor
 from pipelines.sweep.ledger import FAILURES, Ledger
-from pipelines.sweep.pruning import Scheduler, scheduler_of
-from pipelines.sweep.records import SweepRecord, TrialRecord
+from pipelines.sweep.pruning import scheduler_of
+from pipelines.sweep.records import TrialRecord
 from pipelines.sweep.report import Report, write_report
 from pipelines.sweep.search import TrialSearch
-from pipelines.sweep.settings import Search, num_settings
 from pipelines.sweep.trial import TrialJob, resources_of, run_trial
 from pipelines.tracking import Tracker
-from tune_spaces import Choice, Space
+from tune_spaces import Space
 
 MAX_LOST_PROCESSES = 3
 """Times that a trial's process is replaced by another, which goes on from the checkpoint."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepOptions:
-    """How a space is searched."""
-
-    space_name: str
-    num_trials: int | None = None
-    num_seeds: int = 2
-    search: Search = "tpe"
-    scheduler: Scheduler = "asha"
-    max_concurrent: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +78,7 @@ def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder
     config = with_absolute_index(config)
     ledger = Ledger(folder)
     scheduler = scheduler_of(options.scheduler, config, space, ledger)
-    record = _claim(config, space, options, ledger)
+    record = claim(config, space, options, ledger)
     total = (record.num_settings + (space.baseline is not None)) * options.num_seeds
     with ExitStack() as stack:
         demand = trial_demand(stack.enter_context(connected(config.cluster)))
@@ -127,32 +115,6 @@ def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder
     )
 
 
-def _claim(config: RunConfig, space: Space, options: SweepOptions, ledger: Ledger) -> SweepRecord:
-    """Check everything that can be checked before Ray starts, and take the name."""
-    _check(config, space, options)
-    videos = plan(config)
-    _check_metric(space.metric, options, has_validation=videos.val is not None)
-    for line in videos.lines():
-        print(line, flush=True)
-    record = SweepRecord(
-        space=options.space_name,
-        metric=space.metric,
-        mode=space.mode,
-        sampled={key: _range_json(range_) for key, range_ in space.sampled.items()},
-        baseline=space.baseline,
-        search=options.search,
-        scheduler=options.scheduler,
-        num_settings=num_settings(space, options.search, options.num_trials, options.num_seeds),
-        num_seeds=options.num_seeds,
-        config=config.model_dump(mode="json"),
-        data_digest=videos.digest,
-        tracking_uri=tracking.resolve_uri(config.tracking.uri, ledger.folder.parent.local),
-        mlflow_run_id=ledger.sweep.mlflow_run_id if ledger.sweep else None,
-    )
-    ledger.claim(record)
-    return record
-
-
 def _at_once(config: RunConfig, demand: Demand, most: int | None, total: int) -> int:
     """How many trials run side by side; where nodes may still come, some wait for those asked for.
 
@@ -173,8 +135,9 @@ def run_trials(
     scheduler: TrialScheduler,
     conductor: Conductor,
     at_once: int,
+    trial: Callable[..., None] = run_trial,
 ) -> None:
-    """Let Tune run every trial that the search hands out."""
+    """Let Tune run every trial that the search hands out, by what is to be done for each."""
     for name in (
         "TUNE_DISABLE_SIGINT_HANDLER",  # the job's own way of stopping
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS",  # MLflow and the ledger hold the results
@@ -184,7 +147,7 @@ def run_trials(
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # whose silence is not silent
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "30")  # to let go of the decoders
-    trainable = tune.with_parameters(run_trial, job=job)
+    trainable = tune.with_parameters(trial, job=job)
     with tempfile.TemporaryDirectory(prefix="adassl-tune-") as scratch:
         # Only for Tune's own state, which is not used again: the ledger is what a sweep resumes by.
         tune.Tuner(
@@ -195,6 +158,8 @@ def run_trials(
                 num_samples=-1,
                 max_concurrent_trials=at_once,
                 reuse_actors=True,  # a process that has imported everything starts at once
+                trial_name_creator=_name_of,
+                trial_dirname_creator=_name_of,
             ),
             run_config=tune.RunConfig(
                 name="tune",
@@ -204,6 +169,10 @@ def run_trials(
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_PROCESSES),
             ),
         ).fit()
+
+
+def _name_of(trial: Any) -> str:
+    return str(trial.config["name"])
 
 
 def write_sweep_report(folder: Folder, metric: str | None = None) -> Report:
@@ -240,27 +209,6 @@ def _report_folder(folder: Folder) -> Path:
     return path
 
 
-def _check(config: RunConfig, space: Space, options: SweepOptions) -> None:
-    """Every setting that may come up makes a config that holds."""
-    for point in [*space.first, *space.grid(), *([space.baseline] if space.baseline else [])]:
-        try:
-            with_overrides(config, point)
-        except ConfigError as error:
-            raise ConfigError(f"space {options.space_name}: {point}: {error}") from None
-
-
-def _check_metric(metric: str, options: SweepOptions, *, has_validation: bool) -> None:
-    if metric.startswith("val/") and not has_validation:
-        raise ConfigError(
-            f"the sweep is judged by {metric}, and there are no validation videos: index again "
-            "with a larger --val-share, and leave train.val_pairs above 0"
-        )
-    if options.scheduler == "asha" and metric.count("/") != 1:
-        raise ConfigError(
-            f"{metric} is only known at the end of a trial: use --scheduler none with it"
-        )
-
-
 def _tracked(config: RunConfig, ledger: Ledger) -> Tracker:
     """The sweep's run in MLflow, new or the one it had.
 
@@ -288,8 +236,3 @@ def _tracked(config: RunConfig, ledger: Ledger) -> Tracker:
     tracker.log_params({**params, **{key: getattr(sweep, key) for key in own}})
     tracker.log_config(json.loads(json.dumps(asdict(sweep))))
     return tracker
-
-
-def _range_json(range_: Any) -> dict[str, Any]:
-    kind = "choice" if isinstance(range_, Choice) else "log_uniform"
-    return {"kind": kind, **json.loads(json.dumps(asdict(range_)))}
