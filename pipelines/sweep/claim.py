@@ -39,6 +39,7 @@ def claim(config: RunConfig, space: Space, options: SweepOptions, ledger: Ledger
         mode=space.mode,
         sampled={key: _range_json(range_) for key, range_ in space.sampled.items()},
         baseline=space.baseline,
+        first=space.first,
         search=options.search,
         scheduler=options.scheduler,
         num_settings=num_settings(space, options.search, options.num_trials, options.num_seeds),

@@ -21,6 +21,8 @@ class SweepRecord:
     sampled: Mapping[str, Any]
     """The space's ranges, by the dotted key of the config."""
     baseline: Mapping[str, Value] | None
+    first: Sequence[Mapping[str, Value]] = ()
+    """The settings that are tried first."""
     search: Literal["random", "grid", "tpe"]
     scheduler: Literal["asha", "none"]
     num_settings: int
