@@ -28,6 +28,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -m 'not slow'
 
 test-all: $(READY)
+	@$(BIN)/python -m tests.browser > /dev/null  # says how to install a Chromium if there is none
 	$(BIN)/python -m pytest
 
 lint: $(READY)

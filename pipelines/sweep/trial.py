@@ -155,8 +155,11 @@ def _train_and_judge(
             num_decoders=config.cluster.decoders_per_worker,
             draw=False,
         )
-        looks = ("val/latent_use/", *metrics)  # one a dimension; known from the last look
-        probes = {k: v for k, v in done.metrics.items() if not k.startswith(looks)}
+        probes = {  # what the last look has not, and not the use of each dimension of r
+            key: value
+            for key, value in done.metrics.items()
+            if key not in metrics and not key.startswith("val/latent_use/")
+        }
         metrics = comparable({**metrics, **probes})
         tracker.log_metrics(metrics, config.train.steps)
         folder.add_to_summary(metrics)

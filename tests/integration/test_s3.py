@@ -12,8 +12,10 @@ from mlflow import MlflowClient
 
 from pipelines.runs import RunFolder, newest_state
 from pipelines.storage import Folder
+from pipelines.sweep.ledger import Ledger
 from tests.buckets import KEYS, s3_server
 from tests.integration.test_cli import adassl
+from tests.integration.test_sweep import command as sweep_command
 from tests.integration.test_train import command, run, started, steps_of, train_workers
 
 pytestmark = pytest.mark.ray
@@ -99,3 +101,30 @@ def test_what_is_not_there_is_said_in_words(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert f"adassl data index FOLDER --out {INDEX}" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_server")
+def test_a_sweep_on_s3_keeps_its_ledger_and_its_report_there(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    Folder("s3://bucket/data").put(digits, "videos.parquet")
+    arguments = sweep_command(
+        INDEX, RUNS, "swept", "--seeds=1", "--set=train.steps=12", trials=1
+    )
+    printed = run(tmp_path, arguments)
+    assert f"{RUNS}/swept/report/report.html" in printed
+    folder = Folder(f"{RUNS}/swept")
+    trials = Ledger(folder).trials
+    assert {name: trial.state for name, trial in trials.items()} == {
+        "000-s0": "finished",
+        "base-s0": "finished",
+    }
+    assert len(folder.child("report").read_bytes("report.html") or b"") > 1e6
+    state = newest_state(RunFolder(folder.child("trials", "000-s0")))
+    assert state is not None
+    assert state["step"] == 12
+    assert "step 6/12" not in run(tmp_path, arguments)
+    assert Ledger(folder).trials == trials
+    assert {path.name for path in tmp_path.iterdir()} <= {"mlflow.db", "mlartifacts"}
