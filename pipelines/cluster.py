@@ -23,6 +23,9 @@ DRIVER_CPUS = 0.01
 """What the driver of a trial takes where no node has that resource: it only waits."""
 SECONDS_BETWEEN_NEWS = 30.0
 """Time between two lines about a wait for nodes."""
+SECONDS_HELD = 5.0
+"""Time that room for a run is held once it is there. A node that stood idle while others were still
+on their way may be about to be ended: an autoscaler is to see it in use, and to begin anew."""
 
 
 class ClusterTooSmallError(ConfigError):
@@ -115,7 +118,12 @@ def _start(config: ClusterConfig) -> bool:
         return False
     wanted = math.ceil(demand_of(config, use_gpu=False).cpus)
     cpus = max(os.cpu_count() or 1, wanted)
-    ray.init(num_cpus=cpus, include_dashboard=False, logging_config=quiet)
+    ray.init(
+        num_cpus=cpus,
+        resources={DRIVER: 1000.0},
+        include_dashboard=False,
+        logging_config=quiet,
+    )
     return True
 
 
@@ -188,7 +196,7 @@ def _without_place(demands: Sequence[Demand], nodes: list[dict[str, float]]) -> 
 def wait_for_nodes(demands: Sequence[Demand], minutes: float) -> None:
     """Wait until all of these have room at once beside what others use; an autoscaler adds nodes.
 
-    They are asked for as a placement group, which is let go as soon as it stands. An autoscaler's
+    They are asked for as a placement group, which is let go soon after it stands. An autoscaler's
     `request_resources` would do less: a cluster holds one of it, which every Ray Data stream sets
     anew, which takes nodes in use for free ones, and which outlives a driver that is killed.
 
@@ -215,6 +223,7 @@ def wait_for_nodes(demands: Sequence[Demand], minutes: float) -> None:
                     f"waiting for nodes, {waited:.0f} of {minutes * 60:.0f} s: {lack}", flush=True
                 )
                 next_news += SECONDS_BETWEEN_NEWS
+        time.sleep(SECONDS_HELD)
     finally:
         remove_placement_group(group)
 

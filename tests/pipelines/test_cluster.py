@@ -23,7 +23,7 @@ def test_what_fits_is_let_through() -> None:
 @pytest.mark.parametrize(
     ("asked", "nodes", "words"),
     [
-        (demand(), [node(4)], r"No place for 2 × \(0.1 CPU\)"),
+        (demand(), [node(3)], r"No place for 1 × \(1 CPU\)"),
         (demand(), [node(2)], r"2 × \(1 CPU\)"),
         (demand(gpus=1), [node(16, gpu=1)], r"1 × \(1 CPU, 1 GPU\)"),
         (demand(cpus=4), [node(3), node(3), node(3)], r"2 × \(4 CPU\)"),
@@ -46,8 +46,8 @@ def test_several_runs_at_once_are_placed_together() -> None:
     pair = [demand(workers=1, decoders=1), demand(workers=1, decoders=1, gpus=1)]
     check_fits(pair, [node(3), node(2, gpu=1)])
     with pytest.raises(
-        ClusterTooSmallError, match=r"2 runs at once need .*No place for 2 × \(0.1 CPU"
+        ClusterTooSmallError, match=r"2 runs at once need .*No place for 1 × \(1 CPU"
     ):
-        check_fits(pair, [node(2), node(2, gpu=1)])
+        check_fits(pair, [node(1), node(2, gpu=1)])
     with pytest.raises(ClusterTooSmallError, match=r"3 × \(1 workers of 1 CPUs"):
         check_fits([demand(workers=1, decoders=1)] * 3, [])
