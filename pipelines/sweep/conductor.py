@@ -17,10 +17,16 @@ from pipelines.tracking import Status, Tracker
 RunStatus = dict[TrialState, Status]
 _STATUS: RunStatus = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _WAITING_LINE_SECONDS = 60.0
+_ALIKE = 3
+"""Trials that fail alike before any has come to a better end, and with them the sweep."""
 
 
 class NothingMovesError(UserError, RuntimeError):
     """No trial runs, and none can be started."""
+
+
+class AllFailAlikeError(UserError, RuntimeError):
+    """The first trials have all failed, and of the same."""
 
 
 class Conductor(tune.Callback):
@@ -36,6 +42,7 @@ class Conductor(tune.Callback):
         self._moved = self._said = time.monotonic()
         self._began: dict[str, float] = {}
         self._heard: dict[str, float] = {}
+        self._ended: list[TrialRecord] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune keeps a copy of it to restore a sweep by, which the ledger does for us."""
@@ -158,6 +165,16 @@ class Conductor(tune.Callback):
         why = f" ({record.reason})" if record.reason else ""
         print(f"{record.name}  {record.state}{why}", flush=True)
         print(self.summary(), flush=True)
+        self._ended.append(record)
+        reasons = {each.reason for each in self._ended if each.state == "failed"}
+        if len(self._ended) == _ALIKE and len(reasons) == 1 and not self._any_good():
+            raise AllFailAlikeError(
+                f"the first {_ALIKE} trials failed alike: {record.reason}. Once that is mended, "
+                "the same command tries them again"
+            )
+
+    def _any_good(self) -> bool:
+        return any(trial.has_ended for trial in self._ledger.all_trials())
 
     def summary(self) -> str:
         """How far the sweep is, how good the best setting, and how long the rest will take."""

@@ -13,7 +13,7 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipelines.cluster import Demand, quiet_ray
-from pipelines.config import RunConfig, parse, with_overrides
+from pipelines.config import ConfigError, RunConfig, parse, with_overrides
 from pipelines.plan import Plan, plan
 from pipelines.runs import RunFolder, last_metrics, newest_state
 from pipelines.storage import Folder
@@ -61,11 +61,7 @@ class Voice:
     ids: dict[str, str | None] = field(default_factory=dict)
 
     def tell(self, step: int, metrics: Mapping[str, float], is_look: bool) -> dict[str, Any]:
-        """The report of a step; of a look, with the metric that the sweep is judged by.
-
-        Raises:
-            ValueError: if a look has no such metric.
-        """
+        """The report of a step; of a look, with the metric that the sweep is judged by."""
         report = {
             "step": step,
             "num_steps": self.num_steps,
@@ -161,6 +157,9 @@ def _train_and_judge(
             if key not in metrics and not key.startswith("val/latent_use/")
         }
         metrics = comparable({**metrics, **probes})
+        if job.metric not in metrics:
+            known = ", ".join(sorted(key for key in metrics if key.startswith("val/")))
+            raise ConfigError(f"there is no {job.metric} to judge by; there are {known}")
         tracker.log_metrics(metrics, config.train.steps)
         folder.add_to_summary(metrics)
         return metrics

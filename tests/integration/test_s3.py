@@ -110,9 +110,7 @@ def test_a_sweep_on_s3_keeps_its_ledger_and_its_report_there(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     Folder("s3://bucket/data").put(digits, "videos.parquet")
-    arguments = sweep_command(
-        INDEX, RUNS, "swept", "--seeds=1", "--set=train.steps=12", trials=1
-    )
+    arguments = sweep_command(INDEX, RUNS, "swept", "--seeds=1", "--set=train.steps=12", trials=1)
     printed = run(tmp_path, arguments)
     assert f"{RUNS}/swept/report/report.html" in printed
     folder = Folder(f"{RUNS}/swept")

@@ -1,0 +1,151 @@
+"""A Ray cluster as people make one: a head and further nodes, each by a `ray start` of its own.
+
+All on this machine, but nothing is shared: every node has an address on loopback and a folder of
+its own. Two nodes in one folder would delete each other's copies of a job's code.
+"""
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+_STORE_BYTES = 200_000_000
+_MARK = "ADASSL_TEST_NODE"
+"""In the environment of every process of a node, with the node's folder."""
+
+
+class Cluster:
+    """Its nodes, and what a user of it needs to know."""
+
+    def __init__(self, folder: Path) -> None:
+        """Without nodes yet; the folder's path must be short, for Ray keeps sockets under it."""
+        self.folder = folder
+        self.token = folder / "token"
+        self.token.write_text(secrets.token_hex(32))
+        port, self._dashboard_port, self._client_port = _free_ports(3)
+        self.address = f"127.0.0.2:{port}"
+        self.dashboard = f"http://127.0.0.1:{self._dashboard_port}"
+        self._nodes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a user who has the token, and has activated the tests' own environment."""
+        rest = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{rest.get('PATH', '')}"
+        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        return {**rest, **token, "PATH": path}
+
+    def start_head(self) -> None:
+        """The head: no CPUs, for nothing that computes is to run there, but places for drivers."""
+        self._start(
+            "--head",
+            f"--port={self.address.rpartition(':')[2]}",
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={self._dashboard_port}",
+            f"--ray-client-server-port={self._client_port}",
+            "--num-cpus=0",
+            '--resources={"driver": 100}',
+        )
+
+    def add_node(self, num_cpus: int) -> Path:
+        """One more machine, and the folder by which it is known."""
+        return self._start(f"--address={self.address}", f"--num-cpus={num_cpus}")
+
+    def ray(self, *arguments: str, seconds: float = 60) -> "subprocess.CompletedProcess[str]":
+        """A `ray` command, as a user gives it."""
+        return subprocess.run(
+            [*RAY, *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=seconds,
+        )
+
+    def processes(self, folder: Path | None = None) -> list[psutil.Process]:
+        """What runs under a node's folder, or anywhere in the cluster, jobs' drivers included."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, KeyError):
+                if Path(process.environ()[_MARK]).is_relative_to(folder or self.folder):
+                    found.append(process)
+        return found
+
+    def kill(self, folder: Path | None = None) -> None:
+        """End a node, or everything, at once and without a word, as when the power goes."""
+        deadline = time.monotonic() + 30
+        while left := self.processes(folder):
+            assert time.monotonic() < deadline, left
+            for process in left:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(left, timeout=1)
+        for node in self._nodes:
+            node.poll()
+
+    def _start(self, *options: str) -> Path:
+        number = 2 + len(self._nodes)
+        ip, folder = f"127.0.0.{number}", self.folder / str(number)
+        log = folder.with_suffix(".log")
+        (agent_port,) = _free_ports(1)
+        common = [
+            f"--node-ip-address={ip}",
+            f"--dashboard-agent-listen-port={agent_port}",
+            f"--object-store-memory={_STORE_BYTES}",
+            "--min-worker-port=0",  # any that is free
+            "--max-worker-port=0",
+            "--disable-usage-stats",
+            f"--temp-dir={folder}",
+            "--block",
+        ]
+        with log.open("w") as out:
+            node = subprocess.Popen(
+                [*RAY, "start", *options, *common],
+                env={**self.environment, _MARK: str(folder)},
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        self._nodes.append(node)
+        deadline = time.monotonic() + 120
+        while "--block" not in log.read_text() or not _answers(ip, agent_port):
+            assert node.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        return folder
+
+
+@contextmanager
+def cluster(num_cpus: int) -> Iterator[Cluster]:
+    """A head and one more node, of which nothing is left afterwards."""
+    with tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as folder:
+        made = Cluster(Path(folder))
+        try:
+            made.start_head()
+            made.add_node(num_cpus)
+            yield made
+        finally:
+            made.kill()
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _answers(host: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False
