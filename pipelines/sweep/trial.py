@@ -4,6 +4,7 @@ A single worker trains in this very process: a worker group would cost more time
 takes. More workers are a group of Ray Train's that this process drives.
 """
 
+import gc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,6 +108,7 @@ def resources_of(demand: Demand) -> dict[str, float]:
 def run_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
     """Train and judge one trial, or go on with it; how it ended is its last report."""
     quiet_ray()
+    gc.collect()  # the process may have run another trial
     config = with_overrides(
         parse(job.config), {**trial["params"], "train.seed": int(trial["seed"])}
     )
