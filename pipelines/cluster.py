@@ -6,6 +6,7 @@ At once, or, where an autoscaler brings nodes, after a wait for them.
 import logging
 import math
 import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import ray
+from ray.exceptions import AuthenticationError
 from ray.util import placement_group, remove_placement_group
 
 from pipelines.config import ClusterConfig, ConfigError
@@ -21,6 +23,8 @@ DRIVER = "driver"
 """A resource that the head of a cluster may have, so that drivers of trials take no CPUs."""
 DRIVER_CPUS = 0.01
 """What the driver of a trial takes where no node has that resource: it only waits."""
+KNOCK_SECONDS = 10.0
+"""Longest wait for a cluster's head to take a connection."""
 SECONDS_BETWEEN_NEWS = 30.0
 """Time between two lines about a wait for nodes."""
 SECONDS_HELD = 5.0
@@ -83,7 +87,7 @@ def connected(config: ClusterConfig) -> Iterator[Demand]:
 
     Raises:
         ClusterTooSmallError: naming what is missing.
-        ConfigError: if no cluster answers at the address.
+        ConfigError: if there is no cluster at the address, or none that lets us in.
     """
     started = not ray.is_initialized()
     ours = started and _start(config)
@@ -109,11 +113,14 @@ def _start(config: ClusterConfig) -> bool:
     address = config.address or os.environ.get("RAY_ADDRESS")
     if address:
         try:
+            _knock(address)
             ray.init(address=address, logging_config=quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
             raise ConfigError(
-                f"no Ray cluster answers at {address} ({error}); start one with "
-                "`ray start --head`, or unset RAY_ADDRESS and cluster.address to run here alone"
+                f"cannot join a Ray cluster at {address}: {error}. Start one with `ray start "
+                "--head`, or unset RAY_ADDRESS and cluster.address to run here alone. One that "
+                "asks for a token wants RAY_AUTH_MODE=token and its token in ~/.ray/auth_token, "
+                "or in the file that RAY_AUTH_TOKEN_PATH names"
             ) from None
         return False
     wanted = math.ceil(demand_of(config, use_gpu=False).cpus)
@@ -125,6 +132,18 @@ def _start(config: ClusterConfig) -> bool:
         logging_config=quiet,
     )
     return True
+
+
+def _knock(address: str) -> None:
+    """See that somebody is at host:port: where nobody is, Ray itself goes on trying for minutes.
+
+    Raises:
+        OSError: saying why not.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
+            pass
 
 
 def quiet_ray() -> None:

@@ -1,5 +1,6 @@
 """`adassl train` whole: index → plan → cluster → training → figures → evaluation → MLflow."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -104,9 +105,11 @@ def stoppable() -> Iterator[None]:
     To be entered once Ray is up, which sets handlers of its own. Ray Train answers Ctrl-C by
     aborting its workers and then SystemExit(0): not how a job that was stopped should end.
     """
+    says = "stopped; the same command goes on from the newest checkpoint\n"
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        os.write(1, says.encode())  # at once: `ray job stop` leaves 3 s
+        raise KeyboardInterrupt(says)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -116,7 +119,8 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as error:
-        print("stopped; the same command goes on from the newest checkpoint", flush=True)
+        if says not in error.args:
+            print(says, end="", flush=True)
         raise KeyboardInterrupt from error
     finally:
         for number, handler in before.items():

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Cluster:
         rest = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{rest.get('PATH', '')}"
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
-        return {**rest, **token, "PATH": path}
+        return {**rest, **token, "RAY_API_SERVER_ADDRESS": self.dashboard, "PATH": path}
 
     def start_head(self) -> None:
         """The head: no CPUs, for nothing that computes is to run there, but places for drivers."""
@@ -60,15 +60,21 @@ class Cluster:
         """One more machine, and the folder by which it is known."""
         return self._start(f"--address={self.address}", f"--num-cpus={num_cpus}")
 
-    def ray(self, *arguments: str, seconds: float = 60) -> "subprocess.CompletedProcess[str]":
-        """A `ray` command, as a user gives it."""
+    def ray(
+        self, *arguments: str, cwd: Path | None = None, changed: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
+        """A `ray` command, as a user gives it; what it says is all in stdout.
+
+        `changed` variables of the environment are those of another user.
+        """
         return subprocess.run(
             [*RAY, *arguments],
-            env=self.environment,
+            cwd=cwd,
+            env={**self.environment, **(changed or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=seconds,
+            timeout=300,
         )
 
     def processes(self, folder: Path | None = None) -> list[psutil.Process]:

@@ -20,6 +20,10 @@ _log = logging.getLogger(__name__)
 _PARAMS_PER_REQUEST, _DIGEST_CHARACTERS = 100, 36  # MLflow's limits
 
 
+REASON = "adassl.reason"
+"""Tag that says why a run was ended before its time."""
+
+
 class Measurement(NamedTuple):
     """A finite value of a metric at a step."""
 
@@ -173,7 +177,10 @@ def start_run(
     if run_id:
         try:
             client.update_run(run_id, status="RUNNING")
-            return OpenRun(client, client.get_run(run_id))
+            going_on = OpenRun(client, client.get_run(run_id))
+            if REASON in going_on.run.data.tags:  # why it was not running
+                client.delete_tag(run_id, REASON)
+            return going_on
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise

@@ -31,7 +31,7 @@ from pipelines.cluster import (
 )
 from pipelines.config import ClusterConfig
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 STORE_BYTES = 100_000_000
 HEAD = {"CPU": 0, "driver": 3}

@@ -34,6 +34,7 @@ def train(name: str, *more: str) -> list[str]:
     return command(INDEX, RUNS, name, "--set=train.steps=12", *more, workers=1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_server")
 def test_a_run_on_s3_goes_on_where_it_was_killed(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
