@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from pipelines.cluster import Demand, is_room, node_resources
 from pipelines.errors import UserError
 from pipelines.sweep.ledger import Ledger
 from pipelines.sweep.records import TrialRecord, TrialState, ranked, scores
@@ -33,12 +34,24 @@ class Conductor(tune.Callback):
     """Keeps the ledger up to date while Tune runs the trials."""
 
     def __init__(
-        self, ledger: Ledger, tracker: Tracker, *, total: int, at_once: int, stall_seconds: float
+        self,
+        ledger: Ledger,
+        tracker: Tracker,
+        demand: Demand,
+        *,
+        total: int,
+        at_once: int,
+        stall_seconds: float,
+        patience_seconds: float,
     ) -> None:
-        """`total` trials are to end, `at_once` of them run side by side."""
+        """`total` trials are to end, `at_once` of them run side by side, each with a demand.
+
+        One that stalls is ended; where there is no room for any, it waits and then gives up.
+        """
         assert ledger.sweep is not None
         self._ledger, self._sweep, self._tracker = ledger, ledger.sweep, tracker
-        self._total, self._at_once, self._stall = total, at_once, stall_seconds
+        self._demand, self._total, self._at_once = demand, total, at_once
+        self._stall, self._patience = stall_seconds, patience_seconds
         self._moved = self._said = time.monotonic()
         self._began: dict[str, float] = {}
         self._heard: dict[str, float] = {}
@@ -109,14 +122,14 @@ class Conductor(tune.Callback):
             NothingMovesError: ending the sweep, which the same command takes up again.
         """
         running = [trial for trial in trials if trial.status == "RUNNING"]
-        for trial in running:
-            if time.monotonic() - self._heard[trial.config["name"]] > self._stall:
-                self._kill(trial)
+        silent = [trial for trial in running if self._silence(trial) > self._stall]
+        if silent:
+            self._rouse(silent, running)
         if running:
             self._moved = time.monotonic()
             return
         waited = time.monotonic() - self._moved
-        if waited > self._stall:
+        if waited > self._patience:
             raise NothingMovesError(
                 f"no trial could be started for {waited / 60:.1f} minutes: the cluster has no "
                 "free place for one (`ray status` tells who holds it). The same command goes on"
@@ -127,6 +140,34 @@ class Conductor(tune.Callback):
 
     def _record(self, trial: Any) -> TrialRecord:
         return self._ledger.trials[trial.config["name"]]
+
+    def _silence(self, trial: Any) -> float:
+        return time.monotonic() - self._heard[trial.config["name"]]
+
+    def _rouse(self, silent: list[Any], running: list[Any]) -> None:
+        """End the trials that hang, but blame none for nodes that were lost.
+
+        Raises:
+            NothingMovesError: if the cluster has not held a trial for too long.
+        """
+        nodes = node_resources()
+        if is_room([self._demand] * len(running), nodes):
+            for trial in silent:
+                self._kill(trial)
+        elif not is_room([self._demand], nodes):
+            if min(map(self._silence, running)) > self._patience:
+                raise NothingMovesError(
+                    f"no trial has moved for {self._patience / 60:.1f} minutes: the cluster has "
+                    f"lost nodes, and what is left does not hold {self._demand}. "
+                    "The same command goes on"
+                )
+        elif len(silent) < len(running):
+            for trial in silent:  # until another has ended
+                self._heard[trial.config["name"]] = time.monotonic()
+                print(f"{trial.config['name']}: waits, for nodes were lost", flush=True)
+        else:  # each holds what the others wait for
+            self._heard[silent[0].config["name"]] = time.monotonic()
+            ray.kill(silent[0].temporary_state.ray_actor)
 
     def _kill(self, trial: Any) -> None:
         """End a process of which nothing is heard; Tune starts another, up to the trial's limit."""

@@ -144,7 +144,7 @@ def _train_and_judge(
         if job.demand.num_workers > 1:
             state = train(config, folder, job.demand, tracker, callbacks=[Forward(voice)])
         else:
-            state = _train_here(config, folder, videos, tracker, voice)
+            state = _train_here(config, folder, videos, tracker, voice, job.demand)
         metrics = last_metrics(state)
         done = evaluate(
             folder,
@@ -168,7 +168,12 @@ def _train_and_judge(
 
 
 def _train_here(
-    config: RunConfig, folder: RunFolder, videos: Plan, tracker: Tracker, voice: Voice
+    config: RunConfig,
+    folder: RunFolder,
+    videos: Plan,
+    tracker: Tracker,
+    voice: Voice,
+    demand: Demand,
 ) -> dict[str, Any]:
     """The training in this process, which takes the worker's place."""
     newest = folder.checkpoints.step()
@@ -178,7 +183,7 @@ def _train_here(
             folder,
             videos,
             Share(num_decoders=config.cluster.decoders_per_worker),
-            torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+            torch.device("cuda" if demand.gpus_per_worker else "cpu"),
             newest=newest,
             tracker=tracker,
             report=lambda step, metrics, is_look: tune.report(voice.tell(step, metrics, is_look)),

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from tests.benchmarks.step import bench_step
 from tests.benchmarks.streams import bench_streams
+from tests.benchmarks.trials import bench_startup
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ GOALS = {
     "decoded_frames_unused_share": Goal("decoded on the way to a window, then dropped"),
     "latent_share_of_step": Goal("what r adds to a training step", None, 0.05),
     "surrogate_share_of_step": Goal("what encoding x++ adds to it, a third encoding", None, 0.5),
+    "trial_first_step_seconds": Goal("start of a sweep's first trial to its first step", None, 8),
+    "trial_first_step_reused_seconds": Goal("the same of those that find its process", None, 8),
+    "trial_first_step_group_seconds": Goal("the same with a group of two workers"),
     "peak_memory_mib": Goal("streaming processes together, private memory"),
 }
 
@@ -55,6 +59,7 @@ def main(
     figures = {
         **bench_streams(folder, rounds=rounds, console=console),
         **bench_step(rounds=rounds, console=console),
+        **bench_startup(folder, console=console),
     }
     table = Table("figure", "value", "goal", "what", title=f"{os.cpu_count()} cores")
     for name, value in figures.items():
