@@ -186,6 +186,11 @@ def trial_demand(demand: Demand) -> Demand:
     return replace(demand, driver={DRIVER: 1.0} if has_place else {"CPU": DRIVER_CPUS})
 
 
+def is_room(demands: Sequence[Demand], nodes: list[dict[str, float]]) -> bool:
+    """Whether the nodes, were they empty, would hold all of these at once."""
+    return not _without_place(demands, nodes)
+
+
 def trials_at_once(demand: Demand, nodes: list[dict[str, float]], *, most: int) -> int:
     """How many such runs the nodes hold side by side, `most` at the most.
 
@@ -193,7 +198,7 @@ def trials_at_once(demand: Demand, nodes: list[dict[str, float]], *, most: int) 
         ClusterTooSmallError: if they do not hold one.
     """
     check_fits(demand, nodes)
-    fitting = (n for n in range(most, 0, -1) if not _without_place([demand] * n, nodes))
+    fitting = (n for n in range(most, 0, -1) if is_room([demand] * n, nodes))
     return next(fitting)
 
 

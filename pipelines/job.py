@@ -105,11 +105,14 @@ def stoppable() -> Iterator[None]:
     To be entered once Ray is up, which sets handlers of its own. Ray Train answers Ctrl-C by
     aborting its workers and then SystemExit(0): not how a job that was stopped should end.
     """
-    says = "stopped; the same command goes on from the newest checkpoint\n"
+    says = "stopped; the same command goes on from the newest checkpoint"
+    was_said = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        os.write(1, says.encode())  # at once: `ray job stop` leaves 3 s
-        raise KeyboardInterrupt(says)
+        nonlocal was_said
+        os.write(1, f"{says}\n".encode())  # at once: `ray job stop` leaves 3 s
+        was_said = True
+        raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -119,8 +122,8 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as error:
-        if says not in error.args:
-            print(says, end="", flush=True)
+        if not was_said:
+            print(says, flush=True)
         raise KeyboardInterrupt from error
     finally:
         for number, handler in before.items():

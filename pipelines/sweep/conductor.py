@@ -9,6 +9,7 @@ import ray
 from ray import tune
 
 from pipelines.cluster import Demand, is_room, node_resources
+from pipelines.config import ClusterConfig
 from pipelines.errors import UserError
 from pipelines.sweep.ledger import Ledger
 from pipelines.sweep.records import TrialRecord, TrialState, ranked, scores
@@ -38,20 +39,17 @@ class Conductor(tune.Callback):
         ledger: Ledger,
         tracker: Tracker,
         demand: Demand,
+        cluster: ClusterConfig,
         *,
         total: int,
         at_once: int,
-        stall_seconds: float,
-        patience_seconds: float,
     ) -> None:
-        """`total` trials are to end, `at_once` of them run side by side, each with a demand.
-
-        One that stalls is ended; where there is no room for any, it waits and then gives up.
-        """
+        """`total` trials are to end, `at_once` of them run side by side, each with a demand."""
         assert ledger.sweep is not None
         self._ledger, self._sweep, self._tracker = ledger, ledger.sweep, tracker
         self._demand, self._total, self._at_once = demand, total, at_once
-        self._stall, self._patience = stall_seconds, patience_seconds
+        self._stall = cluster.stall_minutes * 60
+        self._patience = max(cluster.stall_minutes, cluster.wait_minutes) * 60
         self._moved = self._said = time.monotonic()
         self._began: dict[str, float] = {}
         self._heard: dict[str, float] = {}

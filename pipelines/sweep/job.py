@@ -102,16 +102,7 @@ def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder
             metric=space.metric,
             demand=demand,
         )
-        stall, wait = config.cluster.stall_minutes, config.cluster.wait_minutes
-        conductor = Conductor(
-            ledger,
-            tracker,
-            demand,
-            total=total,
-            at_once=at_once,
-            stall_seconds=stall * 60,
-            patience_seconds=max(stall, wait) * 60,
-        )
+        conductor = Conductor(ledger, tracker, demand, config.cluster, total=total, at_once=at_once)
         search = TrialSearch(ledger, space, first_seed=config.train.seed)
         run_trials(job, search, scheduler, conductor, at_once)
         report = _report(ledger, tracker)

@@ -120,7 +120,9 @@ def many_trials(out: Path, num_trials: int, at_once: int) -> dict[str, float]:
             metric=METRIC,
             demand=Demand(num_workers=1, cpus_per_worker=1, gpus_per_worker=0, num_decoders=0),
         )
-        conductor = Conductor(ledger, tracker, total=num_trials, at_once=at_once, stall_seconds=600)
+        conductor = Conductor(
+            ledger, tracker, job.demand, config.cluster, total=num_trials, at_once=at_once
+        )
         search = TrialSearch(ledger, space, first_seed=0)
         run_trials(job, search, FIFOScheduler(), conductor, at_once, trial=trivial)
     seconds, used = time.monotonic() - began, driver.cpu_times()

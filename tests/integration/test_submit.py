@@ -84,7 +84,7 @@ def test_who_has_not_the_token_submits_nothing(nodes: Cluster, tmp_path: Path) -
 def test_one_that_is_stopped_goes_on_with_the_same_command(
     nodes: Cluster, digits: Path, tmp_path: Path
 ) -> None:
-    long = ("--num-trials=1", "--steps=300", "--set=train.checkpoint_every=20")
+    long = ("--num-trials=1", "--steps=160", "--set=train.checkpoint_every=10")
     options = ("--no-wait", "--submission-id=stopped")
     done = submit(nodes, digits, tmp_path, "two", *long, options=options)
     assert done.returncode == 0, done.stdout[-4000:]
@@ -100,16 +100,18 @@ def test_one_that_is_stopped_goes_on_with_the_same_command(
     assert again.returncode == 0, again.stdout[-4000:]
     assert "2/2 trials: 2 finished" in again.stdout
     assert re.search("Job 'raysubmit_.*' succeeded", again.stdout)
-    went_on = re.search(r"base-s0: going on from step (\d+) of 300", again.stdout)
+    went_on = re.search(r"base-s0: going on from step (\d+) of 160", again.stdout)
     assert went_on
-    assert int(went_on[1]) in before.looks
+    reached = int(went_on[1])
+    # The newest checkpoint's look may have been on its way to the driver.
+    assert reached - max(before.looks) in (0, 10)
     trials = trials_of(tmp_path, "two")
     assert sorted(trials) == ["000-s0", "base-s0"]
     for trial in trials.values():
         assert (trial.state, trial.failures) == ("finished", 0)
-        assert sorted(trial.looks) == list(range(20, 301, 20))
-    steps = [int(step) for step in re.findall(r"base-s0  step (\d+)/300", again.stdout)]
-    assert steps == list(range(int(went_on[1]) + 20, 301, 20))
+        assert set(range(10, 161, 10)) - set(trial.looks) <= {reached}
+    steps = [int(step) for step in re.findall(r"base-s0  step (\d+)/160", again.stdout)]
+    assert steps == list(range(reached + 10, 161, 10))
     assert runs_under(tmp_path, "two") == dict.fromkeys(["two", *trials], "FINISHED")
 
 
