@@ -5,6 +5,7 @@ its own. Two nodes in one folder would delete each other's copies of a job's cod
 """
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -34,6 +35,9 @@ class Cluster:
         port, self._dashboard_port, self._client_port = _free_ports(3)
         self.address = f"127.0.0.2:{port}"
         self.dashboard = f"http://127.0.0.1:{self._dashboard_port}"
+        self.head = folder / "2"
+        self.workers: list[Path] = []
+        """The folders of the nodes beside the head; a node is known by its folder."""
         self._nodes: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -56,9 +60,10 @@ class Cluster:
             '--resources={"driver": 100}',
         )
 
-    def add_node(self, num_cpus: int) -> Path:
-        """One more machine, and the folder by which it is known."""
-        return self._start(f"--address={self.address}", f"--num-cpus={num_cpus}")
+    def add_node(self, num_cpus: int) -> None:
+        """One more machine."""
+        node = self._start(f"--address={self.address}", f"--num-cpus={num_cpus}")
+        self.workers.append(node)
 
     def ray(
         self, *arguments: str, cwd: Path | None = None, changed: Mapping[str, str] | None = None
@@ -84,6 +89,15 @@ class Cluster:
             with suppress(psutil.Error, KeyError):
                 if Path(process.environ()[_MARK]).is_relative_to(folder or self.folder):
                     found.append(process)
+        return found
+
+    def titles(self, folder: Path) -> set[str]:
+        """The kinds of Ray processes that a node runs, such as RayTrainWorker."""
+        found = set()
+        for process in self.processes(folder):
+            with suppress(psutil.Error):
+                kind = re.match(r"ray::(\w+)", " ".join(process.cmdline()))
+                found |= {kind[1]} if kind else set()
         return found
 
     def kill(self, folder: Path | None = None) -> None:

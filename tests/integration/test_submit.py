@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,8 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Cluster]:
-    """A head without CPUs, and a node with two."""
-    with cluster(num_cpus=2) as made:
+    """A head without CPUs, and a node with room for one trial of one worker or of two."""
+    with cluster(num_cpus=3) as made:
         yield made
 
 
@@ -116,18 +117,29 @@ def test_one_that_is_stopped_goes_on_with_the_same_command(
 
 
 @pytest.mark.slow
-def test_one_that_nothing_disturbs_is_followed_to_its_end(
+def test_one_of_two_workers_is_followed_to_its_end_and_its_drivers_run_on_the_head(
     nodes: Cluster, digits: Path, tmp_path: Path
 ) -> None:
-    small = ("--num-trials=2", "--steps=20", "--set=train.checkpoint_every=10")
-    done = submit(nodes, digits, tmp_path, "one", *small)
+    small = ("--num-trials=1", "--steps=20", "--set=train.checkpoint_every=10")
+    group = ("--workers=2", "--set=cluster.cpus_per_worker=0.5")
+    seen: dict[Path, set[str]] = {nodes.head: set(), nodes.workers[0]: set()}
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(submit, nodes, digits, tmp_path, "one", *small, *group)
+        while not job.done():
+            for folder, titles in seen.items():
+                titles |= nodes.titles(folder)
+            time.sleep(1)
+    done = job.result()
     assert done.returncode == 0, done.stdout[-4000:]
-    for words in ("= 3 trials, 1 at once", "000-s0  step 10/20", "3/3 trials: 3 finished"):
+    for words in ("= 2 trials, 1 at once", "000-s0  step 10/20", "2/2 trials: 2 finished"):
         assert words in done.stdout, words
     trials = trials_of(tmp_path, "one")
-    assert sorted(trials) == ["000-s0", "001-s0", "base-s0"]
+    assert sorted(trials) == ["000-s0", "base-s0"]
     assert {(t.state, t.step, t.failures) for t in trials.values()} == {("finished", 20, 0)}
     assert runs_under(tmp_path, "one") == dict.fromkeys(["one", *trials], "FINISHED")
+    on_head, on_worker = seen.values()
+    assert {"ImplicitFunc", "TrainController"} <= on_head - on_worker
+    assert {"RayTrainWorker", "MapWorker"} <= on_worker - on_head
 
 
 @pytest.mark.slow
@@ -146,3 +158,42 @@ def test_a_driver_that_cannot_join_says_why(nodes: Cluster, tmp_path: Path) -> N
         done = subprocess.run(doctor, env=environment, capture_output=True, text=True, timeout=120)
         assert done.returncode == 1
         assert "One that asks for a token wants RAY_AUTH_MODE=token" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_time_and_where_none_replaces_it_the_sweep_ends_in_words(
+    digits: Path, tmp_path: Path
+) -> None:
+    long = ("--num-trials=1", "--steps=3000", "--set=train.checkpoint_every=10")
+    with cluster(num_cpus=2) as nodes:
+
+        def begin(name: str, stall_minutes: float) -> None:
+            options = ("--no-wait", f"--submission-id={name}")
+            stall = f"--set=cluster.stall_minutes={stall_minutes}"
+            done = submit(nodes, digits, tmp_path, "lost", *long, stall, options=options)
+            assert done.returncode == 0, done.stdout[-4000:]
+
+        def looks() -> int:
+            return sum(len(trial.looks) for trial in trials_of(tmp_path, "lost").values())
+
+        begin("first", 5)
+        wait_until(lambda: looks() > 0, 120)
+        nodes.kill(nodes.workers[-1])
+        time.sleep(2)  # what was on its way
+        reached = looks()
+        nodes.add_node(num_cpus=2)
+        wait_until(lambda: looks() > reached, 180)
+        nodes.ray("job", "stop", "first")
+        told = nodes.ray("job", "logs", "first").stdout
+        assert re.search("base-s0: .*; going on from its checkpoint", told)
+        assert re.search(r"base-s0: going on from step \d+ of 3000", told)
+
+        reached = looks()
+        begin("second", 0.3)
+        wait_until(lambda: looks() > reached, 120)
+        nodes.kill(nodes.workers[-1])
+        wait_until(lambda: runs_under(tmp_path, "lost")["lost"] == "FAILED", 180)
+        told = nodes.ray("job", "logs", "second").stdout
+        assert "no trial could be started for 0.3 minutes" in told
+        assert runs_under(tmp_path, "lost")["base-s0"] == "KILLED"
+        assert trials_of(tmp_path, "lost")["base-s0"].failures == 0
