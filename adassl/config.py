@@ -4,9 +4,9 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-BackboneName = Literal["mlp", "conv3d", "resnet18", "resnet50"]
-ObjectiveName = Literal["infonce", "byol"]
-LatentName = Literal["none", "variational", "sparse"]
+BackboneName = Literal["mlp", "conv3d", "conv3d_pooled", "resnet18", "resnet50"]
+ObjectiveName = Literal["infonce", "aninfonce", "hinfonce", "byol"]
+LatentName = Literal["none", "variational", "sparse", "given"]
 EditorName = Literal["identity", "mlp", "additive", "low_rank"]
 
 
@@ -19,21 +19,29 @@ class MethodConfig:
     with the context alone.
 
     Attributes:
-        objective: "infonce" (NT-Xent) or "byol" (regression onto an EMA target, a predictor).
-        latent: "none", "variational" (AdaSSL-V) or "sparse" (AdaSSL-S).
+        objective: "infonce" (NT-Xent), "aninfonce" (one learnt weight a dimension), "hinfonce"
+            (weights predicted from the context) or "byol" (regression onto an EMA target, a
+            predictor).
+        latent: "none", "variational" (AdaSSL-V), "sparse" (AdaSSL-S) or "given" (r comes with the
+            views and costs nothing: what the true r would reach).
         editor: t(f(x), r): "identity", "mlp", "additive" or "low_rank".
         latent_dim: dimensions of r; also the rank of the low-rank editor.
         beta: final weight of the regulariser of r, in nats of loss per nat of KL (per active
             dimension for "sparse"). 0.1 to 0.8 with infonce, far less with byol.
         beta_warmup_steps: optimiser steps over which beta rises linearly from 0.
-        temperature: divides the cosine similarities of infonce.
-        same_video_negative_weight: weight of negatives from the anchor's own video in infonce;
+        free_nats: nats of mean KL below which a variational r costs nothing: free bits.
+        prior_components: Gaussians in the prior of a variational r; above 1 they are a mixture.
+        use_entropy_weight: nats of loss taken off per nat of H(rho), the entropy of the shares in
+            which a sparse r uses its dimensions; not warmed up as beta is.
+        temperature: divides the similarities of infonce, aninfonce and hinfonce.
+        same_video_negative_weight: weight of negatives from the anchor's own video in those three;
             1 = as any other, 0 = left out.
         ema_momentum: momentum of byol's target network at step 0; it reaches 1 at the last.
         embedding_dim: dimensions of z, where r is inferred, the edit is done and the loss is taken.
         projector_hidden_dims: hidden layer sizes from representation to embedding.
         predictor_hidden_dims: hidden layer sizes of byol's predictor.
-        latent_hidden_dims: hidden layer sizes of the posterior, the prior and the sparse module.
+        latent_hidden_dims: hidden layer sizes of the posterior, the prior and the sparse module,
+            and of the weights of hinfonce.
         editor_hidden_dims: hidden layer sizes of the mlp editor.
 
     Raises:
@@ -46,6 +54,9 @@ class MethodConfig:
     latent_dim: int = 16
     beta: float = 0.1
     beta_warmup_steps: int = 1_000
+    free_nats: float = 0.0
+    prior_components: int = 1
+    use_entropy_weight: float = 0.0
     temperature: float = 0.1
     same_video_negative_weight: float = 1.0
     ema_momentum: float = 0.996
@@ -61,11 +72,15 @@ class MethodConfig:
         _check_choice("editor", self.editor, get_args(EditorName))
         self._check_numbers()
         self._check_editor()
+        self._check_regulariser()
 
     def _check_numbers(self) -> None:
-        for name in ("latent_dim", "embedding_dim"):
+        for name in ("latent_dim", "embedding_dim", "prior_components"):
             _require(getattr(self, name) >= 1, self, name, "must be at least 1")
-        for name in ("beta", "beta_warmup_steps", "same_video_negative_weight"):
+        for name in (
+            *("beta", "beta_warmup_steps", "free_nats", "use_entropy_weight"),
+            "same_video_negative_weight",
+        ):
             _require(getattr(self, name) >= 0, self, name, "must not be negative")
         _require(
             self.temperature > 0, self, "temperature", "must be positive; 0.05 to 0.2 is usual"
@@ -100,6 +115,20 @@ class MethodConfig:
                 f"latent_dim to equal embedding_dim={self.embedding_dim}; set "
                 f"latent_dim={self.embedding_dim}, or choose editor='mlp' or 'low_rank'"
             )
+
+    def _check_regulariser(self) -> None:
+        variational, sparse = self.latent == "variational", self.latent == "sparse"
+        rules = (
+            ("free_nats", 0.0, variational, "variational", "a KL"),
+            ("prior_components", 1, variational, "variational", "a prior"),
+            ("use_entropy_weight", 0.0, sparse, "sparse", "probabilities of being active"),
+        )
+        for name, off, allowed, latent, what in rules:
+            if getattr(self, name) != off and not allowed:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} with latent={self.latent!r}: only "
+                    f"latent={latent!r} has {what}; choose it, or leave {name}={off}"
+                )
 
 
 def _require(condition: bool, config: MethodConfig, name: str, rule: str) -> None:

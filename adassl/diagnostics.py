@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from adassl.latents import LatentSample
+from adassl.latent_sample import LatentSample
 
 ACTIVE_KL = 0.01
 """Nats of KL above which a dimension of a variational r counts as active."""
@@ -42,7 +42,7 @@ def rankme(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
     does not see a collapse onto one point. Any embeddings, of any length.
     """
     singular_values = torch.linalg.svdvals(embeddings.float())
-    return _entropy(singular_values).exp()
+    return share_entropy(singular_values).exp()
 
 
 def alignment(
@@ -90,17 +90,19 @@ def latent_use(sample: LatentSample) -> LatentUse:
         per_dimension=per_dimension,
         active_dimensions=int((per_dimension > threshold).sum()),
         mean_active=float((sample.value != 0).sum(dim=-1).float().mean()),
-        entropy=float(_entropy(per_dimension)),
+        entropy=float(share_entropy(per_dimension)),
     )
+
+
+def share_entropy(sizes: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Entropy in nats of the shares of non-negative sizes; 0 where all are 0."""
+    tiny = torch.finfo(sizes.dtype).tiny
+    # Rounding can take a KL of 0 slightly below it.
+    sizes = sizes.clamp(min=0)
+    shares = sizes / sizes.sum().clamp(min=tiny)
+    # Clamped, because the gradient of 0 log 0 is infinite.
+    return -(shares * shares.clamp(min=tiny).log()).sum()
 
 
 def _length(vectors: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows"]:
     return vectors.square().sum(dim=-1).sqrt()
-
-
-def _entropy(sizes: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Entropy in nats of the shares of non-negative sizes; 0 where all are 0."""
-    # Rounding can take a KL of 0 slightly below it.
-    sizes = sizes.clamp(min=0)
-    shares = sizes / sizes.sum().clamp(min=torch.finfo(sizes.dtype).tiny)
-    return -torch.xlogy(shares, shares).sum()

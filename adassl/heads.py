@@ -1,8 +1,9 @@
 """The multilayer perceptron: the projector, BYOL's predictor, every head on embeddings."""
 
 from collections.abc import Sequence
+from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def build_mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn.Sequential:
@@ -27,3 +28,11 @@ def build_mlp(input_dim: int, hidden_dims: Sequence[int], output_dim: int) -> nn
         input_dim = hidden_dim
     layers.append(nn.Linear(input_dim, output_dim))
     return nn.Sequential(*layers)
+
+
+def initialise_xavier(module: nn.Module) -> None:
+    """Xavier weights and biases of 0 for one linear layer, for `nn.Module.apply`."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(cast(Tensor, module.bias))

@@ -1,153 +1,34 @@
 """The latent r: what the context cannot tell about the target.
 
-AdaSSL (arXiv 2602.02381): variational (-V) with a posterior q(r | x, x+) and a prior p(r | x), or
-sparse (-S) with a binary mask over its dimensions. Both are deterministic functions of embeddings
-and of noise that the caller draws, so a sample can be repeated, split over workers, or set to the
-mean.
+AdaSSL (arXiv 2602.02381): variational (-V, in `adassl.variational`) with a posterior q(r | x, x+)
+and a prior p(r | x), or sparse (-S) with a binary mask over its dimensions. Both are deterministic
+functions of embeddings and of noise that the caller draws, so a sample can be repeated, split over
+workers, or set to the mean. An r that is given with the pair shows what either could reach at most.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
 from adassl.config import MethodConfig
-from adassl.heads import build_mlp
+from adassl.heads import build_mlp, initialise_xavier
+from adassl.latent_sample import LatentSample
+from adassl.variational import MixtureLatent, VariationalLatent
 
-MIN_STD = math.exp(-5)
-"""Floor of every standard deviation. The authors clamp log-variances at -10, where a clamp also
-stops the gradient; the same floor is *added* here, so that a narrow posterior can still widen."""
+__all__ = [
+    "GivenLatent",
+    "Latent",
+    "LatentSample",
+    "MixtureLatent",
+    "SparseLatent",
+    "VariationalLatent",
+    "build_latent",
+]
 
 EPS = 1e-6
 """Keeps the logistic noise finite."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiagonalGaussian:
-    """A Gaussian with independent dimensions, in float32."""
-
-    mean: Float[Tensor, "batch latent"]
-    std: Float[Tensor, "batch latent"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatentSample:
-    """A sampled r and what it cost.
-
-    Attributes:
-        value: r, float32.
-        penalty: the regulariser of each pair: KL(q || p) in nats, or the expected number of active
-            dimensions.
-        penalty_per_dimension: its parts; they sum to `penalty`.
-        mask: the binary mask of a sparse r (1 = active); None for a variational one.
-    """
-
-    value: Float[Tensor, "batch latent"]
-    penalty: Float[Tensor, " batch"]
-    penalty_per_dimension: Float[Tensor, "batch latent"]
-    mask: Float[Tensor, "batch latent"] | None = None
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "LatentSample":
-        """A sample whose every tensor went through a function, such as a gather."""
-        return LatentSample(
-            value=function(self.value),
-            penalty=function(self.penalty),
-            penalty_per_dimension=function(self.penalty_per_dimension),
-            mask=None if self.mask is None else function(self.mask),
-        )
-
-    def first(self, rows: int) -> "LatentSample":
-        """The first `rows` pairs, detached."""
-        return self.map(lambda tensor: tensor[:rows].detach())
-
-
-def gaussian_kl_per_dimension(
-    posterior: DiagonalGaussian, prior: DiagonalGaussian
-) -> Float[Tensor, "batch latent"]:
-    """KL(q || p) in nats, one value per latent dimension."""
-    ratio = posterior.std / prior.std
-    shift = (posterior.mean - prior.mean) / prior.std
-    return 0.5 * (ratio.square() + shift.square() - 1) - ratio.log()
-
-
-def gaussian_kl(posterior: DiagonalGaussian, prior: DiagonalGaussian) -> Float[Tensor, " batch"]:
-    """KL(q || p) in nats, summed over the latent dimensions (AdaSSL, the regulariser of -V)."""
-    return gaussian_kl_per_dimension(posterior, prior).sum(dim=-1)
-
-
-class VariationalLatent(nn.Module):
-    """AdaSSL-V: r ~ q(r | x, x+), a factorised Gaussian held near the learnt prior p(r | x).
-
-    Args:
-        embedding_dim: size of an embedding.
-        latent_dim: size of r.
-        hidden_dims: hidden layer sizes of the posterior's and the prior's MLP.
-    """
-
-    has_prior = True
-
-    def __init__(self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int]) -> None:
-        super().__init__()
-        self.latent_dim = latent_dim
-        self.posterior_head = build_mlp(2 * embedding_dim, hidden_dims, 2 * latent_dim)
-        self.prior_head = build_mlp(embedding_dim, hidden_dims, 2 * latent_dim)
-        self.apply(_initialise_xavier)
-        # The prior starts the same for every x: KL(q || p) grows with 1 / var_p, and a prior that
-        # is narrow by the chance of its initialisation costs tens of nats a dimension.
-        nn.init.zeros_(cast(Tensor, self.prior_head[-1].weight))
-
-    def infer(
-        self,
-        context_embedding: Float[Tensor, "batch dim"],
-        target_embedding: Float[Tensor, "batch dim"],
-    ) -> DiagonalGaussian:
-        """The posterior q(r | x, x+), read from both embeddings."""
-        pair = torch.cat([context_embedding, target_embedding], dim=-1)
-        return _as_gaussian(self.posterior_head(pair))
-
-    def prior(self, context_embedding: Float[Tensor, "batch dim"]) -> DiagonalGaussian:
-        """The prior p(r | x), read from the context's embedding."""
-        return _as_gaussian(self.prior_head(context_embedding))
-
-    def draw_noise(
-        self, shape: tuple[int, ...], *, generator: torch.Generator | None, device: torch.device
-    ) -> Float[Tensor, "*shape latent"]:
-        """Standard normal noise [*shape, latent_dim] on `device`, drawn where the generator is."""
-        source = device if generator is None else generator.device
-        size = (*shape, self.latent_dim)
-        return torch.randn(size, generator=generator, device=source).to(device)
-
-    def forward(
-        self,
-        context_embedding: Float[Tensor, "batch dim"],
-        target_embedding: Float[Tensor, "batch dim"],
-        noise: Float[Tensor, "batch latent"],
-    ) -> LatentSample:
-        """A reparameterised sample of the posterior, its mean if noise is 0, and its KL."""
-        posterior = self.infer(context_embedding, target_embedding)
-        divergence = gaussian_kl_per_dimension(posterior, self.prior(context_embedding))
-        return LatentSample(
-            value=posterior.mean + posterior.std * noise,
-            penalty=divergence.sum(dim=-1),
-            penalty_per_dimension=divergence,
-        )
-
-    def sample_prior(
-        self,
-        context_embedding: Float[Tensor, "batch dim"],
-        num_samples: int,
-        generator: torch.Generator | None,
-    ) -> Float[Tensor, "samples batch latent"]:
-        """Draws r ~ p(r | x), independent for every context."""
-        prior = self.prior(context_embedding)
-        shape = (num_samples, context_embedding.shape[0])
-        noise = self.draw_noise(shape, generator=generator, device=prior.mean.device)
-        return prior.mean + prior.std * noise
 
 
 class SparseLatent(nn.Module):
@@ -167,7 +48,7 @@ class SparseLatent(nn.Module):
         super().__init__()
         self.latent_dim = latent_dim
         self.head = build_mlp(2 * embedding_dim, hidden_dims, 2 * latent_dim)
-        self.apply(_initialise_xavier)
+        self.apply(initialise_xavier)
 
     def draw_noise(
         self, shape: tuple[int, ...], *, generator: torch.Generator | None, device: torch.device
@@ -218,25 +99,77 @@ class SparseLatent(nn.Module):
         )
 
 
-Latent = VariationalLatent | SparseLatent
+class GivenLatent(nn.Module):
+    """r handed in by the views, the truth about a change that is known: an upper bound on any r.
+
+    Nothing is learnt and nothing penalised.
+
+    Args:
+        latent_dim: size of r.
+    """
+
+    has_prior = False
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+
+    def check(self, latent: Float[Tensor, "..."] | None, num_pairs: int) -> None:
+        """Refuses what cannot be used as r.
+
+        Raises:
+            ValueError: r is missing or of another size.
+        """
+        needed = f"views.latent of shape ({num_pairs}, latent_dim={self.latent_dim})"
+        if latent is None:
+            raise ValueError(
+                f"latent='given' needs {needed}, got None: hand in the r of each pair as "
+                "Views(latent=...), or choose another latent"
+            )
+        if latent.shape != (num_pairs, self.latent_dim):
+            raise ValueError(
+                f"latent='given' needs {needed}, got {tuple(latent.shape)}: hand in a row for "
+                "each pair, and set latent_dim to its length"
+            )
+
+    def forward(self, latent: Float[Tensor, "batch latent"], *, both: bool) -> LatentSample:
+        """The same r forward, then, for `both` directions, -r: a change reversed."""
+        value = latent.float()
+        value = torch.cat([value, -value]) if both else value
+        zeros = torch.zeros_like(value)
+        return LatentSample(value=value, penalty=zeros[:, 0], penalty_per_dimension=zeros)
+
+    def sample_prior(
+        self,
+        context_embedding: Float[Tensor, "batch dim"],
+        num_samples: int,
+        generator: torch.Generator | None,
+    ) -> Float[Tensor, "samples batch latent"]:
+        """Refused: the truth about a pair is not known from x alone.
+
+        Raises:
+            NotImplementedError: always; names the remedy.
+        """
+        raise NotImplementedError(
+            "latent='given' has no prior p(r | x) to draw futures from; train with "
+            "latent='variational', or pass r to Method.edit"
+        )
+
+
+Latent = VariationalLatent | MixtureLatent | SparseLatent | GivenLatent
 
 
 def build_latent(config: MethodConfig) -> Latent | None:
     """The latent that a config names; None for "none"."""
-    if config.latent == "none":
-        return None
-    kind = VariationalLatent if config.latent == "variational" else SparseLatent
-    return kind(config.embedding_dim, config.latent_dim, config.latent_hidden_dims)
-
-
-def _as_gaussian(parameters: Tensor) -> DiagonalGaussian:
-    # float32 before softplus: under autocast the heads answer in bfloat16.
-    mean, scale = parameters.float().chunk(2, dim=-1)
-    return DiagonalGaussian(mean=mean, std=softplus(scale) + MIN_STD)
-
-
-def _initialise_xavier(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(cast(Tensor, module.bias))
+    sizes = config.embedding_dim, config.latent_dim, config.latent_hidden_dims
+    match config.latent:
+        case "none":
+            return None
+        case "variational" if config.prior_components > 1:
+            return MixtureLatent(*sizes, config.prior_components)
+        case "variational":
+            return VariationalLatent(*sizes)
+        case "sparse":
+            return SparseLatent(*sizes)
+        case "given":
+            return GivenLatent(config.latent_dim)

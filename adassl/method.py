@@ -16,13 +16,16 @@ from torch.nn.functional import normalize
 from adassl.backbones import Backbone
 from adassl.collectives import rank, world_size
 from adassl.config import MethodConfig
+from adassl.directions import Directions, encode_byol, encode_contrastive
 from adassl.editors import Editor, build_editor
 from adassl.ema import update_ema
 from adassl.encoder import Embeddings, Encoder
 from adassl.heads import build_mlp
-from adassl.latents import Latent, LatentSample, build_latent
+from adassl.latents import GivenLatent, Latent, LatentSample, build_latent
+from adassl.objectives.aninfonce import Weights, build_weights
 from adassl.objectives.byol import byol_regression
 from adassl.objectives.infonce import info_nce
+from adassl.regularisers import free_bits, use_entropy
 from adassl.schedules import beta_warmup, ema_momentum
 from adassl.views import Views
 
@@ -35,12 +38,15 @@ class StepOutput:
 
     Attributes:
         loss: what to differentiate; a mean over this worker's rows, for DDP to average.
-        terms: float32 scalars: "loss", "ssl", "beta", and "kl" (variational, nats) or "l0" (sparse,
-            active dimensions), before beta.
+        terms: float32 scalars: "loss", "ssl", "beta", and "kl" (variational, nats, whether free or
+            not) or "l0" (sparse, active dimensions), before beta; with a `use_entropy_weight` also
+            "use_entropy" (nats, of the global batch), before it.
         context: unit embeddings of x by the online encoder.
-        target: unit embeddings of x+ that the edited context is held against: the online encoder's
-            for infonce, the target network's for byol.
-        edited: the unit vectors held against them: t(f(x), r), for byol after the predictor.
+        target: unit embeddings of x+ that `prediction` is held against: the online encoder's
+            for the contrastive objectives, the target network's for byol.
+        edited: unit vectors of t(f(x), r), for byol before the predictor.
+        prediction: the unit vectors held against the target: for byol the predictor's answer to
+            t(f(x), r), else `edited`.
         latent: r of the forward direction, None without one.
     """
 
@@ -49,22 +55,8 @@ class StepOutput:
     context: Float[Tensor, "batch dim"]
     target: Float[Tensor, "batch dim"]
     edited: Float[Tensor, "batch dim"]
+    prediction: Float[Tensor, "batch dim"]
     latent: LatentSample | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Directions:
-    """Embeddings by direction: the batch forward (x to x+), then, if both are used, in reverse.
-
-    Attributes:
-        source: what is edited.
-        destination: what the edited source is held against.
-        evidence: what the posterior reads of the destination.
-    """
-
-    source: Float[Tensor, "rows dim"]
-    destination: Float[Tensor, "rows dim"]
-    evidence: Float[Tensor, "rows dim"]
 
 
 class Method(nn.Module):
@@ -84,6 +76,7 @@ class Method(nn.Module):
         encoder: Encoder,
         editor: Editor,
         latent: Latent | None,
+        weights: Weights | None,
         predictor: nn.Module,
         target_encoder: Encoder | None,
     ) -> None:
@@ -92,12 +85,13 @@ class Method(nn.Module):
         self.encoder = encoder
         self.editor = editor
         self.latent = latent
+        self.weights = weights
         self.predictor = predictor
         self.target_encoder = target_encoder
 
     @property
     def has_futures(self) -> bool:
-        """Whether `futures` can answer; a sparse latent has no prior to draw from."""
+        """Whether `futures` can answer; a sparse or a given latent has no prior to draw from."""
         return self.latent is None or self.latent.has_prior
 
     def forward(
@@ -109,22 +103,28 @@ class Method(nn.Module):
         forward direction is used: x has no surrogate of its own, so in reverse r could copy it.
 
         Args:
-            views: the pairs; every worker the same number of them.
+            views: the pairs; every worker the same number of them. With latent="given" they bring
+                r, which the reverse direction takes as -r.
             step: optimiser steps done so far; beta depends on it.
             generator: source of all noise. Seed it alike on every worker: the noise of the global
                 batch is drawn and each worker takes every n-th row of it, from its rank on. Where
                 the pairs are dealt out so too, a pair's noise is the same on any number of
                 workers. None: torch's global generator.
+
+        Raises:
+            ValueError: `views.latent` is missing, of the wrong size, or not asked for.
         """
         batch = views.context.shape[0]
-        is_byol = self.target_encoder is not None
-        directions = self._encode_byol(views) if is_byol else self._encode_infonce(views)
-        latent = self._sample_latent(directions, batch, generator)
-        edited = self.predictor(
-            self.editor(directions.source, None if latent is None else latent.value)
-        )
-        if is_byol:
-            ssl = byol_regression(edited, directions.destination)
+        self._check(views)
+        if self.target_encoder is None:
+            directions = encode_contrastive(self.encoder, views)
+        else:
+            directions = encode_byol(self.encoder, self.target_encoder, views)
+        latent = self._sample_latent(directions, views, generator)
+        edited = self.editor(directions.source, None if latent is None else latent.value)
+        prediction = self.predictor(edited)
+        if self.config.objective == "byol":
+            ssl = byol_regression(prediction, directions.destination)
         else:
             ssl = info_nce(
                 edited_context=edited[:batch],
@@ -134,6 +134,7 @@ class Method(nn.Module):
                 group=views.group,
                 temperature=self.config.temperature,
                 same_video_negative_weight=self.config.same_video_negative_weight,
+                weights=None if self.weights is None else self.weights(directions.source),
             )
         loss, terms = self._total(ssl, latent, step)
         return StepOutput(
@@ -142,62 +143,52 @@ class Method(nn.Module):
             context=_unit(directions.source[:batch].detach()),
             target=_unit(directions.destination[:batch].detach()),
             edited=_unit(edited[:batch].detach()),
+            prediction=_unit(prediction[:batch].detach()),
             latent=None if latent is None else latent.first(batch),
         )
 
-    def _encode_infonce(self, views: Views) -> _Directions:
-        """Embeddings for infonce; all by the online encoder."""
-        # One batch for both views. Encoded apart, BatchNorm would give each view its own affine
-        # map: an editor of its own, which removes what differs between x and x+ on average, and
-        # which evaluation, with one set of running statistics, does not have.
-        both = self.encoder(torch.cat([views.context, views.target])).embedding
-        context, target = both.chunk(2)
-        if views.surrogate is None:
-            reverse = torch.cat([target, context])
-            return _Directions(source=both, destination=reverse, evidence=reverse)
-        # No gradient: x++ is evidence, not something to be fitted, and a third encoding then costs
-        # less than either of the two. After them, not before: in torch of before 2026, autocast's
-        # cache hands weights cast without a gradient to those who need one (pytorch issue 112583).
-        with torch.no_grad():
-            evidence = self.encoder(views.surrogate).embedding
-        return _Directions(source=context, destination=target, evidence=evidence)
-
-    def _encode_byol(self, views: Views) -> _Directions:
-        """Embeddings for byol; destination and evidence by the target network, no gradient."""
-        assert self.target_encoder is not None
-        if views.surrogate is None:
-            source = self.encoder(torch.cat([views.context, views.target])).embedding
-            with torch.no_grad():
-                reverse = self.target_encoder(torch.cat([views.target, views.context])).embedding
-            return _Directions(source=source, destination=reverse, evidence=reverse)
-        source = self.encoder(views.context).embedding
-        with torch.no_grad():
-            both = self.target_encoder(torch.cat([views.target, views.surrogate])).embedding
-        destination, evidence = both.chunk(2)
-        return _Directions(source=source, destination=destination, evidence=evidence)
+    def _check(self, views: Views) -> None:
+        if isinstance(self.latent, GivenLatent):
+            self.latent.check(views.latent, len(views.group))
+        elif views.latent is not None:
+            raise ValueError(
+                f"views.latent is set with latent={self.config.latent!r}, which would ignore it; "
+                "choose latent='given', or leave views.latent=None"
+            )
 
     def _sample_latent(
-        self, directions: _Directions, batch: int, generator: torch.Generator | None
+        self, directions: Directions, views: Views, generator: torch.Generator | None
     ) -> LatentSample | None:
         if self.latent is None:
             return None
-        shape = (len(directions.source) // batch, world_size() * batch)
+        num_directions = len(directions.source) // len(views.group)
+        sample: LatentSample
+        if isinstance(self.latent, GivenLatent):
+            sample = self.latent(views.latent, both=num_directions == 2)
+            return sample
+        shape = (num_directions, world_size() * len(views.group))
         noise = self.latent.draw_noise(shape, generator=generator, device=directions.source.device)
         local = noise[:, rank() :: world_size()].flatten(0, 1)
-        sample: LatentSample = self.latent(directions.source, directions.evidence, local)
+        sample = self.latent(directions.source, directions.evidence, local)
         return sample
 
     def _total(
         self, ssl: Tensor, latent: LatentSample | None, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        beta = beta_warmup(step, self.config.beta, self.config.beta_warmup_steps)
+        config = self.config
+        beta = beta_warmup(step, config.beta, config.beta_warmup_steps)
         terms = {"ssl": ssl.detach(), "beta": torch.full_like(ssl, beta)}
         loss = ssl
-        if latent is not None:
+        if latent is not None and config.latent != "given":
             penalty = latent.penalty.mean()
-            # Also at beta = 0: the penalty alone reaches the prior, and DDP waits for the prior.
-            loss = ssl + beta * penalty
             terms["l0" if latent.mask is not None else "kl"] = penalty.detach()
+            # Also at beta = 0, and below the free nats: the penalty alone reaches the prior, and
+            # DDP waits for the prior, if only for a gradient of zero.
+            loss = ssl + beta * free_bits(penalty, config.free_nats)
+        if latent is not None and config.use_entropy_weight > 0:
+            entropy = use_entropy(latent.penalty_per_dimension)
+            terms["use_entropy"] = entropy.detach()
+            loss = loss - config.use_entropy_weight * entropy
         return loss, {"loss": loss.detach(), **terms}
 
     def after_step(self, step: int, *, total_steps: int) -> None:
@@ -282,6 +273,7 @@ def build_method(config: MethodConfig, backbone: Backbone) -> Method:
         encoder=encoder,
         editor=build_editor(config),
         latent=build_latent(config),
+        weights=build_weights(config),
         predictor=predictor,
         target_encoder=target_encoder,
     )

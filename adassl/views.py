@@ -18,6 +18,7 @@ class Views:
         target: x+, the clip that the edited context must agree with.
         surrogate: x++, another view of the target that the posterior over r reads in the place of
             x+, so that r cannot copy what is peculiar to x+; None: it reads x+ itself.
+        latent: r of x to x+ for latent="given", in float; None for every other latent.
         group: which video each pair comes from. Ids are compared across workers, so they must mean
             the same video everywhere.
     """
@@ -25,4 +26,5 @@ class Views:
     context: Float[Tensor, "batch channels frames height width"]
     target: Float[Tensor, "batch channels frames height width"]
     surrogate: Float[Tensor, "batch channels frames height width"] | None = None
+    latent: Float[Tensor, "batch latent"] | None = None
     group: Int[Tensor, " batch"]

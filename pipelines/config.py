@@ -182,8 +182,11 @@ class RunConfig(Record):
                 f"train.global_batch_size={batch} is not a multiple of "
                 f"data.pairs_per_window={pairs}; set data.pairs_per_window to a divisor of {batch}"
             )
-        if self.method.objective == "infonce" and batch < 2:
-            raise ValueError("train.global_batch_size=1: InfoNCE needs negatives; use at least 2")
+        if self.method.objective != "byol" and batch < 2:
+            raise ValueError(
+                f"train.global_batch_size=1: method.objective={self.method.objective} needs "
+                "negatives; use at least 2, or method.objective=byol"
+            )
         return self
 
     @property

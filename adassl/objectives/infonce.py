@@ -5,6 +5,7 @@ edited as in AdaSSL (arXiv 2602.02381). Without an edit it is SimCLR's loss.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +24,7 @@ def info_nce(
     group: Int[Tensor, " batch"],
     temperature: float,
     same_video_negative_weight: float = 1.0,
+    weights: Float[Tensor, "anchors dim"] | None = None,
 ) -> Float[Tensor, ""]:
     """NT-Xent in nats, the mean over this worker's anchors, in float32.
 
@@ -40,6 +42,9 @@ def info_nce(
         same_video_negative_weight: how often a negative from the anchor's own video counts in the
             softmax's sum; 1 = once, as any other; 0 = left out. An anchor left without any
             negative contributes a loss of 0.
+        weights: positive weights of the dimensions, a row for each of `edited_context`, then for
+            each of `edited_target`: the similarity is then -1/2 sum_i w_i (a_i - c_i)^2 of unit
+            vectors (`adassl.objectives.aninfonce`). None: the cosine, which w = 1 comes to.
     """
     # bfloat16 cosines have a spacing of 0.004 near 1: at temperature 0.05 that is 0.08 in a logit.
     with torch.autocast(context.device.type, enabled=False):
@@ -47,31 +52,35 @@ def info_nce(
         views = torch.stack([context.float(), target.float()], dim=1)
         contexts, targets = all_gather(normalize(views, dim=-1)).unbind(dim=1)
         log_weight, positive = _log_weights(group, same_video_negative_weight)
-        losses = [
-            _anchored(edited_context, targets, contexts, log_weight, positive, temperature),
-        ]
+        directions = [(edited_context, targets, contexts)]
         if edited_target is not None:
-            losses.append(
-                _anchored(edited_target, contexts, targets, log_weight, positive, temperature)
-            )
+            directions.append((edited_target, contexts, targets))
+        parts: Sequence[Tensor | None] = [None] * len(directions)
+        if weights is not None:
+            parts = weights.split(len(context))
+        losses = []
+        for (anchors, positives, others), part in zip(directions, parts, strict=True):
+            # No clamp of the logits (the authors clamp at 20): log-softmax subtracts the maximum
+            # and cannot overflow, while below temperature 0.05 a clamp at 20 silently stops the
+            # gradient of the candidates that matter most.
+            similarity = _similarity(anchors, torch.cat([positives, others]), part)
+            losses.append(cross_entropy(similarity / temperature + log_weight, positive))
         return torch.stack(losses).mean()
 
 
-def _anchored(
+def _similarity(
     anchors: Float[Tensor, "batch dim"],
-    positive_view: Float[Tensor, "global_batch dim"],
-    anchor_view: Float[Tensor, "global_batch dim"],
-    log_weight: Float[Tensor, "batch candidates"],
-    positive: Int[Tensor, " batch"],
-    temperature: float,
-) -> Float[Tensor, ""]:
-    """Cross-entropy of each anchor's positive among the weighted candidates of both views."""
-    candidates = torch.cat([positive_view, anchor_view])
-    # No clamp of the logits (the authors clamp at 20): log-softmax subtracts the maximum and cannot
-    # overflow, while below temperature 0.05 a clamp at 20 silently stops the gradient of the
-    # candidates that matter most.
-    logits = normalize(anchors.float(), dim=-1) @ candidates.T / temperature
-    return cross_entropy(logits + log_weight, positive)
+    candidates: Float[Tensor, "candidates dim"],
+    weights: Float[Tensor, "batch dim"] | None,
+) -> Float[Tensor, "batch candidates"]:
+    """Similarity of each anchor to unit candidates, up to a constant for each anchor."""
+    anchors = normalize(anchors.float(), dim=-1)
+    if weights is None:
+        return anchors @ candidates.T
+    # The square multiplied out, so that no [batch, candidates, dim] is ever held. Its third part,
+    # -1/2 sum_i w_i a_i^2, is the same for all candidates of an anchor: the softmax cancels it.
+    weights = weights.float()
+    return (weights * anchors) @ candidates.T - 0.5 * weights @ candidates.square().T
 
 
 def _log_weights(

@@ -15,6 +15,8 @@ from adassl.backbones import build_backbone
         ("conv3d", (1, 3, 64, 64), None, 256),
         ("conv3d", (3, 1, 20, 36), (4, 6, 11), 11),
         ("conv3d", (2, 8, 33, 17), (4, 8, 9), 9),
+        ("conv3d_pooled", (1, 3, 64, 64), None, 256),
+        ("conv3d_pooled", (3, 1, 20, 36), (4, 6, 11), 11),
         ("resnet18", (1, 3, 32, 32), None, 512),
         ("resnet50", (5, 1, 16, 16), None, 2048),
     ],
@@ -37,6 +39,17 @@ def test_conv3d_keeps_where_things_are() -> None:
     clips[1, :, :, 32:48, 32:48] = 1
     left, right = backbone(clips)
     assert (left - right).norm() > 0.1 * left.norm()
+
+
+def test_conv3d_pooled_tells_what_is_there_but_not_where() -> None:
+    backbone = build_backbone("conv3d_pooled", input_shape=(1, 3, 64, 64)).eval()
+    clips = torch.zeros(3, 1, 3, 64, 64)
+    clips[0, :, :, 24:28, 24:28] = 1
+    clips[1, :, :, 32:36, 32:36] = 1
+    clips[2, :, :, 24:26, 24:32] = 1
+    here, there, other = backbone(clips)
+    torch.testing.assert_close(here, there)
+    assert (here - other).norm() > 100 * (here - there).norm()
 
 
 def test_memory_order_of_the_input_does_not_matter() -> None:

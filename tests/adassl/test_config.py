@@ -15,7 +15,7 @@ MethodConfig = runpy.run_path(adassl.config.__file__)["MethodConfig"]
     ("changes", "message"),
     [
         ({"objective": "infonec"}, "objective='infonec'.*did you mean 'infonce'"),
-        ({"latent": "gaussian"}, "latent='gaussian'.*none, variational, sparse"),
+        ({"latent": "gaussian"}, "latent='gaussian'.*none, variational, sparse, given"),
         ({"editor": "lowrank"}, "editor='lowrank'.*did you mean 'low_rank'"),
         ({"editor": "identity"}, "ignores r.*choose editor='mlp'"),
         ({"editor": "additive"}, "latent_dim=16.*embedding_dim=128.*set latent_dim=128"),
@@ -25,6 +25,16 @@ MethodConfig = runpy.run_path(adassl.config.__file__)["MethodConfig"]
         ({"temperature": 0.0}, "temperature=0.0: must be positive"),
         ({"ema_momentum": 1.5}, r"ema_momentum=1.5: must lie in \[0, 1\]"),
         ({"editor_hidden_dims": "256-256"}, "editor_hidden_dims='256-256'.*tuple of positive"),
+        ({"free_nats": -1.0}, "free_nats=-1.0: must not be negative"),
+        ({"prior_components": 0}, "prior_components=0: must be at least 1"),
+        ({"use_entropy_weight": -1.0}, "use_entropy_weight=-1.0: must not be negative"),
+        ({"free_nats": 2.0, "latent": "sparse"}, "free_nats=2.0.*'sparse'.*'variational' has a KL"),
+        (
+            {"prior_components": 3, "latent": "none"},
+            "prior_components=3 with latent='none'.*has a prior; choose it, or leave",
+        ),
+        ({"use_entropy_weight": 0.1}, "use_entropy_weight=0.1.*only latent='sparse' has"),
+        ({"latent": "given", "editor": "identity"}, "ignores r.*choose editor='mlp'"),
         ({"latent_hidden_dims": (64, 0)}, r"latent_hidden_dims=\(64, 0\).*tuple of positive"),
     ],
 )

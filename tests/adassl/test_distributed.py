@@ -15,9 +15,16 @@ pytestmark = pytest.mark.distributed
 ROOT = Path(__file__).parents[2]
 
 
-def case(objective: str, latent: str, editor: str, *, surrogate: bool = False) -> dict[str, Any]:
-    config: dict[str, Any] = {"objective": objective, "latent": latent, "editor": editor}
-    if objective == "infonce":
+def case(
+    objective: str, latent: str, editor: str, *, surrogate: bool = False, **settings: Any
+) -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "objective": objective,
+        "latent": latent,
+        "editor": editor,
+        **settings,
+    }
+    if objective != "byol":
         config["same_video_negative_weight"] = 0.3
     return {"config": config, "surrogate": surrogate}
 
@@ -27,6 +34,15 @@ CASES = {
     "infonce-variational": case("infonce", "variational", "mlp"),
     "infonce-variational-surrogate": case("infonce", "variational", "mlp", surrogate=True),
     "infonce-sparse": case("infonce", "sparse", "low_rank"),
+    "infonce-mixture": case("infonce", "variational", "mlp", prior_components=3),
+    # No KL comes near this: DDP has to get its gradients of zero all the same.
+    "infonce-free-nats": case("infonce", "variational", "mlp", free_nats=1000.0),
+    "infonce-sparse-use-entropy": case("infonce", "sparse", "low_rank", use_entropy_weight=2.0),
+    "infonce-given": case("infonce", "given", "mlp"),
+    "byol-given-surrogate": case("byol", "given", "mlp", surrogate=True),
+    "aninfonce-variational": case("aninfonce", "variational", "mlp"),
+    "hinfonce-surrogate": case("hinfonce", "variational", "low_rank", surrogate=True),
+    "hinfonce": case("hinfonce", "none", "identity"),
     "byol": case("byol", "none", "identity"),
     "byol-variational": case("byol", "variational", "low_rank"),
     "byol-sparse-surrogate": case("byol", "sparse", "mlp", surrogate=True),

@@ -1,50 +1,16 @@
-import math
+import copy
 
 import pytest
 import torch
 
-from adassl.latents import (
-    MIN_STD,
-    DiagonalGaussian,
-    SparseLatent,
-    VariationalLatent,
-    gaussian_kl,
-    gaussian_kl_per_dimension,
-)
+from adassl.gaussians import MIN_STD, gaussian_kl
+from adassl.latents import GivenLatent, MixtureLatent, SparseLatent, VariationalLatent
 
-
-def random_gaussian(batch: int = 6, dim: int = 3) -> DiagonalGaussian:
-    return DiagonalGaussian(mean=torch.randn(batch, dim), std=torch.rand(batch, dim) * 2 + 0.1)
-
-
-def as_distribution(gaussian: DiagonalGaussian) -> torch.distributions.Normal:
-    return torch.distributions.Normal(gaussian.mean, gaussian.std)
-
-
-def log_density(gaussian: DiagonalGaussian, at: torch.Tensor) -> torch.Tensor:
-    density = as_distribution(gaussian).log_prob(at)
-    assert isinstance(density, torch.Tensor)
-    return density
-
-
-def test_kl_equals_that_of_torch_distributions() -> None:
-    posterior, prior = random_gaussian(), random_gaussian()
-    expected = torch.distributions.kl_divergence(as_distribution(posterior), as_distribution(prior))
-    torch.testing.assert_close(gaussian_kl_per_dimension(posterior, prior), expected)
-    torch.testing.assert_close(gaussian_kl(posterior, prior), expected.sum(dim=1))
-
-
-def test_kl_equals_its_monte_carlo_estimate() -> None:
-    posterior, prior = random_gaussian(2), random_gaussian(2)
-    samples = as_distribution(posterior).rsample(torch.Size([200_000]))
-    estimate = (log_density(posterior, samples) - log_density(prior, samples)).sum(dim=-1)
-    error = 5 * estimate.std(dim=0) / math.sqrt(len(samples))
-    assert ((estimate.mean(dim=0) - gaussian_kl(posterior, prior)).abs() < error).all()
-
-
-def test_kl_of_a_gaussian_to_itself_is_zero_even_at_the_smallest_std() -> None:
-    gaussian = DiagonalGaussian(mean=torch.randn(4, 3) * 100, std=torch.full((4, 3), MIN_STD))
-    assert torch.equal(gaussian_kl(gaussian, gaussian), torch.zeros(4))
+KINDS: dict[str, VariationalLatent | MixtureLatent | SparseLatent] = {
+    "variational": VariationalLatent(5, 4, (8,)),
+    "mixture": MixtureLatent(5, 4, (8,), 3),
+    "sparse": SparseLatent(5, 4, (8,)),
+}
 
 
 def test_std_stays_above_its_floor_with_a_gradient() -> None:
@@ -108,11 +74,9 @@ def test_a_dimension_is_active_as_often_as_its_expected_l0_says() -> None:
     torch.testing.assert_close(sample.penalty, sample.penalty_per_dimension.sum(dim=1))
 
 
-@pytest.mark.parametrize("kind", [VariationalLatent, SparseLatent])
-def test_noise_comes_from_the_generator_alone(
-    kind: type[VariationalLatent | SparseLatent],
-) -> None:
-    latent, device = kind(5, 4, ()), torch.device("cpu")
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_comes_from_the_generator_alone(kind: str) -> None:
+    latent, device = KINDS[kind], torch.device("cpu")
 
     def draw() -> torch.Tensor:
         generator = torch.Generator().manual_seed(3)
@@ -126,20 +90,31 @@ def test_noise_comes_from_the_generator_alone(
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("kind", [VariationalLatent, SparseLatent])
-def test_everything_stays_on_the_device_of_the_embeddings(
-    kind: type[VariationalLatent | SparseLatent],
-) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_stays_on_the_device_of_the_embeddings(kind: str) -> None:
     # The meta device refuses to mix with the CPU, so a tensor left behind there would raise.
-    with torch.device("meta"):
-        latent = kind(5, 4, (8,))
+    latent = copy.deepcopy(KINDS[kind]).to("meta")
     embeddings = torch.zeros(6, 5, device="meta")
     noise = latent.draw_noise((6,), generator=torch.Generator(), device=embeddings.device)
     sample = latent(embeddings, embeddings, noise)
     assert sample.value.device.type == "meta"
     assert sample.penalty.device.type == "meta"
+    if latent.has_prior:
+        assert latent.sample_prior(embeddings, 3, torch.Generator()).device.type == "meta"
 
 
 def test_a_sparse_latent_has_no_prior_and_says_what_to_do() -> None:
     with pytest.raises(NotImplementedError, match="latent='variational'"):
         SparseLatent(5, 4, ()).sample_prior(torch.zeros(2, 5), 3, None)
+
+
+def test_a_given_latent_is_reversed_by_its_sign_and_costs_nothing() -> None:
+    latent, value = GivenLatent(4), torch.randn(3, 4, dtype=torch.float64)
+    forward, both = latent(value, both=False), latent(value, both=True)
+    assert torch.equal(forward.value, value.float())
+    assert torch.equal(both.value, torch.cat([value, -value]).float())
+    assert torch.equal(both.penalty, torch.zeros(6))
+    assert torch.equal(both.penalty_per_dimension, torch.zeros(6, 4))
+    assert both.mask is None
+    with pytest.raises(NotImplementedError, match="latent='variational'"):
+        latent.sample_prior(torch.zeros(2, 5), 3, None)

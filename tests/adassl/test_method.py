@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from adassl.config import MethodConfig
+from adassl.latents import SparseLatent, VariationalLatent
 from adassl.method import Method, StepOutput
 from adassl.objectives.infonce import info_nce
 from adassl.optim import build_adamw
@@ -15,7 +16,7 @@ from adassl.views import Views
 MakeViews = Callable[..., Views]
 MakeMethod = Callable[..., Method]
 
-OBJECTIVES = ("infonce", "byol")
+OBJECTIVES = ("infonce", "aninfonce", "hinfonce", "byol")
 LATENT_AND_EDITOR = [
     ("none", "identity"),
     ("none", "mlp"),
@@ -94,10 +95,8 @@ def test_a_fresh_low_rank_editor_at_beta_zero_is_simclr(
 def test_the_baseline_is_the_plain_loss_of_its_embeddings(
     make_method: MakeMethod, make_views: MakeViews
 ) -> None:
-    method, views = (
-        make_method(temperature=0.2, same_video_negative_weight=0.5).eval(),
-        make_views(),
-    )
+    method = make_method(temperature=0.2, same_video_negative_weight=0.5).eval()
+    views = make_views()
     context, target = (method.encode(x).embedding for x in (views.context, views.target))
     expected = info_nce(
         edited_context=context,
@@ -125,7 +124,7 @@ def test_permuting_the_batch_changes_nothing(
         context=views.context[order], target=views.target[order], group=views.group[order]
     )
     expected = run(method, views)
-    if method.latent is not None:
+    if isinstance(method.latent, VariationalLatent | SparseLatent):
         draw = method.latent.draw_noise
         monkeypatch.setattr(method.latent, "draw_noise", lambda *a, **k: draw(*a, **k)[:, order])
     output = run(method, shuffled)
@@ -149,7 +148,7 @@ def test_the_loss_is_made_of_its_terms(
     assert output.latent is not None
     assert output.latent.value.shape[0] == 16
     assert not output.latent.value.requires_grad
-    for embedding in (output.context, output.target, output.edited):
+    for embedding in (output.context, output.target, output.edited, output.prediction):
         assert not embedding.requires_grad
         torch.testing.assert_close(embedding.norm(dim=1), torch.ones(16))
 

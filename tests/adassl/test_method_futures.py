@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from adassl.latents import VariationalLatent
 from adassl.method import Method
 from adassl.views import Views
 
@@ -23,12 +24,12 @@ def test_futures_are_unit_vectors_that_differ_by_the_sampled_r(
     torch.testing.assert_close(futures.norm(dim=-1), torch.ones(7, 5))
     assert (futures.std(dim=0).sum(dim=-1) > 0).all()
     # The axes are not mixed up: context 2 alone, with its own noise, gives its own futures.
-    assert method.latent is not None
+    assert isinstance(method.latent, VariationalLatent)
     noise = method.latent.draw_noise(
         (7, 5), generator=torch.Generator().manual_seed(0), device=clips.device
     )
     embedding = method.encode(clips[2:3]).embedding
-    prior = method.latent.prior(embedding)  # type: ignore[operator]
+    prior = method.latent.prior(embedding)
     edited = method.predictor(method.edit(embedding, prior.mean + prior.std * noise[3, 2:3]))
     torch.testing.assert_close(futures[3, 2], edited[0] / edited[0].norm())
 

@@ -22,7 +22,7 @@ from adassl.views import Views
 GLOBAL_BATCH = 12
 
 
-def rows_of(batch: int, surrogate: bool, seed: int, rows: slice) -> Views:
+def rows_of(batch: int, case: dict[str, Any], seed: int, rows: slice) -> Views:
     generator = torch.Generator().manual_seed(seed)
     context, first, second = torch.randn(3, batch, 12, 1, 1, 1, generator=generator)
     target = context + 0.5 * first
@@ -31,7 +31,8 @@ def rows_of(batch: int, surrogate: bool, seed: int, rows: slice) -> Views:
     return Views(
         context=context[rows],
         target=target[rows],
-        surrogate=(target + 0.5 * second)[rows] if surrogate else None,
+        surrogate=(target + 0.5 * second)[rows] if case["surrogate"] else None,
+        latent=first[rows, :4].flatten(1) if case["config"]["latent"] == "given" else None,
         group=group[rows],
     )
 
@@ -57,7 +58,7 @@ def train(case: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(7)
     losses, gradients = [], []
     for step in (1, 2):
-        views = rows_of(GLOBAL_BATCH, case["surrogate"], step, slice(rank, None, world))
+        views = rows_of(GLOBAL_BATCH, case, step, slice(rank, None, world))
         output = module(views, step=step, generator=generator)
         optimizer.zero_grad()
         torch.autograd.backward(output.loss)

@@ -1,0 +1,57 @@
+"""Which embeddings are edited, held against which, and what the posterior reads of those."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from adassl.encoder import Encoder
+from adassl.views import Views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directions:
+    """Embeddings by direction: the batch forward (x to x+), then, if both are used, in reverse.
+
+    Attributes:
+        source: what is edited.
+        destination: what the edited source is held against.
+        evidence: what the posterior reads of the destination.
+    """
+
+    source: Float[Tensor, "rows dim"]
+    destination: Float[Tensor, "rows dim"]
+    evidence: Float[Tensor, "rows dim"]
+
+
+def encode_contrastive(encoder: Encoder, views: Views) -> Directions:
+    """Embeddings for the contrastive objectives; all by the online encoder."""
+    # One batch for both views. Encoded apart, BatchNorm would give each view its own affine
+    # map: an editor of its own, which removes what differs between x and x+ on average, and
+    # which evaluation, with one set of running statistics, does not have.
+    both = encoder(torch.cat([views.context, views.target])).embedding
+    context, target = both.chunk(2)
+    if views.surrogate is None:
+        reverse = torch.cat([target, context])
+        return Directions(source=both, destination=reverse, evidence=reverse)
+    # No gradient: x++ is evidence, not something to be fitted, and a third encoding then costs
+    # less than either of the two. After them, not before: in torch of before 2026, autocast's
+    # cache hands weights cast without a gradient to those who need one (pytorch issue 112583).
+    with torch.no_grad():
+        evidence = encoder(views.surrogate).embedding
+    return Directions(source=context, destination=target, evidence=evidence)
+
+
+def encode_byol(encoder: Encoder, target_encoder: Encoder, views: Views) -> Directions:
+    """Embeddings for byol; destination and evidence by the target network, no gradient."""
+    if views.surrogate is None:
+        source = encoder(torch.cat([views.context, views.target])).embedding
+        with torch.no_grad():
+            reverse = target_encoder(torch.cat([views.target, views.context])).embedding
+        return Directions(source=source, destination=reverse, evidence=reverse)
+    source = encoder(views.context).embedding
+    with torch.no_grad():
+        both = target_encoder(torch.cat([views.target, views.surrogate])).embedding
+    destination, evidence = both.chunk(2)
+    return Directions(source=source, destination=destination, evidence=evidence)
