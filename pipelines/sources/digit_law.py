@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
@@ -45,6 +46,7 @@ class MovingDigitsSettings:
 
     setting: Setting = "A"
     num_frames: int = 9
+    scenes: int = 1
     canvas: int = 64
     fps: int = 10
     seed: int = 0
@@ -56,6 +58,8 @@ class MovingDigitsSettings:
             raise MovingDigitsError(
                 f"num_frames={self.num_frames}: source, target and surrogate take {SEGMENT_FRAMES}"
             )
+        if self.scenes < 1:
+            raise MovingDigitsError(f"scenes={self.scenes}: a video shows at least 1")
         if self.canvas < START[1] + GLYPH_SIDE / 2:
             raise MovingDigitsError(
                 f"canvas={self.canvas}: a digit may start at {START[1]:g} pixels and is "
@@ -109,6 +113,35 @@ def draw_track(rng: np.random.Generator, *, setting: Setting, digit: int, num_fr
         changes=np.array(changes),
         axes=np.array(axes),
     )
+
+
+def draw_changes(
+    rng: np.random.Generator,
+    *,
+    setting: Setting,
+    digits: Int[NDArray[np.int64], " tracks"],
+    velocities: Float[NDArray[np.float64], "tracks 2"],
+    num_samples: int,
+) -> Float[NDArray[np.float64], "tracks num_samples 2"]:
+    """Changes of velocity that may come, in px/frame, by the law above: the best of forecasters.
+
+    Who knows digit and velocity can know no more about the next velocity than its law: velocity
+    plus such a change. One axis of each sample is zero.
+
+    Raises:
+        ValueError: where digits and velocities do not belong together.
+    """
+    if velocities.shape != (len(digits), 2):
+        raise ValueError(
+            f"{len(digits)} digits and velocities of shape {velocities.shape}: "
+            f"each digit has one velocity along x and y, so give ({len(digits)}, 2)"
+        )
+    chances = np.array([probability_of_y(setting, int(digit)) for digit in digits])
+    axes = (rng.random((len(digits), num_samples)) < chances[:, None]).astype(np.int64)
+    deviations = CHANGE_SHARE * np.abs(np.take_along_axis(velocities, axes, axis=1))
+    changes = np.zeros((*axes.shape, 2))
+    np.put_along_axis(changes, axes[..., None], rng.normal(0, deviations)[..., None], axis=2)
+    return changes
 
 
 def load_glyphs() -> tuple[NDArray[np.float64], NDArray[np.int64]]:

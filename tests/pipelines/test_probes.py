@@ -4,9 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score
 
 from pipelines import probes
-from pipelines.probes import ProbeScore, knn_probe, linear_probe
+from pipelines.probes import ProbeScore, knn_probe, linear_probe, mlp_probe
 
 Array = NDArray[Any]
 
@@ -28,6 +30,95 @@ def test_linear_factors_are_read_off_entirely(random: np.random.Generator) -> No
     score = linear_probe(*halves(features, factors), kind="value")
     assert score.score > 0.999
     assert len(score.columns) == 3
+
+
+def thirds(features: Array, labels: Array) -> tuple[tuple[Array, ...], tuple[Array, Array]]:
+    """Training and test thirds as `halves` gives them, and the validation third."""
+    (x, x_judge, x_test), (y, y_judge, y_test) = np.split(features, 3), np.split(labels, 3)
+    return (x, y, x_test, y_test), (x_judge, y_judge)
+
+
+@pytest.mark.parametrize("num_rows", [90, 900])  # fewer pairs than dimensions, and more
+def test_validation_chooses_what_trying_every_strength_does(
+    random: np.random.Generator, num_rows: int
+) -> None:
+    features = random.normal(size=(num_rows, 40)) * random.uniform(0.1, 10, 40) + 3
+    features[:, 5] = 2.0  # of no variance
+    factors = features[:, :2] + random.normal(size=(num_rows, 2)) * 20
+    data, validation = thirds(features, factors)
+    (x_train, y_train, x_test, y_test), (x_judge, y_judge) = data, validation
+    deviation = np.where(x_train.std(axis=0) > 0, x_train.std(axis=0), 1)
+    found = {}
+    for strength in probes._RIDGE_STRENGTHS:
+        model = Ridge(alpha=strength).fit((x_train - x_train.mean(axis=0)) / deviation, y_train)
+        judged, tested = (
+            model.predict((x - x_train.mean(axis=0)) / deviation) for x in (x_judge, x_test)
+        )
+        found[r2_score(y_judge, judged)] = strength, r2_score(y_test, tested)
+    scaled = probes._Split(x_train, y_train, x_judge, y_judge).standardised()
+    tried = probes._ridge_scores(scaled, probes._RIDGE_STRENGTHS)
+    assert tried == pytest.approx(list(found))
+    strength, expected = found[max(found)]
+    score = linear_probe(*data, kind="value", validation=validation)
+    assert score.strength == strength
+    assert score.score == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["class", "value"])
+def test_validation_chooses_the_strength_and_nothing_else(
+    random: np.random.Generator, kind: probes.Kind
+) -> None:
+    features = random.normal(size=(900, 100))
+    labels: Array = features[:, 0] + random.normal(size=900)
+    if kind == "class":
+        labels = (labels > 0).astype(int)
+    data, (x_judge, y_judge) = thirds(features, labels)
+    by_strength: dict[float, set[ProbeScore]] = {}
+    for known in (y_judge, random.permutation(y_judge), y_judge[::-1]):
+        # Other rows, another place and another scale: only what they choose may tell.
+        for rows in (x_judge, x_judge[:50], x_judge * 3 + 1):
+            score = linear_probe(*data, kind=kind, validation=(rows, known[: len(rows)]))
+            by_strength.setdefault(score.strength, set()).add(score)
+    assert len(by_strength) > 1
+    assert all(len(scores) == 1 for scores in by_strength.values())
+
+
+def test_a_curve_is_for_a_perceptron_and_a_value_keeps_its_unit(
+    random: np.random.Generator,
+) -> None:
+    features = random.normal(size=(3000, 8)) * random.uniform(0.01, 100, 8) + 5
+    standard = (features - features.mean(axis=0)) / features.std(axis=0)
+    factors = np.stack([standard[:, 0] * standard[:, 1] * 1e4 + 1e5, standard[:, 2] * 1e-3], axis=1)
+    data, validation = thirds(features, factors)
+    score = mlp_probe(*data, kind="value", validation=validation)
+    assert score.probe == "mlp"
+    assert min(score.columns) > 0.9
+    assert linear_probe(*data, kind="value", validation=validation).columns[0] < 0.1
+
+
+def test_a_perceptron_tells_classes_that_no_plane_parts(random: np.random.Generator) -> None:
+    features = random.normal(size=(3000, 4))
+    labels = np.where(features[:, 0] * features[:, 1] > 0, "like", "unlike")
+    data, validation = thirds(features, labels.astype(object))
+    assert mlp_probe(*data, kind="class", validation=validation).score > 0.9
+    assert linear_probe(*data, kind="class", validation=validation).score < 0.6
+
+
+def test_a_perceptron_finds_nothing_in_noise(random: np.random.Generator) -> None:
+    data, validation = thirds(random.normal(size=(3000, 32)), random.normal(size=3000))
+    score = mlp_probe(*data, kind="value", validation=validation)
+    assert -0.1 < score.score < 0.03
+    assert score.strength == max(probes._MLP_STRENGTHS)
+
+
+def test_a_seed_gives_the_same_perceptron_bit_for_bit(random: np.random.Generator) -> None:
+    features = random.normal(size=(600, 8))
+    data, validation = thirds(features, features[:, 0] * features[:, 1])
+    one, again, other = (
+        mlp_probe(*data, kind="value", validation=validation, seed=seed) for seed in (3, 3, 4)
+    )
+    assert one == again
+    assert one != other
 
 
 def test_noise_holds_nothing(random: np.random.Generator) -> None:
@@ -164,6 +255,8 @@ def test_metrics_are_flat() -> None:
     }
     near = ProbeScore(probe="knn", kind="class", columns=(0.9,))
     assert near.metrics("digit") == {"digit/knn_accuracy": 0.9}
+    deep = ProbeScore(probe="mlp", kind="value", columns=(0.5,))
+    assert deep.metrics("change_x") == {"change_x/mlp_r2": 0.5}
 
 
 def test_what_does_not_belong_together_is_refused() -> None:
@@ -176,6 +269,12 @@ def test_what_does_not_belong_together_is_refused() -> None:
         knn_probe(bad, np.arange(4), good, np.arange(4), kind="value")
     with pytest.raises(ValueError, match="a probe needs at least 2 of each"):
         linear_probe(good[:1], np.arange(1), good, np.arange(4), kind="value")
+    data: tuple[Array, ...] = (good, np.arange(4), good, np.arange(4))
+    for probe in (linear_probe, mlp_probe):
+        with pytest.raises(ValueError, match="4 validation features and 3 labels"):
+            probe(*data, kind="value", validation=(good, np.arange(3)))
+        with pytest.raises(ValueError, match="1 of 4 validation features are not finite"):
+            probe(*data, kind="value", validation=(bad, np.arange(4)))
 
 
 def test_two_thousand_pairs_take_no_time(random: np.random.Generator) -> None:
@@ -185,3 +284,17 @@ def test_two_thousand_pairs_take_no_time(random: np.random.Generator) -> None:
     linear_probe(*halves(features, labels), kind="class", groups=np.arange(2000) // 10)
     knn_probe(*halves(features, labels), kind="class")
     assert time.process_time() - began < 10
+
+
+def test_with_a_validation_split_two_thousand_wide_pairs_take_seconds(
+    random: np.random.Generator,
+) -> None:
+    labels = random.integers(0, 10, 6000)
+    features = random.normal(size=(10, 256))[labels] + random.normal(size=(6000, 256)) * 4
+    (x, y, x_test, y_test), validation = thirds(features, labels)
+    began = time.process_time()
+    linear_probe(x, y, x_test, y_test, kind="class", validation=validation)
+    linear_probe(x, x[:, :4], x_test, x_test[:, :4], kind="value", validation=(x, x[:, :4]))
+    assert time.process_time() - began < 4
+    mlp_probe(x, y, x_test, y_test, kind="class", validation=validation)
+    assert time.process_time() - began < 20

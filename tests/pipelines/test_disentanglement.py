@@ -1,0 +1,133 @@
+"""DCI against a case worked by hand, its two ends, and codes that are known."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipelines.disentanglement import DCI, dci, dci_of_importance
+
+Array = NDArray[Any]
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_a_case_worked_by_hand() -> None:
+    # codes x factors, the total is 8:    row sums
+    importance = np.array(
+        [
+            [3.0, 1.0],  # 4
+            [0.0, 2.0],  # 2
+            [1.0, 1.0],  # 2
+        ]
+    )
+    # Rows, base 2 (two factors):
+    #   (3/4, 1/4): H = 3/4 log2(4/3) + 1/4 log2 4 = 0.75 · 0.415037 + 0.25 · 2 = 0.811278
+    #   (0, 1): H = 0        (1/2, 1/2): H = 1
+    # D = 4/8 · (1 − 0.811278) + 2/8 · 1 + 2/8 · 0 = 0.094361 + 0.25 = 0.344361
+    # Columns, base 3 (three codes; log3 2 = 0.630930), both of sum 4:
+    #   (3/4, 0, 1/4): H = 0.811278 · log3 2 = 0.511860
+    #   (1/4, 2/4, 1/4): H = (1/4 · 2 + 1/2 · 1 + 1/4 · 2) log3 2 = 1.5 · 0.630930 = 0.946395
+    # C = 1/2 · (1 − 0.511860) + 1/2 · (1 − 0.946395) = 0.244070 + 0.026803 = 0.270873
+    score = dci_of_importance(importance)
+    assert score.codes == pytest.approx((0.188722, 1, 0), abs=1e-6)
+    assert score.disentanglement == pytest.approx(0.344361, abs=1e-6)
+    assert score.factors == pytest.approx((0.488140, 0.053605), abs=1e-6)
+    assert score.completeness == pytest.approx(0.270873, abs=1e-6)
+
+
+def test_one_to_one_is_perfect_and_all_alike_is_nothing() -> None:
+    perfect = dci_of_importance(np.diag([1.0, 5.0, 0.2]))
+    assert perfect.disentanglement == perfect.completeness == pytest.approx(1)
+    uniform = dci_of_importance(np.full((5, 3), 0.2))
+    assert uniform.disentanglement == pytest.approx(0, abs=1e-12)
+    assert uniform.completeness == pytest.approx(0, abs=1e-12)
+
+
+def test_codes_of_one_factor_each_need_not_be_complete() -> None:
+    # Two codes say each factor: every code is pure, every factor is spread over 2 of 4 codes.
+    score = dci_of_importance(np.kron(np.eye(2), np.ones((2, 1))))
+    assert score.disentanglement == pytest.approx(1)
+    assert score.completeness == pytest.approx(1 - np.log(2) / np.log(4))
+
+
+def test_order_and_scale_are_of_no_account_and_transposing_swaps(
+    random: np.random.Generator,
+) -> None:
+    importance = random.exponential(size=(6, 4))
+    score = dci_of_importance(importance)
+    moved = dci_of_importance(7 * importance[random.permutation(6)][:, random.permutation(4)])
+    assert moved.disentanglement == pytest.approx(score.disentanglement)
+    assert moved.completeness == pytest.approx(score.completeness)
+    assert sorted(moved.codes) == pytest.approx(sorted(score.codes))
+    turned = dci_of_importance(importance.T)
+    assert turned.disentanglement == pytest.approx(score.completeness)
+    assert turned.completeness == pytest.approx(score.disentanglement)
+
+
+def test_a_dimension_without_use_counts_for_nothing() -> None:
+    idle = dci_of_importance(np.vstack([np.eye(2), np.zeros((3, 2))]))
+    assert idle.disentanglement == pytest.approx(1)
+    assert idle.completeness == pytest.approx(1)
+    assert idle.codes[2:] == (0, 0, 0)
+    dead = dci_of_importance(np.zeros((3, 2)))
+    assert (dead.disentanglement, dead.completeness) == (0, 0)
+
+
+def parts(codes: Array, factors: Array) -> tuple[Array, Array, Array, Array]:
+    half = len(codes) // 2
+    return codes[:half], factors[:half], codes[half:], factors[half:]
+
+
+def test_a_turned_code_is_as_informative_but_entangled(random: np.random.Generator) -> None:
+    factors = random.uniform(-1, 1, size=(2000, 3))
+    straight = dci(*parts(np.hstack([factors, random.normal(size=(2000, 1))]), factors), 0)
+    assert straight.disentanglement > 0.95
+    assert straight.completeness > 0.95
+    assert min(straight.informativeness) > 0.95
+    turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
+    turned = dci(*parts(factors @ turn, factors), 0)
+    assert turned.disentanglement < 0.6
+    assert turned.completeness < 0.6
+    assert min(turned.informativeness) > 0.8
+
+
+def test_curved_codes_and_classes_are_told(random: np.random.Generator) -> None:
+    value, label = random.uniform(-1, 1, 1000), random.integers(0, 3, 1000)
+    codes = np.stack([np.exp(3 * value), label + 0.1 * random.normal(size=1000)], axis=1)
+    factors = np.stack([value, label], axis=1)
+    score = dci(*parts(codes, factors), 0, kinds=("value", "class"))
+    assert score.disentanglement > 0.95
+    assert score.informativeness[0] > 0.95
+    assert score.informativeness[1] > 0.98
+
+
+def test_noise_informs_of_nothing(random: np.random.Generator) -> None:
+    score = dci(*parts(random.normal(size=(800, 4)), random.normal(size=(800, 2))), 0)
+    assert max(score.informativeness) < 0.05
+    assert score.disentanglement < 0.2
+
+
+def test_a_seed_gives_the_same_bit_for_bit(random: np.random.Generator) -> None:
+    codes = random.normal(size=(400, 4))
+    factors = codes[:, :2] + random.normal(size=(400, 2))
+    one, again, other = (dci(*parts(codes, factors), seed) for seed in (3, 3, 4))
+    assert isinstance(one, DCI)
+    assert one == again
+    assert one != other
+
+
+def test_what_cannot_be_scored_is_refused(random: np.random.Generator) -> None:
+    with pytest.raises(ValueError, match=r"\(1, 2\): with fewer than two code dimensions"):
+        dci_of_importance(np.ones((1, 2)))
+    with pytest.raises(ValueError, match=r"from -1\.0 to 1\.0: each must be finite"):
+        dci_of_importance(np.array([[-1.0, 1.0], [1.0, 0.0]]))
+    codes, factors = random.normal(size=(10, 3)), random.normal(size=(10, 2))
+    with pytest.raises(ValueError, match="is a label missing"):
+        dci(codes, factors, codes, factors[:9], 0)
+    with pytest.raises(ValueError, match="1 kinds"):
+        dci(codes, factors, codes, factors, 0, kinds=("value",))
