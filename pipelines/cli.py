@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.experiments.commands import experiment
 from pipelines.options import Out, Set, console, resolve
 from pipelines.sweep import commands
 
@@ -160,6 +161,7 @@ def evaluate(
 
 app.command()(commands.sweep)
 app.command("sweep-report")(commands.sweep_report)
+app.command()(experiment)
 
 
 @app.command()

@@ -79,18 +79,19 @@ def demand_of(config: ClusterConfig, *, use_gpu: bool) -> Demand:
 
 
 @contextmanager
-def connected(config: ClusterConfig) -> Iterator[Demand]:
+def connected(config: ClusterConfig, *, copies: int = 1) -> Iterator[Demand]:
     """Join the cluster at `address`, or start a Ray of our own that fits the run, and check it.
 
-    A Ray of our own declares as many logical CPUs as the run has processes, on loopback; one that
-    others run is taken as it is. A Ray that is up already in this process is used and left up.
+    A Ray of our own declares as many logical CPUs as the run, or that many copies of it side by
+    side, has processes, on loopback; one that others run is taken as it is. A Ray that is up
+    already in this process is used and left up.
 
     Raises:
         ClusterTooSmallError: naming what is missing.
         ConfigError: if there is no cluster at the address, or none that lets us in.
     """
     started = not ray.is_initialized()
-    ours = started and _start(config)
+    ours = started and _start(config, copies)
     try:
         use_gpu = config.use_gpu
         if use_gpu is None:
@@ -106,7 +107,7 @@ def connected(config: ClusterConfig) -> Iterator[Demand]:
             ray.shutdown()
 
 
-def _start(config: ClusterConfig) -> bool:
+def _start(config: ClusterConfig, copies: int) -> bool:
     """Join or start Ray; whether it is one of our own."""
     quiet_ray()
     quiet = ray.LoggingConfig(log_level="ERROR")  # for every process of the job
@@ -123,7 +124,7 @@ def _start(config: ClusterConfig) -> bool:
                 "or in the file that RAY_AUTH_TOKEN_PATH names"
             ) from None
         return False
-    wanted = math.ceil(demand_of(config, use_gpu=False).cpus)
+    wanted = math.ceil(copies * demand_of(config, use_gpu=False).cpus)
     cpus = max(os.cpu_count() or 1, wanted)
     ray.init(
         num_cpus=cpus,

@@ -11,7 +11,7 @@ from adassl.latents import LatentSample
 from pipelines.learner import Learner
 from pipelines.plan import schedule
 from pipelines.video.index import VideoIndex
-from pipelines.video.stream import PairStream, Share
+from pipelines.video.stream import PairStream, Share, pairs_here
 
 _SEED = 2_000_003
 Floats = NDArray[np.float32]
@@ -42,9 +42,17 @@ class EmbeddedPairs:
 
 @torch.no_grad()
 def embed_pairs(
-    learner: Learner, videos: VideoIndex, num_pairs: int, *, num_decoders: int
+    learner: Learner,
+    videos: VideoIndex,
+    num_pairs: int,
+    *,
+    num_decoders: int,
+    in_process: bool = False,
 ) -> EmbeddedPairs:
-    """Embed `num_pairs` pairs or all there are, every video once before any comes twice."""
+    """Embed `num_pairs` pairs or all there are, every video once before any comes twice.
+
+    In process, threads decode: no other process has to start for a few small videos.
+    """
     config = learner.config
     data = config.data.model_copy(
         update={"pairs_per_window": 1, "starts_per_window": 1, "crop": "center"}
@@ -57,7 +65,8 @@ def embed_pairs(
     parts: list[dict[str, Tensor]] = []
     latents: list[LatentSample] = []
     paths, starts, clips, next_clips = [], [], [], []
-    for batch in PairStream(rows, batches, Share(num_decoders=num_decoders)):
+    stream = pairs_here if in_process else PairStream
+    for batch in stream(rows, batches, Share(num_decoders=num_decoders)):
         views = learner.views(batch)
         output = learner.method(views, step=learner.step, generator=noise)
         named = {name: getattr(output, name) for name in ("context", "target", "edited")}

@@ -5,6 +5,7 @@ a generator seeded by (seed, step), and every schedule is a function of the step
 checkpoint needs no counters and no generator states beside the step.
 """
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
@@ -58,7 +59,7 @@ class Learner:
             ids = [device.index] if device.type == "cuda" else None
             self._forward = DistributedDataParallel(self.method, device_ids=ids)
 
-    def train_step(self, batch: PairBatch) -> StepOutput:
+    def train_step(self, batch: PairBatch | Views) -> StepOutput:
         """Update the parameters on this worker's share of one global batch.
 
         Raises:
@@ -91,7 +92,7 @@ class Learner:
         return output
 
     @torch.no_grad()
-    def validate(self, batches: Iterable[PairBatch]) -> dict[str, float]:
+    def validate(self, batches: Iterable[PairBatch | Views]) -> dict[str, float]:
         """Loss, diagnostics and foresight on pairs of validation videos, reduced over workers."""
         self.method.eval()
         totals: dict[str, list[float]] = {}
@@ -123,8 +124,15 @@ class Learner:
             metrics |= latent_figures(output.latent.map(collectives.all_gather))
         return metrics
 
-    def views(self, batch: PairBatch) -> Views:
-        """A batch of frames as the method's input: floats around 0 on the device."""
+    def views(self, batch: PairBatch | Views) -> Views:
+        """A batch of frames as the method's input: floats around 0 on the device.
+
+        Views, which a source that has no pixels gives, are as the method wants them already.
+        """
+        if isinstance(batch, Views):
+            given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+            moved = {name: x.to(self.device) for name, x in given.items() if x is not None}
+            return dataclasses.replace(batch, **moved)
         return Views(
             context=self.to_input(batch.context),
             target=self.to_input(batch.target),

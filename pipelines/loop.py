@@ -12,9 +12,12 @@ from typing import Any, Protocol
 import torch
 
 from adassl import collectives
+from adassl.views import Views
 from pipelines.learner import Learner
 from pipelines.video.pairs import PairBatch
 
+Batch = PairBatch | Views
+"""Frames of videos, or views that need no more doing."""
 History = list[dict[str, float]]
 
 
@@ -36,7 +39,7 @@ class _Clock:
     waited: float = 0.0
     steps: int = 0
 
-    def timed(self, batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
+    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         iterator = iter(batches)
         while True:
             began = time.perf_counter()
@@ -60,10 +63,10 @@ class _Clock:
 
 def run(
     learner: Learner,
-    batches: Iterable[PairBatch],
+    batches: Iterable[Batch],
     sink: Sink,
     *,
-    validation: Sequence[PairBatch] = (),
+    validation: Sequence[Batch] = (),
     history: History | None = None,
     measure: Callable[[], dict[str, float]] = dict,
 ) -> History:

@@ -1,9 +1,10 @@
 """A run folder's run in MLflow."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipelines import storage, tracking
 from pipelines.config import RunConfig, flatten
@@ -16,11 +17,15 @@ from pipelines.tracking import Tracker
 def tracked(
     config: RunConfig,
     folder: RunFolder,
-    videos: Plan,
+    videos: Plan | None,
     uri: str,
     parent_run_id: str | None = None,
+    task: Mapping[str, Any] | None = None,
 ) -> Iterator[Tracker]:
-    """The job's MLflow run, new or the one it had before it stopped; ended whatever comes."""
+    """The job's MLflow run, new or the one it had before it stopped; ended whatever comes.
+
+    `task` holds params beside the config's; there are no videos where numbers are trained on.
+    """
     record = folder.record()
     assert record is not None
     with Tracker.start(
@@ -33,13 +38,14 @@ def tracked(
     ) as tracker:
         folder.keep(replace(record, tracking_uri=tracker.uri, mlflow_run_id=tracker.run_id))
         params = flatten(config.model_dump(mode="json"))
-        tracker.log_params({**params, **tracking.aliases(params)})
+        tracker.log_params({**params, **(task or {}), **tracking.aliases(params)})
         tracker.log_config(config.model_dump(mode="json"))
-        tracker.log_dataset(
-            Path(storage.split(config.data.index)[1]).stem,
-            config.data.index,
-            digest=videos.digest,
-            num_rows=len(videos.train.index),
-            context="training",
-        )
+        if videos is not None:
+            tracker.log_dataset(
+                Path(storage.split(config.data.index)[1]).stem,
+                config.data.index,
+                digest=videos.digest,
+                num_rows=len(videos.train.index),
+                context="training",
+            )
         yield tracker

@@ -1,7 +1,16 @@
-"""The pictures of a run and of a sweep: each function takes what it shows and writes one PNG."""
+"""The pictures of runs, sweeps and experiments: each takes what it shows and writes one PNG."""
 
+from pipelines.figures.arms import dots, grid_of_lines, lines
 from pipelines.figures.cells import sensitivity
 from pipelines.figures.curves import collapse, loss_terms
+from pipelines.figures.forecasts import (
+    Cloud,
+    FutureClips,
+    axis_curve,
+    future_sheet,
+    rank_histograms,
+    velocity_clouds,
+)
 from pipelines.figures.points import comparison, projection
 from pipelines.figures.sheets import futures, pairs_sheet
 from pipelines.figures.sweeps import (
@@ -12,15 +21,24 @@ from pipelines.figures.sweeps import (
 )
 
 __all__ = [
+    "Cloud",
+    "FutureClips",
+    "axis_curve",
     "collapse",
     "comparison",
+    "dots",
+    "future_sheet",
     "futures",
+    "grid_of_lines",
     "importance",
     "leaderboard",
+    "lines",
     "loss_terms",
     "one_parameter",
     "pairs_sheet",
     "parameters",
     "projection",
+    "rank_histograms",
     "sensitivity",
+    "velocity_clouds",
 ]

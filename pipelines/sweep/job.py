@@ -11,14 +11,14 @@ Conductor ◄── step, score ──────┘  its folder, its run in ML
 import json
 import os
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from pipelines import tracking
 from pipelines.cluster import (
@@ -37,9 +37,10 @@ from pipelines.sweep.claim import SweepOptions, claim
 from pipelines.sweep.conductor import Conductor
 from pipelines.sweep.ledger import FAILURES, Ledger
 from pipelines.sweep.pruning import scheduler_of
-from pipelines.sweep.records import TrialRecord
+from pipelines.sweep.records import TrialRecord, Value
 from pipelines.sweep.report import Report, write_report
 from pipelines.sweep.search import TrialSearch
+from pipelines.sweep.settings import decide
 from pipelines.sweep.trial import TrialJob, resources_of, run_trial
 from pipelines.tracking import Tracker
 from tune_spaces import Space
@@ -79,32 +80,14 @@ def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder
     ledger = Ledger(folder)
     scheduler = scheduler_of(options.scheduler, config, space, ledger)
     record = claim(config, space, options, ledger)
-    total = (record.num_settings + (space.baseline is not None)) * options.num_seeds
-    with ExitStack() as stack:
-        demand = trial_demand(stack.enter_context(connected(config.cluster)))
-        stack.enter_context(stoppable())
-        at_once = _at_once(config, demand, options.max_concurrent, total)
-        guard = stack.enter_context(tracking.guardian())
-        tracker = stack.enter_context(_tracked(config, ledger))
-        guard(tracker.uri, tracker.run_id)
-        stack.callback(tracker.end_children)
-        print(
-            f"{record.num_settings} settings × {options.num_seeds} seeds"
-            + (f" and the baseline × {options.num_seeds}" if space.baseline else "")
-            + f" = {total} trials, {at_once} at once; each {demand}",
-            flush=True,
-        )
-        job = TrialJob(
-            config=config.model_dump(mode="json"),
-            trials=str(folder.child("trials")),
-            tracking_uri=tracker.uri,
-            parent_run_id=tracker.run_id,
-            metric=space.metric,
-            demand=demand,
-        )
-        conductor = Conductor(ledger, tracker, demand, config.cluster, total=total, at_once=at_once)
-        search = TrialSearch(ledger, space, first_seed=config.train.seed)
-        run_trials(job, search, scheduler, conductor, at_once)
+    first_seed = config.train.seed
+
+    def decide_next(number: int) -> dict[str, Value]:
+        trials = ledger.all_trials()
+        return decide(space, options.search, number, seed=first_seed, trials=trials)
+
+    search = TrialSearch(ledger, decide_next, first_seed=first_seed)
+    with conduct(config, ledger, search, scheduler, most=options.max_concurrent) as tracker:
         report = _report(ledger, tracker)
     return SweepResult(
         folder=folder,
@@ -112,6 +95,46 @@ def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder
         trials=ledger.all_trials(),
         ui_command=tracking.ui_command(record.tracking_uri),
     )
+
+
+@contextmanager
+def conduct(
+    config: RunConfig,
+    ledger: Ledger,
+    search: TrialSearch,
+    scheduler: TrialScheduler | None = None,
+    *,
+    most: int | None = None,
+    copies: int = 1,
+    trial: Callable[..., None] = run_trial,
+) -> Iterator[Tracker]:
+    """Run every trial that is left of a claimed ledger; the parent's run is open in the block.
+
+    `most` trials at once, unset: as many as fit; a Ray of our own is made to fit `copies`.
+    """
+    record = ledger.sweep
+    assert record is not None
+    total = record.num_trials
+    with ExitStack() as stack:
+        demand = trial_demand(stack.enter_context(connected(config.cluster, copies=copies)))
+        stack.enter_context(stoppable())
+        at_once = _at_once(config, demand, most, total)
+        guard = stack.enter_context(tracking.guardian())
+        tracker = stack.enter_context(_tracked(config, ledger))
+        guard(tracker.uri, tracker.run_id)
+        stack.callback(tracker.end_children)
+        print(f"{record.size} = {total} trials, {at_once} at once; each {demand}", flush=True)
+        job = TrialJob(
+            config=config.model_dump(mode="json"),
+            trials=str(ledger.folder.child("trials")),
+            tracking_uri=tracker.uri,
+            parent_run_id=tracker.run_id,
+            metric=record.metric,
+            demand=demand,
+        )
+        conductor = Conductor(ledger, tracker, demand, config.cluster, total=total, at_once=at_once)
+        run_trials(job, search, scheduler or FIFOScheduler(), conductor, at_once, trial)
+        yield tracker
 
 
 def _at_once(config: RunConfig, demand: Demand, most: int | None, total: int) -> int:

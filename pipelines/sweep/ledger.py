@@ -9,7 +9,7 @@ Only the sweep's driver writes the first two and trial.json; a trial writes its 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -82,7 +82,7 @@ class Ledger:
     def trial(self, setting: int, seed: int) -> TrialRecord:
         """A trial's record, a new one where it never started."""
         assert self.sweep is not None
-        name = trial_name(setting, seed)
+        name = trial_name(setting, seed, self.sweep.names)
         if name in self.trials:
             return self.trials[name]
         is_baseline = setting == BASELINE
@@ -94,9 +94,11 @@ class Ledger:
         return [self.trials[name] for name in sorted(self.trials)]
 
 
-def trial_name(setting: int, seed: int) -> str:
-    """A trial's name: the number of its setting, base for the baseline's, and its seed."""
-    return f"base-s{seed}" if setting == BASELINE else f"{setting:03}-s{seed}"
+def trial_name(setting: int, seed: int, names: Sequence[str] = ()) -> str:
+    """A trial's name: the name or number of its setting, base for the baseline's, and its seed."""
+    if setting == BASELINE:
+        return f"base-s{seed}"
+    return f"{names[setting] if names else f'{setting:03}'}-s{seed}"
 
 
 def _difference(before: SweepRecord, now: SweepRecord) -> str:

@@ -27,11 +27,38 @@ class SweepRecord:
     scheduler: Literal["asha", "none"]
     num_settings: int
     num_seeds: int
+    names: Sequence[str] = ()
+    """Of the settings, where they have names; else they go by their numbers."""
+    seeds: Sequence[int] = ()
+    """Seeds of each setting, where they have not all `num_seeds`."""
     config: Mapping[str, Any]
     """The config around which the settings vary."""
     data_digest: str
     tracking_uri: str = ""
     mlflow_run_id: str | None = None
+
+    def seeds_of(self, setting: int) -> int:
+        """How many seeds a setting is tried with."""
+        return self.seeds[setting] if self.seeds and setting >= 0 else self.num_seeds
+
+    @property
+    def numbers(self) -> range:
+        """The settings' numbers, the baseline's first where there is one."""
+        return range(0 if self.baseline is None else BASELINE, self.num_settings)
+
+    @property
+    def size(self) -> str:
+        """What makes up its trials, in words."""
+        if self.seeds:
+            return f"{self.num_settings} arms × {min(self.seeds)} to {max(self.seeds)} seeds"
+        told = f"{self.num_settings} settings × {self.num_seeds} seeds"
+        baseline = f" and the baseline × {self.num_seeds}"
+        return told + (baseline if self.baseline is not None else "")
+
+    @property
+    def num_trials(self) -> int:
+        """Trials in all."""
+        return sum(self.seeds_of(number) for number in self.numbers)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,25 +5,26 @@ the trials that are left: Tune itself is started anew each time and keeps nothin
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from pipelines.sweep.ledger import FAILURES, Ledger
-from pipelines.sweep.records import BASELINE, TrialRecord
-from pipelines.sweep.settings import Search, decide
-from tune_spaces import Space
+from pipelines.sweep.records import TrialRecord, Value
+
+Decide = Callable[[int], dict[str, Value]]
+"""The setting of a number."""
 
 
 class TrialSearch(Searcher):
     """Hands out the trials of a sweep that are left to run."""
 
-    def __init__(self, ledger: Ledger, space: Space, *, first_seed: int) -> None:
-        """Count the seeds of each setting from `first_seed`."""
+    def __init__(self, ledger: Ledger, decide: Decide, *, first_seed: int) -> None:
+        """Count the seeds of each setting from `first_seed`; `decide` makes settings to come."""
         super().__init__()
-        self._ledger, self._space, self._first_seed = ledger, space, first_seed
+        self._ledger, self._decide, self._first_seed = ledger, decide, first_seed
         self._left = self._trials_left()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -57,15 +58,10 @@ class TrialSearch(Searcher):
     def _trials_left(self) -> Iterator[TrialRecord]:
         sweep = self._ledger.sweep
         assert sweep is not None
-        numbers = range(BASELINE if self._space.baseline else 0, sweep.num_settings)
-        for number in numbers:
+        for number in sweep.numbers:
             if number >= len(self._ledger.settings):
-                self._ledger.add_setting(self._decide(number, sweep.search))
-            for seed in range(self._first_seed, self._first_seed + sweep.num_seeds):
+                self._ledger.add_setting(self._decide(number))
+            for seed in range(self._first_seed, self._first_seed + sweep.seeds_of(number)):
                 trial = self._ledger.trial(number, seed)
                 if not trial.has_ended and trial.failures < FAILURES:
                     yield trial
-
-    def _decide(self, number: int, search: Search) -> dict[str, Any]:
-        trials = self._ledger.all_trials()
-        return decide(self._space, search, number, seed=self._first_seed, trials=trials)

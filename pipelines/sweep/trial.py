@@ -5,8 +5,9 @@ takes. More workers are a group of Ray Train's that this process drives.
 """
 
 import gc
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from pipelines.train import train
 from pipelines.video.stream import Share
 from pipelines.worker import work
 
+TASK = "task."
 STALLS_FILE = "stalls.txt"
 MOST_STALLS = 2
 """Processes of a trial that may stop moving before it counts as failed."""
@@ -105,13 +107,15 @@ def resources_of(demand: Demand) -> dict[str, float]:
     return {"CPU": demand.cpus_per_worker, "GPU": demand.gpus_per_worker}
 
 
-def run_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
-    """Train and judge one trial, or go on with it; how it ended is its last report."""
+def run_trial(trial: Mapping[str, Any], *, job: TrialJob, body: "Body | None" = None) -> None:
+    """Train and judge one trial, or go on with it; how it ended is its last report.
+
+    Of the trial's params those at `task.` keys are none of the config's: they are the body's own.
+    """
     quiet_ray()
     gc.collect()  # the process may have run another trial
-    config = with_overrides(
-        parse(job.config), {**trial["params"], "train.seed": int(trial["seed"])}
-    )
+    params = {key: value for key, value in trial["params"].items() if not key.startswith(TASK)}
+    config = with_overrides(parse(job.config), {**params, "train.seed": int(trial["seed"])})
     folder = RunFolder(Folder(job.trials).child(trial["name"]))
     voice = Voice(
         metric=job.metric,
@@ -123,8 +127,11 @@ def run_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
         folder.folder.remove(STALLS_FILE)  # the same command may try again
         tune.report(voice.end("failed", f"{stalls[-1]}, {len(stalls)} times", {}))
         return
+    task = {k.removeprefix(TASK): v for k, v in trial["params"].items() if k.startswith(TASK)}
     try:
-        metrics = _train_and_judge(config, folder, job, voice)
+        metrics = (body or train_on_videos)(
+            TrialRun(config=config, task=task, folder=folder, job=job, voice=voice)
+        )
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         tune.report(voice.end("failed", reason, {}))
@@ -132,50 +139,90 @@ def run_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
         tune.report(voice.end("finished", "", metrics))
 
 
-def _train_and_judge(
-    config: RunConfig, folder: RunFolder, job: TrialJob, voice: Voice
-) -> dict[str, float]:
-    from pipelines.evaluate import evaluate  # which takes a second to import
+@dataclass(frozen=True, kw_only=True)
+class TrialRun:
+    """One trial in its process."""
 
+    config: RunConfig
+    task: Mapping[str, Any]
+    folder: RunFolder
+    job: TrialJob
+    voice: Voice
+
+    @property
+    def setting(self) -> str:
+        """The condition of the experiment that it is of."""
+        return str(self.task["setting"])
+
+    def with_config(self, config: RunConfig) -> "TrialRun":
+        """The same trial under another config."""
+        return replace(self, config=config)
+
+    def report(self, step: int, metrics: dict[str, float], is_look: bool) -> None:
+        """Tell Tune of a step."""
+        tune.report(self.voice.tell(step, metrics, is_look))
+
+    @contextmanager
+    def tracked(self, videos: Plan | None) -> Iterator[Tracker]:
+        """The trial's run in MLflow, below its parent's."""
+        uri, parent = self.job.tracking_uri, self.job.parent_run_id
+        with tracked(self.config, self.folder, videos, uri, parent, task=self.task) as tracker:
+            self.voice.ids["mlflow"] = tracker.run_id
+            yield tracker
+
+    def finish(self, tracker: Tracker, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Write the final metrics down.
+
+        Raises:
+            ConfigError: if the one to judge by is not among them.
+        """
+        final = comparable(metrics)
+        if self.job.metric not in final:
+            known = ", ".join(sorted(key for key in final if key.startswith("val/")))
+            raise ConfigError(f"there is no {self.job.metric} to judge by; there are {known}")
+        tracker.log_metrics(final, self.config.train.steps)
+        self.folder.add_to_summary(final)
+        return final
+
+
+Body = Callable[[TrialRun], dict[str, float]]
+"""What a trial does; returns its final metrics."""
+
+Judge = Callable[[TrialRun], dict[str, float]]
+"""Final metrics of what was trained, from the trial's folder."""
+
+
+def train_on_videos(trial: TrialRun, judge: Judge | None = None) -> dict[str, float]:
+    """The training job of `adassl train`, judged on validation videos unless said otherwise."""
+    config, folder, job = trial.config, trial.folder, trial.job
     videos = plan(config)
     folder.claim(config, videos.digest)
-    with tracked(config, folder, videos, job.tracking_uri, job.parent_run_id) as tracker:
-        voice.ids["mlflow"] = tracker.run_id
+    with trial.tracked(videos) as tracker:
         if job.demand.num_workers > 1:
-            state = train(config, folder, job.demand, tracker, callbacks=[Forward(voice)])
+            state = train(config, folder, job.demand, tracker, callbacks=[Forward(trial.voice)])
         else:
-            state = _train_here(config, folder, videos, tracker, voice, job.demand)
-        metrics = last_metrics(state)
-        done = evaluate(
-            folder,
-            split="val",
-            num_pairs=NUM_PAIRS,
-            num_decoders=config.cluster.decoders_per_worker,
-            draw=False,
-        )
-        probes = {  # what the last look has not, and not the use of each dimension of r
-            key: value
-            for key, value in done.metrics.items()
-            if key not in metrics and not key.startswith("val/latent_use/")
-        }
-        metrics = comparable({**metrics, **probes})
-        if job.metric not in metrics:
-            known = ", ".join(sorted(key for key in metrics if key.startswith("val/")))
-            raise ConfigError(f"there is no {job.metric} to judge by; there are {known}")
-        tracker.log_metrics(metrics, config.train.steps)
-        folder.add_to_summary(metrics)
-        return metrics
+            state = _train_here(trial, videos, tracker)
+        known = last_metrics(state)
+        found = (judge or judge_by_probes)(trial)
+        # What the last look has not, and not the use of each dimension of r.
+        new = {k: v for k, v in found.items() if k not in known and "/latent_use/" not in k}
+        return trial.finish(tracker, {**known, **new})
 
 
-def _train_here(
-    config: RunConfig,
-    folder: RunFolder,
-    videos: Plan,
-    tracker: Tracker,
-    voice: Voice,
-    demand: Demand,
-) -> dict[str, Any]:
+def judge_by_probes(trial: TrialRun) -> dict[str, float]:
+    """Probes on validation videos."""
+    from pipelines.evaluate import evaluate  # which takes a second to import
+
+    decoders = trial.config.cluster.decoders_per_worker
+    done = evaluate(
+        trial.folder, split="val", num_pairs=NUM_PAIRS, num_decoders=decoders, draw=False
+    )
+    return done.metrics
+
+
+def _train_here(trial: TrialRun, videos: Plan, tracker: Tracker) -> dict[str, Any]:
     """The training in this process, which takes the worker's place."""
+    config, folder = trial.config, trial.folder
     newest = folder.checkpoints.step()
     if newest != config.train.steps:
         work(
@@ -183,10 +230,10 @@ def _train_here(
             folder,
             videos,
             Share(num_decoders=config.cluster.decoders_per_worker),
-            torch.device("cuda" if demand.gpus_per_worker else "cpu"),
+            torch.device("cuda" if trial.job.demand.gpus_per_worker else "cpu"),
             newest=newest,
             tracker=tracker,
-            report=lambda step, metrics, is_look: tune.report(voice.tell(step, metrics, is_look)),
+            report=trial.report,
             quiet=True,
         )
     state = newest_state(folder)

@@ -31,6 +31,7 @@ from pipelines.sweep.job import run_trials, sweep
 from pipelines.sweep.ledger import Ledger
 from pipelines.sweep.records import SweepRecord
 from pipelines.sweep.search import TrialSearch
+from pipelines.sweep.settings import decide
 from pipelines.sweep.trial import TrialJob, Voice
 from pipelines.tracking import Tracker, default_uri
 from pipelines.video.indexer import build_index
@@ -123,7 +124,9 @@ def many_trials(out: Path, num_trials: int, at_once: int) -> dict[str, float]:
         conductor = Conductor(
             ledger, tracker, job.demand, config.cluster, total=num_trials, at_once=at_once
         )
-        search = TrialSearch(ledger, space, first_seed=0)
+        search = TrialSearch(
+            ledger, lambda number: decide(space, "random", number, seed=0), first_seed=0
+        )
         run_trials(job, search, FIFOScheduler(), conductor, at_once, trial=trivial)
     seconds, used = time.monotonic() - began, driver.cpu_times()
     assert sum(t.state == "finished" for t in ledger.all_trials()) == num_trials

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.disentanglement import DCI, dci, dci_of_importance
+from pipelines.disentanglement import DCI, dci, dci_of_importance, linear_importance
 
 Array = NDArray[Any]
 
@@ -131,3 +131,13 @@ def test_what_cannot_be_scored_is_refused(random: np.random.Generator) -> None:
         dci(codes, factors, codes, factors[:9], 0)
     with pytest.raises(ValueError, match="1 kinds"):
         dci(codes, factors, codes, factors, 0, kinds=("value",))
+
+
+def test_linear_importance_finds_the_code_of_each_factor() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(500, 3)) * [1.0, 10.0, 0.1]
+    factors = np.stack([2 * codes[:, 0], -codes[:, 1] - 10 * codes[:, 0]], axis=1)
+    importance = linear_importance(codes, factors)
+    # The second factor is -10 of each standardised code, of a deviation of 10 * sqrt(2).
+    expected = [[1.0, 0.5**0.5], [0.0, 0.5**0.5], [0.0, 0.0]]
+    np.testing.assert_allclose(importance, expected, atol=0.05)

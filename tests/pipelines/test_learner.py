@@ -1,6 +1,7 @@
 """The learner alone: exact resume, isolation of what only looks, honest failure."""
 
 import copy
+import dataclasses
 import io
 import subprocess
 import sys
@@ -149,6 +150,30 @@ def test_frames_become_inputs_around_zero() -> None:
     assert clips.dtype == torch.float32
     assert set(clips[0].flatten().tolist()) == {-1.0}
     assert set(clips[1].flatten().tolist()) == {1.0}
+
+
+def test_ready_views_train_as_the_frames_they_were_made_of() -> None:
+    config = config_of()
+    frames, views = (Learner(config, torch.device("cpu")) for _ in range(2))
+    for step in range(3):
+        batch = batch_of(step, surrogate=True)
+        frames.train_step(batch)
+        views.train_step(views.views(batch))
+    assert_same(views.state_dict(), frames.state_dict())
+    batch = batch_of(100)
+    assert views.validate([views.views(batch)]) == frames.validate([batch])
+
+
+def test_ready_views_are_moved_and_else_left_alone() -> None:
+    learner = Learner(config_of(), torch.device("cpu"))
+    views = learner.views(batch_of(0))
+    again = learner.views(views)
+    assert all(getattr(again, f.name) is getattr(views, f.name) for f in dataclasses.fields(views))
+    learner.device = torch.device("meta")
+    moved = learner.views(views)
+    for tensor in (moved.context, moved.target, moved.group):
+        assert tensor.device.type == "meta"
+    assert moved.surrogate is None
 
 
 def test_bfloat16_trains() -> None:

@@ -1,6 +1,7 @@
 """A sweep's folder: what it holds survives anything, and what must not change is refused."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from ray.tune.search import Searcher
 from pipelines.config import ConfigError
 from pipelines.storage import Folder
 from pipelines.sweep.ledger import FAILURES, Ledger
-from pipelines.sweep.records import BASELINE, SweepRecord, TrialRecord
+from pipelines.sweep.records import BASELINE, SweepRecord, TrialRecord, Value
 from pipelines.sweep.search import TrialSearch
+from pipelines.sweep.settings import decide
 from tests.pipelines.sweep.test_settings import SPACE
 
 BASELINE_SPACE = replace(SPACE, baseline={"method.latent": "none"})
@@ -35,8 +37,12 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "sweep")
 
 
+def decided(ledger: Ledger, number: int) -> dict[str, Value]:
+    return decide(BASELINE_SPACE, "random", number, seed=5, trials=ledger.all_trials())
+
+
 def handed_out(ledger: Ledger) -> list[str]:
-    search = TrialSearch(ledger, BASELINE_SPACE, first_seed=5)
+    search = TrialSearch(ledger, partial(decided, ledger), first_seed=5)
     names = []
     while (config := search.suggest("id")) != Searcher.FINISHED:
         assert isinstance(config, dict)
@@ -63,7 +69,7 @@ def test_a_new_driver_goes_on_with_what_has_not_ended_and_the_same_settings(
     folder: Folder,
 ) -> None:
     ledger = Ledger(folder)
-    search = TrialSearch(ledger, BASELINE_SPACE, first_seed=5)
+    search = TrialSearch(ledger, partial(decided, ledger), first_seed=5)
     first = [search.suggest("id") for _ in range(5)]  # killed after the fifth began
     ledger.write(replace(ledger.trials["base-s5"], state="finished"))
     ledger.write(replace(ledger.trials["000-s5"], state="pruned"))

@@ -1,0 +1,10 @@
+"""The experiments by name."""
+
+from pipelines.experiments import moving_digits, numerical
+from pipelines.experiments.grid import Experiment
+
+
+def load(name: str, *, quick: bool) -> Experiment:
+    """An experiment, whole or quick."""
+    makers = {"numerical": numerical.experiment, "moving-digits": moving_digits.experiment}
+    return makers[name](quick=quick)

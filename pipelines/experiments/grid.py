@@ -1,0 +1,77 @@
+"""What an experiment is: arms to compare, each a setting of the config run with several seeds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.config import ConfigError, RunConfig
+from pipelines.storage import Folder
+from pipelines.sweep.records import Value
+
+if TYPE_CHECKING:
+    from pipelines.experiments.page import Page
+    from pipelines.experiments.results import Results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One method under one condition.
+
+    Attributes:
+        group: the table that it stands in, such as "complex".
+        method: its short name within the group, such as "adassl-v".
+        title: its name in tables and figures.
+        settings: values at dotted keys of the config, and at `task.` keys those of the experiment.
+        num_seeds: seeds, where not as many as the experiment's.
+    """
+
+    group: str
+    method: str
+    title: str
+    settings: Mapping[str, Value]
+    num_seeds: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its trials' folders and runs."""
+        return f"{self.group}.{self.method}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Arms, how a trial of one runs, and what is said of all of them at the end.
+
+    Attributes:
+        name: of its page and its run in MLflow.
+        config: what the arms vary.
+        arms: in the order in which they run.
+        num_seeds: seeds of each arm; they count from the config's seed.
+        metric: the figure shown while it runs.
+        trial: what Tune runs, a function of a module.
+        prepare: makes the data under a folder, or goes on making it, and returns the config.
+        report: the page of the trials so far; pictures go to the folder given.
+    """
+
+    name: str
+    config: RunConfig
+    arms: tuple[Arm, ...]
+    num_seeds: int
+    metric: str
+    trial: Callable[..., None]
+    prepare: Callable[[RunConfig, Folder], RunConfig]
+    report: Callable[["Results", Any], "Page"]
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ConfigError(f"{self.name}: arms must differ by name; twice: {sorted(twice)}")
+
+    def seeds_of(self, arm: Arm) -> int:
+        """How many seeds an arm is run with."""
+        return arm.num_seeds or self.num_seeds
+
+    def with_seeds(self, num_seeds: int) -> "Experiment":
+        """The experiment with as many seeds for every arm."""
+        arms = tuple(replace(arm, num_seeds=None) for arm in self.arms)
+        return replace(self, num_seeds=num_seeds, arms=arms)

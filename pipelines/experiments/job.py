@@ -1,0 +1,143 @@
+"""`adassl experiment` whole: data → trials on Ray Tune → tables, figures and a page, in MLflow."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines import tracking
+from pipelines.config import ConfigError
+from pipelines.experiments.grid import Experiment
+from pipelines.experiments.results import Results
+from pipelines.storage import Folder
+from pipelines.sweep.job import conduct
+from pipelines.sweep.ledger import FAILURES, Ledger
+from pipelines.sweep.records import SweepRecord, TrialRecord, Value
+from pipelines.sweep.search import TrialSearch
+from pipelines.video.killable import usable_cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentResult:
+    """Where everything of an experiment is."""
+
+    folder: Folder
+    page: Path
+    trials: list[TrialRecord]
+    ui_command: str
+
+    @property
+    def failed(self) -> list[TrialRecord]:
+        """The trials that failed; the same command tries them again."""
+        return [trial for trial in self.trials if trial.state == "failed"]
+
+
+def run_experiment(
+    experiment: Experiment,
+    folder: Folder,
+    *,
+    command: str,
+    at_once: int | None = None,
+    docs: Path | None = None,
+) -> ExperimentResult:
+    """Run the trials that are left, and write the tables, the figures and the page.
+
+    Args:
+        experiment: what to run.
+        folder: of everything; the same one goes on.
+        command: what the page says it was made by.
+        at_once: trials side by side; unset: one for each core here, or as many as a cluster holds.
+        docs: a folder for the page and its pictures too.
+
+    Raises:
+        UserError: before anything starts, for whatever cannot work.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM.
+    """
+    if folder.local is None:
+        raise ConfigError(f"{folder}: an experiment needs a folder on this machine")
+    config = experiment.prepare(experiment.config, folder)
+    ledger = Ledger(folder)
+    record = SweepRecord(
+        space=experiment.name,
+        metric=experiment.metric,
+        mode="max",
+        sampled={},
+        baseline=None,
+        first=[dict(arm.settings) for arm in experiment.arms],
+        search="grid",
+        scheduler="none",
+        num_settings=len(experiment.arms),
+        num_seeds=experiment.num_seeds,
+        seeds=[experiment.seeds_of(arm) for arm in experiment.arms],
+        names=[arm.name for arm in experiment.arms],
+        config=config.model_dump(mode="json"),
+        data_digest="",
+        tracking_uri=tracking.resolve_uri(config.tracking.uri, folder.parent.local),
+        mlflow_run_id=ledger.sweep.mlflow_run_id if ledger.sweep else None,
+    )
+    ledger.claim(record)
+
+    def setting(number: int) -> dict[str, Value]:
+        return dict(experiment.arms[number].settings)
+
+    if not trials_left(ledger):
+        page = write_report(experiment, folder, command=command, docs=docs)
+        return _result(ledger, page)
+    search = TrialSearch(ledger, setting, first_seed=config.train.seed)
+    is_ours = not (config.cluster.address or os.environ.get("RAY_ADDRESS"))
+    copies = (at_once or usable_cores()) if is_ours else 1
+    with conduct(
+        config,
+        ledger,
+        search,
+        most=copies if is_ours else at_once,
+        copies=copies,
+        trial=experiment.trial,
+    ) as tracker:
+        page = write_report(experiment, folder, command=command, docs=docs)
+        tracker.log_file(page.parent, "report")
+    return _result(ledger, page)
+
+
+def trials_left(ledger: Ledger) -> bool:
+    """Whether any trial of a claimed ledger is still to run."""
+    assert ledger.sweep is not None
+    done = sum(t.has_ended or t.failures >= FAILURES for t in ledger.all_trials())
+    return done < ledger.sweep.num_trials
+
+
+def _result(ledger: Ledger, page: Path) -> ExperimentResult:
+    assert ledger.sweep is not None
+    return ExperimentResult(
+        folder=ledger.folder,
+        page=page,
+        trials=ledger.all_trials(),
+        ui_command=tracking.ui_command(ledger.sweep.tracking_uri),
+    )
+
+
+def write_report(
+    experiment: Experiment, folder: Folder, *, command: str, docs: Path | None = None
+) -> Path:
+    """The page of the trials so far, with its tables and pictures; returns the page.
+
+    Raises:
+        ConfigError: if no trial has finished yet.
+    """
+    ledger = Ledger(folder)
+    results = Results.of(experiment, ledger.all_trials())
+    if not len(results.runs):
+        raise ConfigError(f"{folder} has no finished trial yet: run the experiment first")
+    assert folder.local is not None
+    out = folder.local / "report"
+    images = out / "images" / experiment.name
+    images.mkdir(parents=True, exist_ok=True)
+    page = experiment.report(results, folder.local / "trials").write(
+        out, name=experiment.name, images=images, command=command, results=results
+    )
+    results.runs.to_csv(out / "runs.csv", index=False)
+    if docs:
+        (docs / "images").mkdir(parents=True, exist_ok=True)
+        shutil.copy(page, docs / page.name)
+        shutil.copytree(images, docs / "images" / experiment.name, dirs_exist_ok=True)
+    return page

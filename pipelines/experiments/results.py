@@ -1,0 +1,138 @@
+"""The finished trials of an experiment as a table, and what can be said of it: means, sd, tests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.experiments.grid import Experiment
+from pipelines.forecasts import PairedTest, paired_test
+from pipelines.runs import RunFolder, newest_state
+from pipelines.sweep.records import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A figure of a table.
+
+    Attributes:
+        metric: its key.
+        title: its heading.
+        digits: after the point.
+    """
+
+    metric: str
+    title: str
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Results:
+    """One row a finished trial: group, method, title, seed, seconds, and its metrics."""
+
+    runs: pd.DataFrame
+    num_trials: int
+    num_failed: int
+
+    @classmethod
+    def of(cls, experiment: Experiment, trials: Sequence[TrialRecord]) -> "Results":
+        """The finished trials of the experiment, arm by arm."""
+        by_setting: dict[int, list[TrialRecord]] = {}
+        for trial in trials:
+            by_setting.setdefault(trial.setting, []).append(trial)
+        rows = []
+        for number, arm in enumerate(experiment.arms):
+            for trial in sorted(by_setting.get(number, []), key=lambda t: t.seed):
+                if trial.state == "finished":
+                    known = {"group": arm.group, "method": arm.method, "title": arm.title}
+                    known |= {"trial": trial.name}
+                    rows.append(
+                        {**known, "seed": trial.seed, "seconds": trial.seconds, **trial.metrics}
+                    )
+        return cls(
+            runs=pd.DataFrame(rows),
+            num_trials=sum(experiment.seeds_of(arm) for arm in experiment.arms),
+            num_failed=sum(trial.state == "failed" for trial in trials),
+        )
+
+    def values(self, group: str, method: str, metric: str) -> pd.Series:
+        """A metric of an arm by seed; empty where no trial of it has finished."""
+        if metric not in self.runs:
+            return pd.Series(dtype=float)
+        chosen = self.runs[(self.runs.group == group) & (self.runs.method == method)]
+        found: pd.Series = chosen.set_index("seed")[metric].dropna()
+        return found
+
+    def mean(self, group: str, method: str, metric: str) -> float:
+        """The mean over the seeds; NaN where there are none."""
+        return float(self.values(group, method, metric).mean())
+
+    def shown(self, group: str, method: str, metric: str, digits: int = 2) -> str:
+        """Mean ± sd over the seeds."""
+        return mean_sd(self.values(group, method, metric), digits)
+
+    def table(
+        self, group: str, columns: Sequence[Column], methods: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """Mean ± sd of each method of a group, in the order of the arms."""
+        chosen = self.runs[self.runs.group == group]
+        rows = []
+        for method, title in dict(zip(chosen.method, chosen.title, strict=True)).items():
+            if methods is None or method in methods:
+                cells = {c.title: self.shown(group, method, c.metric, c.digits) for c in columns}
+                seeds = int((chosen.method == method).sum())
+                rows.append({"method": title, **cells, "seeds": str(seeds)})
+        return pd.DataFrame(rows)
+
+    def compare(
+        self, group: str, method: str, other: str, metric: str, *, other_group: str | None = None
+    ) -> PairedTest | None:
+        """A paired test over the seeds that both arms have; None for fewer than two."""
+        ours = self.values(group, method, metric)
+        theirs = self.values(other_group or group, other, metric)
+        seeds = ours.index.intersection(theirs.index)
+        if len(seeds) < 2:
+            return None
+        return paired_test(ours[seeds].to_numpy(float), theirs[seeds].to_numpy(float))
+
+
+def curves_of(results: Results, trials: Path, group: str, method: str, metric: str) -> pd.DataFrame:
+    """A metric over the steps, mean and sd over the seeds: columns x, mean, sd."""
+    chosen = results.runs[(results.runs.group == group) & (results.runs.method == method)]
+    parts = []
+    for trial in chosen.trial:
+        state = newest_state(RunFolder(trials / str(trial)))
+        if state is not None:
+            history = pd.DataFrame(state["history"])
+            if metric in history:
+                parts.append(history.set_index("step")[metric].dropna())
+    if not parts:
+        return pd.DataFrame(columns=["x", "mean", "sd"])
+    seeds = pd.concat(parts, axis=1)
+    sd = seeds.std(axis=1).fillna(0.0)
+    return pd.DataFrame({"x": seeds.index, "mean": seeds.mean(axis=1), "sd": sd})
+
+
+def mean_sd(values: pd.Series, digits: int = 2) -> str:
+    """`0.94 ± 0.01`, without ± for a single value, – for none."""
+    if not len(values):
+        return "–"
+    mean = f"{values.mean():.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {values.std():.{digits}f}"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown."""
+    head = "| " + " | ".join(map(str, table.columns)) + " |"
+    rule = "|" + "---|" * len(table.columns)
+    rows = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
+    return "\n".join([head, rule, *rows])
+
+
+def told(test: PairedTest | None, digits: int = 3) -> str:
+    """A paired test in words."""
+    if test is None:
+        return "too few seeds to test"
+    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
+    return f"difference {test.difference:+.{digits}f} over {test.n} seeds, {p}"

@@ -1,0 +1,129 @@
+"""Experiments as tables: means, tests and pages say what the trials say, no more."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.config import ConfigError, RunConfig
+from pipelines.experiments.grid import Arm, Experiment
+from pipelines.experiments.page import Page, Section, judged
+from pipelines.experiments.results import Column, Results, markdown, mean_sd, told
+from pipelines.storage import Folder
+from pipelines.sweep.records import TrialRecord
+
+ARMS = (
+    Arm(group="A", method="no-r", title="no r", settings={"method.latent": "none"}),
+    Arm(group="A", method="v", title="AdaSSL-V", settings={"task.setting": "A"}, num_seeds=4),
+)
+
+
+def prepare(config: RunConfig, folder: Folder) -> RunConfig:
+    return config
+
+
+def report(results: Results, trials: Path) -> Page:
+    section = Section(
+        title="All", tables={"all": results.table("A", [Column(metric="m", title="M")])}
+    )
+    test = results.compare("A", "v", "no-r", "m")
+    claim = judged("ours", "V is better", test is not None and test.difference > 0, told(test))
+    return Page(title="T", summary="S", protocol="P", claims=[claim], sections=[section])
+
+
+def run_nothing() -> None:
+    raise AssertionError("not run here")
+
+
+EXPERIMENT = Experiment(
+    name="made",
+    config=RunConfig(),
+    arms=ARMS,
+    num_seeds=3,
+    metric="m",
+    trial=run_nothing,
+    prepare=prepare,
+    report=report,
+)
+
+
+def trials(values: dict[int, list[float]]) -> list[TrialRecord]:
+    return [
+        TrialRecord(
+            name=f"{ARMS[arm].name}-s{seed}",
+            setting=arm,
+            seed=seed,
+            params={},
+            state="finished",
+            seconds=30.0,
+            metrics={"m": value},
+        )
+        for arm, row in values.items()
+        for seed, value in enumerate(row)
+    ]
+
+
+def test_a_table_has_mean_and_sd_over_the_seeds_that_finished() -> None:
+    known = trials({0: [1.0, 2.0, 3.0], 1: [2.0, 4.0]})
+    failed = TrialRecord(name="A.v-s2", setting=1, seed=2, params={}, state="failed")
+    results = Results.of(EXPERIMENT, [*known, failed])
+    table = results.table("A", [Column(metric="m", title="M"), Column(metric="?", title="none")])
+    assert table.to_dict("records") == [
+        {"method": "no r", "M": "2.00 ± 1.00", "none": "–", "seeds": "3"},
+        {"method": "AdaSSL-V", "M": "3.00 ± 1.41", "none": "–", "seeds": "2"},
+    ]
+    assert (results.num_trials, results.num_failed) == (7, 1)
+
+
+def test_arms_are_compared_over_the_seeds_that_both_have() -> None:
+    results = Results.of(EXPERIMENT, trials({0: [1.0, 2.0, 3.0], 1: [1.5, 2.6, 3.4, 90.0]}))
+    test = results.compare("A", "v", "no-r", "m")
+    assert test is not None
+    assert test.n == 3
+    assert test.difference == pytest.approx(0.5)
+    assert told(test) == "difference +0.500 over 3 seeds, p = 0.013"
+    assert results.compare("A", "v", "no-r", "missing") is None
+    assert told(None) == "too few seeds to test"
+
+
+def test_a_page_holds_claims_tables_and_the_command(tmp_path: Path) -> None:
+    results = Results.of(EXPERIMENT, trials({0: [1.0, 2.0], 1: [0.5, 1.4]}))
+    page = report(results, tmp_path).write(
+        tmp_path, name="made", images=tmp_path, command="adassl experiment made", results=results
+    )
+    text = page.read_text()
+    assert "| V is better | ours | **did not hold** | difference -0.550 over 2 seeds" in text
+    assert "adassl experiment made" in text
+    assert "4 of 7 trainings finished; they took 2 minutes" in text
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "all.csv", dtype=str),
+        results.table("A", [Column(metric="m", title="M")]),
+    )
+
+
+def test_verdicts() -> None:
+    assert [judged("", "", holds, "").verdict for holds in (True, False, None)] == [
+        "held",
+        "did not hold",
+        "not tested",
+    ]
+
+
+def test_numbers_in_words() -> None:
+    assert mean_sd(pd.Series(dtype=float)) == "–"
+    assert mean_sd(pd.Series([0.5])) == "0.50"
+    assert mean_sd(pd.Series([0.1, 0.3]), 1) == "0.2 ± 0.1"
+    assert markdown(pd.DataFrame({"a": [1], "b": ["x"]})) == "| a | b |\n|---|---|\n| 1 | x |"
+
+
+def test_arms_need_names_of_their_own() -> None:
+    with pytest.raises(ConfigError, match=r"twice: \['A.v'\]"):
+        Experiment(**{**EXPERIMENT.__dict__, "arms": (*ARMS, ARMS[1])})
+
+
+def test_seeds_may_be_set_for_all() -> None:
+    few = EXPERIMENT.with_seeds(2)
+    assert [few.seeds_of(arm) for arm in few.arms] == [2, 2]
+    assert [EXPERIMENT.seeds_of(arm) for arm in EXPERIMENT.arms] == [3, 4]
+    assert np.sum([EXPERIMENT.seeds_of(arm) for arm in ARMS]) == 7
