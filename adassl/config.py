@@ -117,6 +117,8 @@ class MethodConfig:
             )
 
     def _check_regulariser(self) -> None:
+        if self.latent == "none":
+            return  # as beta, so that the control is a recipe with this one setting changed
         variational, sparse = self.latent == "variational", self.latent == "sparse"
         rules = (
             ("free_nats", 0.0, variational, "variational", "a KL"),

@@ -49,7 +49,10 @@ def moving_digits(
         Literal["A", "B"],
         typer.Option(help="A: both axes change alike; B: by the digit."),
     ] = "A",
-    num_frames: Annotated[int, typer.Option(help="Frames a video; the law is of 9.", min=9)] = 9,
+    num_frames: Annotated[int, typer.Option(help="Frames a scene; the law is of 9.", min=9)] = 9,
+    scenes: Annotated[
+        int, typer.Option(help="Scenes of a video, each with a digit of its own.", min=1)
+    ] = 1,
     canvas: Annotated[int, typer.Option(help="Side in pixels.", min=16)] = 64,
     fps: Annotated[int, typer.Option(help="Frames per second of the files.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="The same seed makes the same videos.", min=0)] = 0,
@@ -66,6 +69,7 @@ def moving_digits(
         num_videos=num_videos,
         setting=setting,
         num_frames=num_frames,
+        scenes=scenes,
         canvas=canvas,
         fps=fps,
         seed=seed,

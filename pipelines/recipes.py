@@ -44,8 +44,17 @@ def moving_digits() -> RunConfig:
             starts_per_window=1,
             pairs_per_window=1,
         ),
-        method=MethodConfig(beta=0.01, beta_warmup_steps=200),
-        train=TrainConfig(steps=600, checkpoint_every=200),
+        backbone=BackboneConfig(name="conv3d_pooled"),
+        method=MethodConfig(
+            editor="low_rank",
+            latent_dim=32,
+            beta=0.01,
+            beta_warmup_steps=50,
+            free_nats=25.0,
+            temperature=0.05,
+        ),
+        optim=OptimConfig(warmup_steps=50),
+        train=TrainConfig(steps=200, global_batch_size=256, checkpoint_every=50),
     )
 
 

@@ -8,8 +8,13 @@ SPACE = Space(
     settings={
         "train.steps": 240,
         "train.checkpoint_every": 60,
+        "train.global_batch_size": 64,
         "optim.warmup_steps": 40,
         "data.frame_size": 32,
+        "backbone.name": "conv3d",
+        "method.editor": "mlp",
+        "method.temperature": 0.1,
+        "method.free_nats": 0.0,  # which would hide what β does
     },
     sampled={
         "method.beta": LogUniform(

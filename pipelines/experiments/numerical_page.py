@@ -44,6 +44,13 @@ PROTOCOL = """\
   embedding t(f(x), r) alone, r from the posterior.
 - **Tuning.** Settings were chosen on seeds 100 to 102, which are not reported; the reported seeds
   count from 0. Tests are paired by seed, two-sided, at 5 %.
+- **The hypothesis** on when r helps the encoder: a deterministic editor can only aim at the mean of
+  what may come, so where the spread of the change depends on c, what it misses depends on c too,
+  and the encoder gains by bending z to even that out; an editor that is told r leaves noise alike
+  everywhere, for which a flat z is best. It predicts no gain on isotropic pairs. One comparison was
+  fixed before its ten seeds were run: heteroscedastic pairs, this encoder (at which the control did
+  best on the tuning seeds, not at which the gap was widest), AdaSSL-V low-rank against the best of
+  three controls.
 """
 
 
@@ -53,7 +60,6 @@ def page_of(results: Results, trials: Path) -> Page:
     sections = [_overview(results)] if groups & set(LAWS) else []
     sections += [_law(results, law) for law in LAWS if law in groups]
     makers: dict[str, Callable[[Results, Path], Section]] = {
-        "hypothesis": _hypothesis,
         "warm-up": _warm_up,
         "latent-dim": _latent_dim,
         "sparse-use": _sparse_use,
@@ -92,13 +98,6 @@ def _overview(results: Results) -> Section:
 
 def _law(results: Results, law: str) -> Section:
     return Section(title=law.capitalize(), tables={law: results.table(law, COLUMNS)})
-
-
-def _hypothesis(results: Results, trials: Path) -> Section:
-    return Section(
-        title="When r helps the encoder: a hypothesis on fresh seeds",
-        tables={"hypothesis": results.table("hypothesis", COLUMNS)},
-    )
 
 
 def _warm_up(results: Results, trials: Path) -> Section:
@@ -199,9 +198,26 @@ def claims(results: Results) -> list[Claim]:
         for method, name in (("v", "AdaSSL-V"), ("v-mlp", "AdaSSL-V (MLP)"), ("s", "AdaSSL-S")):
             control = {CONTROLS[method]: "the same editor without r"}
             found.append(_better(results, "ours", law, method, name, control))
-    if (results.runs.group == "hypothesis").any():
-        found.append(_better(results, "ours", "hypothesis", "v", "AdaSSL-V", {"no-r": "no r"}))
-    return found
+    return [_hypothesis(results), *found]
+
+
+def _hypothesis(results: Results) -> Claim:
+    """The comparison of `numerical.CONFIRMED`: against the best of three controls."""
+    group, controls = "heteroscedastic", ("no-r", "no-r-mlp", "no-r-mlp-gentle")
+    known = {c: results.mean(group, c, REFIT) for c in controls}
+    known = {c: mean for c, mean in known.items() if mean == mean}
+    best = max(known, key=lambda c: known[c]) if known else controls[0]
+    test = results.compare(group, "v", best, REFIT)
+    in_distribution = results.compare(group, "v", best, ID)
+    return judged(
+        "ours",
+        "Hypothesis, stated before its seeds were run: where the spread of the change depends on "
+        "c, r makes the *encoder* keep more of c than the best of three editors without r",
+        None if test is None else bool(test.difference > 0 and test.p < SIGNIFICANT),
+        f"AdaSSL-V {results.shown(group, 'v', REFIT, 3)}, best control ({best}) "
+        f"{results.shown(group, best, REFIT, 3)}: {told(test)}; in distribution "
+        f"{told(in_distribution)}",
+    )
 
 
 def _better(

@@ -30,8 +30,8 @@ MethodConfig = runpy.run_path(adassl.config.__file__)["MethodConfig"]
         ({"use_entropy_weight": -1.0}, "use_entropy_weight=-1.0: must not be negative"),
         ({"free_nats": 2.0, "latent": "sparse"}, "free_nats=2.0.*'sparse'.*'variational' has a KL"),
         (
-            {"prior_components": 3, "latent": "none"},
-            "prior_components=3 with latent='none'.*has a prior; choose it, or leave",
+            {"prior_components": 3, "latent": "sparse", "editor": "low_rank"},
+            "prior_components=3 with latent='sparse'.*has a prior; choose it, or leave",
         ),
         ({"use_entropy_weight": 0.1}, "use_entropy_weight=0.1.*only latent='sparse' has"),
         ({"latent": "given", "editor": "identity"}, "ignores r.*choose editor='mlp'"),

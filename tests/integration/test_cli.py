@@ -31,6 +31,7 @@ def adassl(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         (["data", "moving-digits"], ["--setting", "--canvas", "2602.02381"]),
         (["sweep"], ["--space", "--num-trials", "--seeds", "--search", "goes on where it stopped"]),
         (["sweep-report"], ["--metric", "sensitivity map"]),
+        (["experiment"], ["numerical|moving-digits", "--quick", "--docs", "goes on where it"]),
         (["demo"], ["--workers"]),
         (["doctor"], ["--address"]),
     ],

@@ -190,3 +190,25 @@ def test_senseless_settings_are_refused(
     with pytest.raises(MovingDigitsError, match=message):
         write_moving_digits(tmp_path / "set", **settings)
     assert not (tmp_path / "set").exists()
+
+
+def test_scenes_are_digits_of_one_split_after_another(tmp_path: Path) -> None:
+    write_moving_digits(tmp_path / "set", num_videos=12, scenes=4, num_workers=1, seed=3)
+    rows = pq.read_table(tmp_path / "set" / "factors.parquet").to_pandas()
+    assert len(rows) == 12 * 4
+    assert list(rows.frame[:4]) == [0, 9, 18, 27]
+    assert (rows.groupby("path").split.nunique() == 1).all()
+    assert rows.groupby("path").glyph.nunique().mean() > 3
+    index = build_index([tmp_path / "set"], tmp_path / "set.parquet").index
+    glyphs, _ = load_glyphs()
+    path = tmp_path / "set" / "videos" / "000005.mp4"
+    row = [str(p) for p in index.path].index(str(path))
+    assert set(range(0, 36, 9)) <= set(index.key_frames(row).tolist())
+    for scene in rows[rows.path == "videos/000005.mp4"].itertuples():
+        window = read_window(str(path), first=scene.frame, num_frames=3, width=64, height=64)
+        velocity = np.array([scene.velocity_x, scene.velocity_y])
+        start = np.array([scene.position_x, scene.position_y])
+        drawn = render(glyphs[scene.glyph], start + velocity * np.arange(3)[:, None], 64)
+        seen = window.mean(axis=-1)
+        assert np.abs(seen - drawn).mean() < 2
+        assert drawn.max() > 100

@@ -1,0 +1,79 @@
+"""Experiments end to end: trials on a real Ray, runs in a real MLflow, a page that tells it."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from pipelines import tracking
+from pipelines.config import ConfigError, with_overrides
+from pipelines.experiments import catalogue
+from pipelines.experiments.grid import Experiment
+from pipelines.experiments.job import run_experiment
+from pipelines.storage import Folder
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+
+def tiny() -> Experiment:
+    """Two arms of the numerical experiment, 30 steps long."""
+    quick = catalogue.load("numerical", quick=True)
+    config = with_overrides(quick.config, {"train.steps": 30, "train.checkpoint_every": 30})
+    arms = tuple(arm for arm in quick.arms if arm.method in ("no-r", "v"))
+    return replace(quick, config=config, arms=arms)
+
+
+def run(experiment: Experiment, tmp_path: Path) -> Path:
+    folder = Folder(tmp_path / "experiments").child("numerical")
+    result = run_experiment(
+        experiment, folder, command="adassl experiment numerical", docs=tmp_path / "docs"
+    )
+    assert result.failed == []
+    return result.page
+
+
+def test_an_experiment_is_trials_runs_and_a_page_and_goes_on(tmp_path: Path) -> None:
+    one_seed = tiny().with_seeds(1)
+    page = run(one_seed, tmp_path)
+    assert "2 of 2 trainings finished" in page.read_text()
+
+    with pytest.raises(ConfigError, match="started as another sweep"):
+        run(replace(one_seed, arms=one_seed.arms[:1]), tmp_path)
+    ended = {p: p.read_text() for p in tmp_path.rglob("trial.json")}
+    page = run(tiny().with_seeds(1), tmp_path)  # nothing is left to run
+    assert {p: p.read_text() for p in tmp_path.rglob("trial.json")} == ended
+
+    text = page.read_text()
+    assert (tmp_path / "docs" / "numerical.md").read_text() == text
+    for line in text.splitlines():
+        if line.startswith("!["):
+            assert (tmp_path / "docs" / line.partition("](")[2].rstrip(")")).stat().st_size > 5000
+    with (page.parent / "complex.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows] == ["editor low-rank, no r", "AdaSSL-V, low-rank"]
+    assert float(rows[1]["KL or E‖r‖₀"]) > 0
+    assert rows[0]["KL or E‖r‖₀"] == "–"
+
+    client = mlflow.MlflowClient(tracking.resolve_uri(None, tmp_path / "experiments"))
+    experiment = client.get_experiment_by_name("numerical")
+    assert experiment is not None
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"numerical", "complex.no-r-s0", "complex.v-s0"}
+    assert {r.info.status for r in runs.values()} == {"FINISHED"}
+    child = runs["complex.v-s0"]
+    assert child.data.params["conditional"] == "complex"
+    assert child.data.tags["mlflow.parentRunId"] == runs["numerical"].info.run_id
+    assert 0 < child.data.metrics["test/c/id"] <= 1
+
+
+@pytest.mark.slow
+def test_moving_digits_quick_runs_on_real_videos(tmp_path: Path) -> None:
+    quick = catalogue.load("moving-digits", quick=True)
+    folder = Folder(tmp_path).child("moving-digits")
+    result = run_experiment(quick, folder, command="adassl experiment moving-digits --quick")
+    assert result.failed == []
+    assert len(list((tmp_path / "moving-digits" / "data" / "A" / "videos").glob("*.mp4"))) == 60
+    pictures = {p.stem for p in result.page.parent.rglob("*.png")}
+    assert {"representation", "futures-A", "velocities-A", "axes-A", "ranks-A", "use"} <= pictures
