@@ -6,26 +6,20 @@ factor j:
 
     disentanglement  1 − H(row i) to the base of the number of factors, rows weighted by their sum
     completeness     1 − H(column j) to the base of the number of codes, columns likewise
-    informativeness  how well the model tells each factor of pairs it has not seen
 
-The paper gives informativeness as an error; here it is R² or accuracy, so that more is better in
-all three. It averages completeness over the factors, which is the same where, as with trees, the
-importances of each factor sum to 1.
+Their third score, informativeness, is what the probes say.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float
 from numpy.typing import NDArray
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 Array = NDArray[Any]
-Kind = Literal["class", "value"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +39,12 @@ class ImportanceScore:
     factors: tuple[float, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DCI(ImportanceScore):
-    """The three scores of a code.
-
-    Attributes:
-        informativeness: of each factor, R² of a value or accuracy of a class, on test pairs.
-    """
-
-    informativeness: tuple[float, ...]
-
-
 def linear_importance(
     codes: Float[Array, "pairs codes"], factors: Float[Array, "pairs factors"]
 ) -> Float[Array, "codes factors"]:
     """Importance by a ridge regression: the size of its weights, codes and factors standardised.
 
-    Quick, and right where factors are linear in the codes; `dci` asks trees instead.
+    Right where factors are linear in the codes, as the probes tell.
     """
     scaled = StandardScaler().fit_transform(codes), StandardScaler().fit_transform(factors)
     weights: Float[Array, "codes factors"] = np.abs(Ridge().fit(*scaled).coef_.T)
@@ -93,59 +76,6 @@ def dci_of_importance(importance: Float[Array, "codes factors"]) -> ImportanceSc
         codes=tuple(codes.tolist()),
         factors=tuple(factors.tolist()),
     )
-
-
-def dci(
-    codes_train: Float[Array, "train codes"],
-    factors_train: Num[Array, "train factors"],
-    codes_test: Float[Array, "test codes"],
-    factors_test: Num[Array, "test factors"],
-    seed: int,
-    *,
-    kinds: Sequence[Kind] | None = None,
-) -> DCI:
-    """DCI by gradient-boosted trees, one model a factor.
-
-    Trees find factors that lie on no straight line, need no scaling and choose no strength; their
-    importance is the share of the error that splits on a dimension took away. scikit-learn's
-    defaults (100 trees of depth 3), each on a random half of the pairs, which is twice as fast.
-    With 2,000 pairs of 64 dimensions a value takes some 1.3 s of one core, and a class as much
-    for each of its classes: give few dimensions, or few factors.
-
-    Args:
-        codes_train: to fit on, such as representations.
-        factors_train: ground truth, a column each.
-        codes_test: to judge on.
-        factors_test: as `factors_train`.
-        seed: of the halves, and of the order in which dimensions are tried.
-        kinds: what each factor is; without it all are values.
-
-    Raises:
-        ValueError: on shapes that do not belong together, and as `dci_of_importance`.
-    """
-    num_codes, num_factors = codes_train.shape[1], factors_train.shape[1]
-    kinds = ("value",) * num_factors if kinds is None else kinds
-    shapes = [a.shape for a in (codes_train, factors_train, codes_test, factors_test)]
-    expected = [(len(x), n) for x in (codes_train, codes_test) for n in (num_codes, num_factors)]
-    if shapes != expected or len(kinds) != num_factors:
-        raise ValueError(
-            f"codes and factors of shapes {shapes} and {len(kinds)} kinds: they must be "
-            f"{expected} and {num_factors}; is a label missing from one of them?"
-        )
-    models = [
-        _trees(kind, seed).fit(codes_train, column)
-        for kind, column in zip(kinds, factors_train.T, strict=True)
-    ]
-    found = dci_of_importance(np.stack([m.feature_importances_ for m in models], axis=1))
-    told = tuple(
-        float(m.score(codes_test, column)) for m, column in zip(models, factors_test.T, strict=True)
-    )
-    return DCI(**vars(found), informativeness=told)
-
-
-def _trees(kind: Kind, seed: int) -> Any:
-    make = GradientBoostingClassifier if kind == "class" else GradientBoostingRegressor
-    return make(subsample=0.5, random_state=seed)
 
 
 def _concentration(rows: Float[Array, "rows columns"]) -> Float[Array, " rows"]:

@@ -1,6 +1,5 @@
 """`adassl experiment`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,7 +42,9 @@ def experiment(
     result = run_experiment(
         chosen,
         Folder(out).child(f"{name}-quick" if quick else name),
-        command=" ".join(["adassl", *sys.argv[1:]]),
+        command=f"adassl experiment {name}"
+        + (" --quick" if quick else "")
+        + (f" --seeds {seeds}" if seeds else ""),
         at_once=max_concurrent,
         docs=docs,
     )

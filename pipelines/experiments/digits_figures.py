@@ -12,7 +12,7 @@ from pipelines.experiments.results import Results, curves_of
 from pipelines.figures.forecasts import Cloud, FutureClips
 from pipelines.sources.digit_law import probability_of_y
 
-SHOWN_METHODS = ("infonce-v-mixture", "infonce-v", "infonce-no-r", "byol-v-mixture", "byol-v")
+SHOWN_METHODS = ("byol-v-mixture", "byol-v", "infonce-v", "byol-no-r")
 CONTROLS = ("alone", "no r")
 WORLD_FILE = "world.npz"
 NUM_CLOUDS = 4
@@ -40,7 +40,7 @@ def representation(results: Results, path: Path) -> Path:
 
 def futures(results: Results, trials: Path, group: str, path: Path) -> Path:
     """Nearest real clips to sampled futures, of the first two of the methods and of the control."""
-    shown = [(t, w) for m, t, w in _worlds(results, trials, group) if m.startswith("infonce")]
+    shown = [(t, w) for m, t, w in _worlds(results, trials, group) if m.startswith("byol")]
     clips = [
         (title, FutureClips(sources=w["sources"], came=w["came"], nearest=w["nearest"]))
         for title, w in shown
@@ -105,6 +105,19 @@ def use(results: Results, trials: Path, path: Path) -> Path:
     return figures.grid_of_lines(
         panels, path, title="How r is used over training", y_label="", share_y=False
     )
+
+
+def long(results: Results, trials: Path, path: Path) -> Path:
+    """KL, loss and their course with and without free bits."""
+    panels = {
+        name: {
+            title: curves_of(results, trials, "long", method, metric)
+            for method, title in _methods(results, "long")
+        }
+        for name, metric in {"KL, nats": "train/kl", "InfoNCE, nats": "train/ssl"}.items()
+    }
+    title = "KL over a long training"
+    return figures.grid_of_lines(panels, path, title=title, y_label="", share_y=False)
 
 
 def _methods(results: Results, group: str) -> list[tuple[str, str]]:

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from pipelines.experiments import digits_figures as draw
 from pipelines.experiments.page import Claim, Page, Section, judged
@@ -77,6 +76,8 @@ def page_of(results: Results, trials: Path) -> Page:
     sections = [_representation(results, trials)]
     sections += [_futures(results, trials, group) for group in groups]
     sections.append(_use(results, trials))
+    if (results.runs.group == "long").any():
+        sections.append(_long(results, trials))
     return Page(
         title="Moving digits: what r adds to video",
         summary=(
@@ -140,12 +141,28 @@ def _use(results: Results, trials: Path) -> Section:
     )
 
 
+def _long(results: Results, trials: Path) -> Section:
+    return Section(
+        title="Keeping r alive in long InfoNCE runs",
+        text=(
+            "InfoNCE is content once the positive stands out from the batch. As what x alone tells "
+            "grows sharper (the glyph above all), r gains less and less, until a nat of it costs "
+            "more than it brings: KL falls while the loss does, and the change goes with it. Free "
+            "bits take the price off the first nats. The same recipe, twice as long, with and "
+            "without them:"
+        ),
+        tables={"long": results.table("long", (*REPRESENTATION, *USE[:1]))},
+        pictures={"long": ("KL and loss over training", lambda p: draw.long(results, trials, p))},
+    )
+
+
 def claims(results: Results) -> list[Claim]:
     """Each claim, decided by the figures."""
     found = [*_claims_of_change(results), _all_three(results), _surrogate(results)]
     found += [_better_h(results, objective) for objective in ("infonce", "byol")]
     found += [_energy(results, group) for group in ("A", "B")]
-    return [*found, _spread(results), _curve(results), _mixture(results), _sparse(results)]
+    found += [_spread(results), _curve(results), _mixture(results), _sparse(results)]
+    return [*found, _alive(results)]
 
 
 def _claims_of_change(results: Results) -> list[Claim]:
@@ -289,7 +306,14 @@ def _sparse(results: Results) -> Claim:
     return judged("paper", "With BYOL, AdaSSL-S uses fewer dimensions of r", holds, figures)
 
 
-def shares_by_digit(results: Results, group: str, method: str) -> pd.DataFrame:
-    """Share of futures that change along y: one row a seed, one column a digit."""
-    keys = [f"{T}world/share_y/{digit}" for digit in range(10)]
-    return pd.DataFrame({d: results.values(group, method, key) for d, key in enumerate(keys)})
+def _alive(results: Results) -> Claim:
+    test = results.compare("long", "free", "paid", EDITED)
+    kl = {arm: results.shown("long", arm, "val/kl", 1) for arm in ("paid", "free")}
+    change = {arm: results.shown("long", arm, EDITED) for arm in ("paid", "free")}
+    return judged(
+        "ours",
+        "Free bits keep r, and with it the change, alive in long InfoNCE runs",
+        None if test is None else bool(test.difference > 0 and test.p < SIGNIFICANT),
+        f"with β from the first nat KL {kl['paid']}, change {change['paid']}; with free bits KL "
+        f"{kl['free']}, change {change['free']}; {told(test)}",
+    )

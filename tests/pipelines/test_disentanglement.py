@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.disentanglement import DCI, dci, dci_of_importance, linear_importance
+from pipelines.disentanglement import dci_of_importance, linear_importance
 
 Array = NDArray[Any]
 
@@ -83,54 +83,21 @@ def parts(codes: Array, factors: Array) -> tuple[Array, Array, Array, Array]:
     return codes[:half], factors[:half], codes[half:], factors[half:]
 
 
-def test_a_turned_code_is_as_informative_but_entangled(random: np.random.Generator) -> None:
-    factors = random.uniform(-1, 1, size=(2000, 3))
-    straight = dci(*parts(np.hstack([factors, random.normal(size=(2000, 1))]), factors), 0)
-    assert straight.disentanglement > 0.95
-    assert straight.completeness > 0.95
-    assert min(straight.informativeness) > 0.95
-    turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
-    turned = dci(*parts(factors @ turn, factors), 0)
-    assert turned.disentanglement < 0.6
-    assert turned.completeness < 0.6
-    assert min(turned.informativeness) > 0.8
+def test_a_turned_code_is_entangled() -> None:
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(2000, 2))
+    turn = np.array([[1.0, 1.0], [-1.0, 1.0]]) / 2**0.5
+    straight = dci_of_importance(linear_importance(factors, factors))
+    turned = dci_of_importance(linear_importance(factors @ turn, factors))
+    assert straight.disentanglement > 0.9
+    assert turned.disentanglement < 0.01
 
 
-def test_curved_codes_and_classes_are_told(random: np.random.Generator) -> None:
-    value, label = random.uniform(-1, 1, 1000), random.integers(0, 3, 1000)
-    codes = np.stack([np.exp(3 * value), label + 0.1 * random.normal(size=1000)], axis=1)
-    factors = np.stack([value, label], axis=1)
-    score = dci(*parts(codes, factors), 0, kinds=("value", "class"))
-    assert score.disentanglement > 0.95
-    assert score.informativeness[0] > 0.95
-    assert score.informativeness[1] > 0.98
-
-
-def test_noise_informs_of_nothing(random: np.random.Generator) -> None:
-    score = dci(*parts(random.normal(size=(800, 4)), random.normal(size=(800, 2))), 0)
-    assert max(score.informativeness) < 0.05
-    assert score.disentanglement < 0.2
-
-
-def test_a_seed_gives_the_same_bit_for_bit(random: np.random.Generator) -> None:
-    codes = random.normal(size=(400, 4))
-    factors = codes[:, :2] + random.normal(size=(400, 2))
-    one, again, other = (dci(*parts(codes, factors), seed) for seed in (3, 3, 4))
-    assert isinstance(one, DCI)
-    assert one == again
-    assert one != other
-
-
-def test_what_cannot_be_scored_is_refused(random: np.random.Generator) -> None:
+def test_what_cannot_be_scored_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1, 2\): with fewer than two code dimensions"):
         dci_of_importance(np.ones((1, 2)))
     with pytest.raises(ValueError, match=r"from -1\.0 to 1\.0: each must be finite"):
         dci_of_importance(np.array([[-1.0, 1.0], [1.0, 0.0]]))
-    codes, factors = random.normal(size=(10, 3)), random.normal(size=(10, 2))
-    with pytest.raises(ValueError, match="is a label missing"):
-        dci(codes, factors, codes, factors[:9], 0)
-    with pytest.raises(ValueError, match="1 kinds"):
-        dci(codes, factors, codes, factors, 0, kinds=("value",))
 
 
 def test_linear_importance_finds_the_code_of_each_factor() -> None:
