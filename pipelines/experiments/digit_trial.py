@@ -27,7 +27,7 @@ from pipelines.video.index import load_index
 Array = NDArray[Any]
 
 VELOCITY, CHANGE = ("velocity_x", "velocity_y"), ("change_x", "change_y")
-MOST_PAIRS = {"train": 3000, "val": 1000, "test": 2000}
+MOST_PAIRS = {"train": 2000, "val": 600, "test": 1500}
 SHOWN = 6
 """Sources of the test videos kept for pictures."""
 WORLD_FILE = "world.npz"
@@ -108,7 +108,7 @@ PROBED: dict[str, tuple[tuple[str, ...], tuple[str, ...], probes.Kind]] = {
     "change_latent": (("context", "latent"), CHANGE, "value"),
 }
 """Figure → what is read, what is asked, and of which kind it is."""
-BY_MLP_TOO = ("change_pair", "change_edited", "change_source_edited")
+BY_MLP_TOO = ("change_pair", "change_edited")
 
 
 def probe_figures(splits: Mapping[str, Split], seed: int) -> dict[str, float]:

@@ -58,8 +58,13 @@ PROTOCOL = """\
 - **Runs.** The recipe `moving-digits` through index, stream, learner and MLflow as by `adassl
   train`: encoder `conv3d_pooled`, batches of 256 pairs. All arms have the same encoder, optimiser,
   steps and seeds; β was chosen on validation videos with a seed that is not reported.
+- **Editors.** With InfoNCE f(x) + MLP([f(x), r]), with BYOL (and for AdaSSL-S) the low-rank one,
+  before the predictor. r has 32 dimensions.
 - **Control.** "editor, no r" is the very editor of AdaSSL-V, fed with f(x) alone: what it reaches
   too is no merit of r.
+- **Tuning.** By some 35 trainings on validation videos of another set, most of them of AdaSSL-V and
+  one or two of each control: **the baselines were not tuned as hard**. Encoder, temperature, batch
+  and editor were chosen for all arms at once by digit, velocity and change together.
 - **Probes.** Ridge and logistic regression on standardised features, fitted on training videos,
   regularised by validation videos, judged on test videos; *edited* is t(f(x), r) with r from the
   posterior, before BYOL's predictor. R² is the mean over x and y.

@@ -24,8 +24,10 @@ SETTINGS: tuple[Setting, ...] = ("A", "B")
 
 BYOL: Settings = {
     "method.objective": "byol",
+    "method.editor": "low_rank",
     "method.ema_momentum": 0.99,
     "method.free_nats": 0.0,
+    "method.beta": 0.001,
     "train.global_batch_size": 64,
     "train.steps": 800,
     "optim.learning_rate": 0.002,
@@ -39,8 +41,13 @@ OBJECTIVES: dict[str, tuple[str, Settings]] = {
 PLAIN: Settings = {"method.latent": "none", "method.editor": "identity", "data.surrogate": False}
 NO_R: Settings = {"method.latent": "none"}
 MIXTURE: Settings = {"method.prior_components": 4}
-SPARSE: Settings = {"method.latent": "sparse", "method.free_nats": 0.0, "method.beta": 0.001}
-MLP: Settings = {"method.editor": "mlp"}
+SPARSE: Settings = {
+    "method.latent": "sparse",
+    "method.editor": "low_rank",
+    "method.free_nats": 0.0,
+    "method.beta": 0.001,
+}
+LOW_RANK: Settings = {"method.editor": "low_rank"}
 WITHOUT: Settings = {"data.surrogate": False}
 
 METHODS: dict[str, tuple[str, Settings]] = {
@@ -51,8 +58,8 @@ METHODS: dict[str, tuple[str, Settings]] = {
     "v-without": ("+ AdaSSL-V, without x++", WITHOUT),
     "s-without": ("+ AdaSSL-S, without x++", {**SPARSE, **WITHOUT}),
     "v-mixture": ("+ AdaSSL-V, mixture prior", MIXTURE),
-    "no-r-mlp": ("+ MLP editor, no r", {**NO_R, **MLP}),
-    "v-mlp": ("+ AdaSSL-V, MLP editor", MLP),
+    "no-r-low-rank": ("+ low-rank editor, no r", {**NO_R, **LOW_RANK}),
+    "v-low-rank": ("+ AdaSSL-V, low-rank editor", LOW_RANK),
 }
 RUN = {
     ("A", "infonce"): tuple(m for m in METHODS if m != "v-mixture"),

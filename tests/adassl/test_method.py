@@ -20,8 +20,9 @@ OBJECTIVES = ("infonce", "aninfonce", "hinfonce", "byol")
 LATENT_AND_EDITOR = [
     ("none", "identity"),
     ("none", "mlp"),
+    ("none", "residual"),
     ("none", "low_rank"),
-    *itertools.product(("variational", "sparse"), ("mlp", "additive", "low_rank")),
+    *itertools.product(("variational", "sparse"), ("mlp", "residual", "additive", "low_rank")),
 ]
 ALL_METHODS = [
     {"objective": objective, "latent": latent, "editor": editor}
