@@ -33,6 +33,6 @@ class LatentSample:
             mask=None if self.mask is None else function(self.mask),
         )
 
-    def first(self, rows: int) -> "LatentSample":
-        """The first `rows` pairs, detached."""
+    def first(self, rows: int | None) -> "LatentSample":
+        """The first `rows` pairs, or all of them, detached."""
         return self.map(lambda tensor: tensor[:rows].detach())

@@ -86,11 +86,12 @@ def embed_pairs(
         start=np.concatenate(starts)[:num_pairs],
         clips=np.concatenate(clips)[:num_pairs],
         next_clips=np.concatenate(next_clips)[:num_pairs],
-        latent=_joined(latents, num_pairs),
+        latent=joined(latents, num_pairs),
     )
 
 
-def _joined(latents: list[LatentSample], rows: int) -> LatentSample | None:
+def joined(latents: list[LatentSample], rows: int | None = None) -> LatentSample | None:
+    """Samples of successive batches as one, its first rows; None where there are none."""
     if not latents:
         return None
     masks = [latent.mask for latent in latents if latent.mask is not None]

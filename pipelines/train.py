@@ -25,7 +25,7 @@ from pipelines.plan import plan
 from pipelines.runs import RunFolder
 from pipelines.tracking import Tracker
 from pipelines.video.stream import Share
-from pipelines.worker import work
+from pipelines.worker import streaming, work
 
 
 class TrainingStoppedError(UserError, RuntimeError):
@@ -121,19 +121,21 @@ def train_worker(payload: dict[str, Any]) -> None:
         uri, run_id = payload["tracking_uri"], payload["mlflow_run_id"]
         tracker = Tracker.attach(uri, run_id, system_metrics=True)
         newest = folder.checkpoints.step()
+    # The first worker says which it is: all go on from the same.
+    newest = ray.train.collective.broadcast_from_rank_zero(newest)
+    videos = plan(config)
     try:
-        work(
-            config,
-            folder,
-            plan(config),
-            share,
-            ray.train.torch.get_device(),
-            # The first worker says which it is: all go on from the same.
-            newest=ray.train.collective.broadcast_from_rank_zero(newest),
-            tracker=tracker,
-            report=report,
-            quiet=payload["quiet"],
-        )
+        with streaming(config, videos, share, newest) as stream:
+            work(
+                config,
+                folder,
+                videos,
+                stream,
+                ray.train.torch.get_device(),
+                tracker=tracker,
+                report=report,
+                quiet=payload["quiet"],
+            )
     finally:
         if tracker:
             tracker.close()

@@ -5,7 +5,8 @@ tells MLflow, the terminal and whoever started it how it goes, and saves.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,37 +26,55 @@ Report = Callable[[int, dict[str, float], bool], None]
 """Told of a step, its metrics, and whether they come with a look and a checkpoint."""
 
 
+@dataclass(frozen=True)
+class Streaming:
+    """The batches of one training process, being decoded already."""
+
+    share: Share
+    newest: int | None
+    """The checkpoint's step that they go on from."""
+    batches: Iterator[PairBatch]
+    measure: Callable[[], dict[str, float]]
+
+
+@contextmanager
+def streaming(
+    config: RunConfig, videos: Plan, share: Share, newest: int | None
+) -> Iterator[Streaming]:
+    """Start the decoders; what else a training needs, such as MLflow, is made meanwhile."""
+    stream = PairStream(videos.train, range(newest or 0, config.train.steps), share)
+    with closing(iter(stream)) as batches:
+        yield Streaming(share, newest, batches, stream.counts.metrics)
+
+
 def work(
     config: RunConfig,
     folder: RunFolder,
     videos: Plan,
-    share: Share,
+    stream: Streaming,
     device: torch.device,
     *,
-    newest: int | None,
     tracker: Tracker | None,
     report: Report,
     quiet: bool = False,
 ) -> loop.History:
-    """Train from the checkpoint of step `newest` (None: from the start) to the last step.
+    """Train from the newest checkpoint, or from the start, to the last step.
 
     The first worker has the tracker, saves, and says how it goes unless it is to be quiet; all
     report.
     """
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
-    stream = PairStream(videos.train, range(newest or 0, config.train.steps), share)
-    with closing(iter(stream)) as batches:  # decoders start while the rest is made
-        learner = Learner(config, device)
-        sink = RunSink(config, folder, tracker, report, quiet=quiet)
-        history = sink.restore(learner, newest)
-        return loop.run(
-            learner,
-            sink.keep_first(batches),
-            sink,
-            validation=validation_batches(config, videos, share),
-            history=history,
-            measure=stream.counts.metrics,
-        )
+    learner = Learner(config, device)
+    sink = RunSink(config, folder, tracker, report, quiet=quiet)
+    history = sink.restore(learner, stream.newest)
+    return loop.run(
+        learner,
+        sink.keep_first(stream.batches),
+        sink,
+        validation=validation_batches(config, videos, stream.share),
+        history=history,
+        measure=stream.measure,
+    )
 
 
 def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[PairBatch]:

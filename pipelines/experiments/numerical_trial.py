@@ -12,6 +12,7 @@ from adassl.latents import LatentSample
 from adassl.views import Views
 from pipelines import loop, probes
 from pipelines.disentanglement import dci_of_importance, linear_importance
+from pipelines.embed import joined
 from pipelines.learner import Learner, latent_figures, pair_figures
 from pipelines.runs import last_metrics, newest_state
 from pipelines.sources.numerical import (
@@ -29,6 +30,8 @@ Array = NDArray[Any]
 
 NUM_PAIRS = 3000
 """Pairs for each of fitting, choosing the regularisation, and judging."""
+PAIRS_AT_ONCE = 500
+"""The loss, which is computed too, takes the square of it."""
 OUT_OF_DISTRIBUTION = 5.0
 """Variance of the factors there."""
 _FIT, _CHOOSE, _JUDGE = 1, 2, 3
@@ -125,24 +128,31 @@ def look(learner: Learner, settings: NumericalSettings, variance: float, purpose
     factors, changed = draw_pairs(
         settings, NUM_PAIRS, torch.Generator().manual_seed(seed), variance=variance
     )
-    mixing = Mixing(settings)
-    output = learner.method(
-        Views(
-            context=as_clips(mixing(factors)),
-            target=as_clips(mixing(changed)),
-            group=torch.arange(NUM_PAIRS),
-            latent=changed - factors if learner.config.method.latent == "given" else None,
-        ),
-        step=learner.step,
-        generator=torch.Generator().manual_seed(seed),
-    )
+    mixing, noise = Mixing(settings), torch.Generator().manual_seed(seed)
+    given = learner.config.method.latent == "given"
+    parts = zip(factors.split(PAIRS_AT_ONCE), changed.split(PAIRS_AT_ONCE), strict=True)
+    outputs = [
+        learner.method(
+            Views(
+                context=as_clips(mixing(some)),
+                target=as_clips(mixing(then)),
+                group=torch.arange(len(some)),
+                latent=then - some if given else None,
+            ),
+            step=learner.step,
+            generator=noise,
+        )
+        for some, then in zip(
+            factors.split(PAIRS_AT_ONCE), changed.split(PAIRS_AT_ONCE), strict=True
+        )
+    ]
     return Seen(
         factors=factors.numpy(),
         change=(changed - factors).numpy(),
-        embedding=output.context.numpy(),
-        target=output.target.numpy(),
-        edited=output.edited.numpy(),
-        latent=output.latent,
+        embedding=torch.cat([output.context for output in outputs]).numpy(),
+        target=torch.cat([output.target for output in outputs]).numpy(),
+        edited=torch.cat([output.edited for output in outputs]).numpy(),
+        latent=joined([output.latent for output in outputs if output.latent is not None]),
     )
 
 

@@ -6,7 +6,7 @@ takes. More workers are a group of Ray Train's that this process drives.
 
 import gc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from pipelines.tracked import tracked
 from pipelines.tracking import Tracker
 from pipelines.train import train
 from pipelines.video.stream import Share
-from pipelines.worker import work
+from pipelines.worker import Streaming, streaming, work
 
 TASK = "task."
 STALLS_FILE = "stalls.txt"
@@ -197,11 +197,20 @@ def train_on_videos(trial: TrialRun, judge: Judge | None = None) -> dict[str, fl
     config, folder, job = trial.config, trial.folder, trial.job
     videos = plan(config)
     folder.claim(config, videos.digest)
-    with trial.tracked(videos) as tracker:
-        if job.demand.num_workers > 1:
-            state = train(config, folder, job.demand, tracker, callbacks=[Forward(trial.voice)])
-        else:
-            state = _train_here(trial, videos, tracker)
+    newest, here = folder.checkpoints.step(), job.demand.num_workers == 1
+    with ExitStack() as stack, ExitStack() as decoders:
+        stream = None
+        if here and newest != config.train.steps:
+            share = Share(num_decoders=config.cluster.decoders_per_worker)
+            stream = decoders.enter_context(streaming(config, videos, share, newest))
+        tracker = stack.enter_context(trial.tracked(videos))
+        if stream is not None:
+            _train_here(trial, videos, stream, tracker)
+            decoders.close()  # their places are wanted for judging
+        elif not here:
+            train(config, folder, job.demand, tracker, callbacks=[Forward(trial.voice)])
+        state = newest_state(folder)
+        assert state is not None, "a training that ended well has a checkpoint"
         known = last_metrics(state)
         found = (judge or judge_by_probes)(trial)
         # What the last look has not, and not the use of each dimension of r.
@@ -220,25 +229,18 @@ def judge_by_probes(trial: TrialRun) -> dict[str, float]:
     return done.metrics
 
 
-def _train_here(trial: TrialRun, videos: Plan, tracker: Tracker) -> dict[str, Any]:
+def _train_here(trial: TrialRun, videos: Plan, stream: Streaming, tracker: Tracker) -> None:
     """The training in this process, which takes the worker's place."""
-    config, folder = trial.config, trial.folder
-    newest = folder.checkpoints.step()
-    if newest != config.train.steps:
-        work(
-            config,
-            folder,
-            videos,
-            Share(num_decoders=config.cluster.decoders_per_worker),
-            torch.device("cuda" if trial.job.demand.gpus_per_worker else "cpu"),
-            newest=newest,
-            tracker=tracker,
-            report=trial.report,
-            quiet=True,
-        )
-    state = newest_state(folder)
-    assert state is not None, "a training that ended well has a checkpoint"
-    return state
+    work(
+        trial.config,
+        trial.folder,
+        videos,
+        stream,
+        torch.device("cuda" if trial.job.demand.gpus_per_worker else "cpu"),
+        tracker=tracker,
+        report=trial.report,
+        quiet=True,
+    )
 
 
 def comparable(metrics: Mapping[str, float]) -> dict[str, float]:
