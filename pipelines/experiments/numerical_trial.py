@@ -142,9 +142,7 @@ def look(learner: Learner, settings: NumericalSettings, variance: float, purpose
             step=learner.step,
             generator=noise,
         )
-        for some, then in zip(
-            factors.split(PAIRS_AT_ONCE), changed.split(PAIRS_AT_ONCE), strict=True
-        )
+        for some, then in parts
     ]
     return Seen(
         factors=factors.numpy(),
