@@ -1,4 +1,3 @@
-import time
 from typing import Any
 
 import numpy as np
@@ -275,26 +274,3 @@ def test_what_does_not_belong_together_is_refused() -> None:
             probe(*data, kind="value", validation=(good, np.arange(3)))
         with pytest.raises(ValueError, match="1 of 4 validation features are not finite"):
             probe(*data, kind="value", validation=(bad, np.arange(4)))
-
-
-def test_two_thousand_pairs_take_no_time(random: np.random.Generator) -> None:
-    labels = random.integers(0, 10, 4000)
-    features = random.normal(size=(10, 64))[labels] + random.normal(size=(4000, 64)) * 2
-    began = time.process_time()
-    linear_probe(*halves(features, labels), kind="class", groups=np.arange(2000) // 10)
-    knn_probe(*halves(features, labels), kind="class")
-    assert time.process_time() - began < 10
-
-
-def test_with_a_validation_split_two_thousand_wide_pairs_take_seconds(
-    random: np.random.Generator,
-) -> None:
-    labels = random.integers(0, 10, 6000)
-    features = random.normal(size=(10, 256))[labels] + random.normal(size=(6000, 256)) * 4
-    (x, y, x_test, y_test), validation = thirds(features, labels)
-    began = time.process_time()
-    linear_probe(x, y, x_test, y_test, kind="class", validation=validation)
-    linear_probe(x, x[:, :4], x_test, x_test[:, :4], kind="value", validation=(x, x[:, :4]))
-    assert time.process_time() - began < 4
-    mlp_probe(x, y, x_test, y_test, kind="class", validation=validation)
-    assert time.process_time() - began < 20
