@@ -26,7 +26,7 @@ LATENT_AND_EDITOR = [
     *itertools.product(("variational", "sparse"), ("mlp", "residual", "additive", "low_rank")),
 ]
 FEWER = [("none", "identity"), ("none", "mlp"), ("variational", "mlp"), ("sparse", "low_rank")]
-ALL_METHODS = [
+ALL_METHODS: list[dict[str, Any]] = [
     {"objective": objective, "latent": latent, "editor": editor}
     for objectives, pairs in ((OBJECTIVES, LATENT_AND_EDITOR), (OTHERS, FEWER))
     for objective in objectives

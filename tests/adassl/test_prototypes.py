@@ -19,5 +19,5 @@ def test_the_length_of_a_prototype_plays_no_part() -> None:
     prototypes, embedding = Prototypes(5, 7), torch.randn(4, 5)
     scores = prototypes(embedding)
     with torch.no_grad():
-        prototypes.weight *= torch.linspace(0.1, 9, 7)[:, None]
+        prototypes.weight.mul_(torch.linspace(0.1, 9, 7)[:, None])
     torch.testing.assert_close(prototypes(embedding), scores)

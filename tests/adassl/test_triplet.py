@@ -53,7 +53,12 @@ def test_it_equals_the_slow_loop(margin: float, weight: float, both: bool) -> No
 
 def test_it_is_zero_once_every_negative_is_far_enough() -> None:
     unit = torch.eye(4, requires_grad=True)
-    views = {"edited_context": unit, "edited_target": unit, "context": unit, "target": unit}
+    views: dict[str, Any] = {
+        "edited_context": unit,
+        "edited_target": unit,
+        "context": unit,
+        "target": unit,
+    }
     group = torch.arange(4)
     assert triplet(**views, group=group, margin=1.9).item() == 0
     # All negatives lie at a squared distance of 2.
