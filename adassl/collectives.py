@@ -54,6 +54,16 @@ def all_gather(tensor: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "global_row
     return gathered
 
 
+def dealt_order(gathered: Shaped[Tensor, "global_rows ..."]) -> Shaped[Tensor, "global_rows ..."]:
+    """Gathered rows in the order of a global batch that was dealt out one row at a time.
+
+    Worker k of n holds its rows k, k + n, k + 2n and so on. The order is then the same for any
+    number of workers.
+    """
+    by_worker: Tensor = gathered.reshape(world_size(), -1, *gathered.shape[1:])
+    return by_worker.transpose(0, 1).flatten(0, 1)
+
+
 @torch.no_grad()
 def all_reduce_mean(tensor: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Mean over workers, for metrics: no gradient, the argument is left alone.

@@ -4,24 +4,41 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from adassl.objectives.traits import TRAITS
+
 BackboneName = Literal["mlp", "conv3d", "conv3d_pooled", "resnet18", "resnet50"]
-ObjectiveName = Literal["infonce", "aninfonce", "hinfonce", "byol"]
+ObjectiveName = Literal[
+    "infonce",
+    "aninfonce",
+    "hinfonce",
+    "triplet",
+    "byol",
+    "simsiam",
+    "swav",
+    "dino",
+    "barlow_twins",
+    "vicreg",
+    "simple",
+]
 LatentName = Literal["none", "variational", "sparse", "given"]
 EditorName = Literal["identity", "mlp", "residual", "additive", "low_rank"]
+EmaSchedule = Literal["cosine", "constant"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig:
     """Which objective, latent and editor, and their numbers.
 
-    `latent="none"` with `editor="identity"` is the plain baseline (SimCLR or BYOL);
+    `latent="none"` with `editor="identity"` is the plain baseline, the objective as published;
     `latent="none"` with any editor but "additive" is the no-r control: the same editor, fed
-    with the context alone.
+    with the context alone. A number that the objective does not use is ignored, so that changing
+    `objective` is all it takes; an ablation switch that it does not have is refused.
 
     Attributes:
-        objective: "infonce" (NT-Xent), "aninfonce" (one learnt weight a dimension), "hinfonce"
-            (weights predicted from the context) or "byol" (regression onto an EMA target, a
-            predictor).
+        objective: negatives: "infonce" (NT-Xent), "aninfonce" (one learnt weight a dimension),
+            "hinfonce" (weights predicted from the context), "triplet"; distillation: "byol"
+            (regression onto an EMA target, a predictor), "simsiam" (no EMA), "dino"; assignment to
+            prototypes: "swav"; statistics of the batch: "barlow_twins", "vicreg", "simple".
         latent: "none", "variational" (AdaSSL-V), "sparse" (AdaSSL-S) or "given" (r comes with the
             views and costs nothing: what the true r would reach).
         editor: t(f(x), r): "identity", "mlp", "residual", "additive" or "low_rank".
@@ -33,13 +50,36 @@ class MethodConfig:
         prior_components: Gaussians in the prior of a variational r; above 1 they are a mixture.
         use_entropy_weight: nats of loss taken off per nat of H(rho), the entropy of the shares in
             which a sparse r uses its dimensions; not warmed up as beta is.
-        temperature: divides the similarities of infonce, aninfonce and hinfonce.
-        same_video_negative_weight: weight of negatives from the anchor's own video in those three;
-            1 = as any other, 0 = left out.
-        ema_momentum: momentum of byol's target network at step 0; it reaches 1 at the last.
+        temperature: divides the similarities of infonce, aninfonce and hinfonce, and with
+            prototypes those of swav and of dino's student.
+        same_video_negative_weight: weight of negatives from the anchor's own video in infonce,
+            aninfonce, hinfonce and triplet; 1 = as any other, 0 = left out.
+        ema_momentum: momentum of the target network of byol and dino, at step 0 or throughout; 0
+            throughout: no EMA, the target is the online encoder behind a stop-gradient.
+        ema_schedule: "cosine": it reaches 1 at the last step; "constant": it stays.
+        triplet_margin: by how much a negative must be further off than the positive, in squared
+            distance of unit vectors (0 to 4).
+        num_prototypes: directions that swav and dino sort embeddings by; dino's authors have
+            65536 on ImageNet.
+        sinkhorn_epsilon: smoothness of swav's codes; the smaller, the nearer to one prototype.
+        sinkhorn_iterations: rounds of balancing swav's codes.
+        queue_size: latest pairs of the global batch that help balance swav's codes; 0 = none.
+        teacher_temperature: divides the similarities of dino's teacher once warmed up.
+        teacher_temperature_start: the same at step 0.
+        teacher_temperature_warmup_steps: optimiser steps on the linear way between the two.
+        centre_momentum: momentum of the centre that is taken off the scores of dino's teacher.
+        off_diagonal_weight: weight of barlow_twins's off-diagonal correlations, its lambda.
+        invariance_weight: weight of vicreg's mean squared difference of the two views.
+        variance_weight: weight of vicreg's hinge on each dimension's standard deviation.
+        covariance_weight: weight of vicreg's squared covariances.
+        centre_weight: weight of the squared length of the centre in simple; 0 = alignment alone,
+            which collapses.
+        predictor: False: byol or simsiam without their predictor (ablation).
+        stop_gradient: False: simsiam with a gradient through its target too (ablation).
+        centring: False: dino without its centre (ablation).
         embedding_dim: dimensions of z, where r is inferred, the edit is done and the loss is taken.
         projector_hidden_dims: hidden layer sizes from representation to embedding.
-        predictor_hidden_dims: hidden layer sizes of byol's predictor.
+        predictor_hidden_dims: hidden layer sizes of the predictor of byol and simsiam.
         latent_hidden_dims: hidden layer sizes of the posterior, the prior and the sparse module,
             and of the weights of hinfonce.
         editor_hidden_dims: hidden layer sizes of the mlp and residual editors.
@@ -60,43 +100,101 @@ class MethodConfig:
     temperature: float = 0.1
     same_video_negative_weight: float = 1.0
     ema_momentum: float = 0.996
+    ema_schedule: EmaSchedule = "cosine"
+    triplet_margin: float = 0.2
+    num_prototypes: int = 3_000
+    sinkhorn_epsilon: float = 0.05
+    sinkhorn_iterations: int = 3
+    queue_size: int = 0
+    teacher_temperature: float = 0.07
+    teacher_temperature_start: float = 0.04
+    teacher_temperature_warmup_steps: int = 1_000
+    centre_momentum: float = 0.9
+    off_diagonal_weight: float = 0.005
+    invariance_weight: float = 25.0
+    variance_weight: float = 25.0
+    covariance_weight: float = 1.0
+    centre_weight: float = 1.0
+    predictor: bool = True
+    stop_gradient: bool = True
+    centring: bool = True
     embedding_dim: int = 128
     projector_hidden_dims: tuple[int, ...] = (256,)
     predictor_hidden_dims: tuple[int, ...] = (256,)
     latent_hidden_dims: tuple[int, ...] = (128,)
     editor_hidden_dims: tuple[int, ...] = (256,)
 
+    @property
+    def has_predictor(self) -> bool:
+        """Whether an MLP answers between the edit and the comparison."""
+        return TRAITS[self.objective].predictor and self.predictor
+
+    @property
+    def stops_gradient(self) -> bool:
+        """Whether the online encoder's own embedding is compared with as a constant."""
+        return TRAITS[self.objective].target == "stopped" and self.stop_gradient
+
     def __post_init__(self) -> None:
         _check_choice("objective", self.objective, get_args(ObjectiveName))
         _check_choice("latent", self.latent, get_args(LatentName))
         _check_choice("editor", self.editor, get_args(EditorName))
+        _check_choice("ema_schedule", self.ema_schedule, get_args(EmaSchedule))
         self._check_numbers()
+        self._check_objective()
         self._check_editor()
         self._check_regulariser()
 
     def _check_numbers(self) -> None:
-        for name in ("latent_dim", "embedding_dim", "prior_components"):
+        for name in ("latent_dim", "embedding_dim", "prior_components", "sinkhorn_iterations"):
             _require(getattr(self, name) >= 1, self, name, "must be at least 1")
         for name in (
             *("beta", "beta_warmup_steps", "free_nats", "use_entropy_weight"),
-            "same_video_negative_weight",
+            *("same_video_negative_weight", "queue_size", "teacher_temperature_warmup_steps"),
+            *("off_diagonal_weight", "centre_weight"),
+            *("invariance_weight", "variance_weight", "covariance_weight"),
         ):
             _require(getattr(self, name) >= 0, self, name, "must not be negative")
-        _require(
-            self.temperature > 0, self, "temperature", "must be positive; 0.05 to 0.2 is usual"
-        )
-        _require(
-            0 <= self.ema_momentum <= 1,
-            self,
-            "ema_momentum",
-            "must lie in [0, 1]; 0.99 to 0.999 is usual",
-        )
+        for name, usual in (
+            ("temperature", "0.05 to 0.2"),
+            ("teacher_temperature", "0.04 to 0.07"),
+            ("teacher_temperature_start", "0.04"),
+            ("sinkhorn_epsilon", "0.03 to 0.05"),
+            ("triplet_margin", "0.2"),
+        ):
+            rule = f"must be positive; {usual} is usual"
+            _require(getattr(self, name) > 0, self, name, rule)
+        for name, usual in (("ema_momentum", "0.99 to 0.999"), ("centre_momentum", "0.9")):
+            rule = f"must lie in [0, 1]; {usual} is usual"
+            _require(0 <= getattr(self, name) <= 1, self, name, rule)
+        rule = "must be at least 2; with one all pairs are assigned alike"
+        _require(self.num_prototypes >= 2, self, "num_prototypes", rule)
         for name in ("projector", "predictor", "latent", "editor"):
             field = f"{name}_hidden_dims"
             sizes: Any = getattr(self, field)
             # A string such as "256-256" iterates too, so the type is looked at and not only >= 1.
             good = isinstance(sizes, tuple) and all(isinstance(s, int) and s >= 1 for s in sizes)
             _require(good, self, field, "must be a tuple of positive integers, such as (256, 256)")
+
+    def _check_objective(self) -> None:
+        if not TRAITS[self.objective].composes:
+            for name, plain in (("latent", "none"), ("editor", "identity")):
+                if getattr(self, name) != plain:
+                    raise ValueError(
+                        f"{name}={getattr(self, name)!r} with objective={self.objective!r}: it "
+                        "compares assignments to prototypes, not an edited context with a target; "
+                        "set latent='none' and editor='identity', or choose another objective"
+                    )
+        for name, owners in (
+            ("predictor", tuple(n for n, traits in TRAITS.items() if traits.predictor)),
+            ("stop_gradient", ("simsiam",)),
+            ("centring", ("dino",)),
+        ):
+            if not getattr(self, name) and self.objective not in owners:
+                raise ValueError(
+                    f"{name}=False with objective={self.objective!r}: only "
+                    f"{' and '.join(owners)} can be without; leave {name}=True, or choose "
+                    f"objective={owners[0]!r}"
+                )
 
     def _check_editor(self) -> None:
         if self.latent != "none" and self.editor == "identity":

@@ -24,9 +24,21 @@ class Directions:
     destination: Float[Tensor, "rows dim"]
     evidence: Float[Tensor, "rows dim"]
 
+    def stopped(self) -> "Directions":
+        """The same numbers behind a stop-gradient, but for the source's.
 
-def encode_contrastive(encoder: Encoder, views: Views) -> Directions:
-    """Embeddings for the contrastive objectives; all by the online encoder."""
+        The evidence too: it is the destination's own embedding, and through it r would let back in
+        the gradient that the stop keeps out.
+        """
+        return Directions(
+            source=self.source,
+            destination=self.destination.detach(),
+            evidence=self.evidence.detach(),
+        )
+
+
+def encode_online(encoder: Encoder, views: Views) -> Directions:
+    """Embeddings for objectives without a target network; all by the online encoder."""
     # One batch for both views. Encoded apart, BatchNorm would give each view its own affine
     # map: an editor of its own, which removes what differs between x and x+ on average, and
     # which evaluation, with one set of running statistics, does not have.
@@ -43,8 +55,8 @@ def encode_contrastive(encoder: Encoder, views: Views) -> Directions:
     return Directions(source=context, destination=target, evidence=evidence)
 
 
-def encode_byol(encoder: Encoder, target_encoder: Encoder, views: Views) -> Directions:
-    """Embeddings for byol; destination and evidence by the target network, no gradient."""
+def encode_with_network(encoder: Encoder, target_encoder: Encoder, views: Views) -> Directions:
+    """Embeddings for byol and dino; destination and evidence by the target network, constants."""
     if views.surrogate is None:
         source = encoder(torch.cat([views.context, views.target])).embedding
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The exponential moving average that makes BYOL's target network."""
+"""The exponential moving average that makes the target network of BYOL and DINO."""
 
 import torch
 from torch import Tensor, nn

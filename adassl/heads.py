@@ -1,4 +1,4 @@
-"""The multilayer perceptron: the projector, BYOL's predictor, every head on embeddings."""
+"""The multilayer perceptron: the projector, the predictor, every head on embeddings."""
 
 from collections.abc import Sequence
 from typing import cast

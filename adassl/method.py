@@ -16,15 +16,16 @@ from torch.nn.functional import normalize
 from adassl.backbones import Backbone
 from adassl.collectives import rank, world_size
 from adassl.config import MethodConfig
-from adassl.directions import Directions, encode_byol, encode_contrastive
+from adassl.directions import Directions, encode_online, encode_with_network
 from adassl.editors import Editor, build_editor
 from adassl.ema import update_ema
 from adassl.encoder import Embeddings, Encoder
 from adassl.heads import build_mlp
 from adassl.latents import GivenLatent, Latent, LatentSample, build_latent
 from adassl.objectives.aninfonce import Weights, build_weights
-from adassl.objectives.byol import byol_regression
-from adassl.objectives.infonce import info_nce
+from adassl.objectives.build import build_objective
+from adassl.objectives.objective import Comparison, Objective
+from adassl.objectives.traits import TRAITS
 from adassl.regularisers import free_bits, use_entropy
 from adassl.schedules import beta_warmup, ema_momentum
 from adassl.views import Views
@@ -42,11 +43,11 @@ class StepOutput:
             not) or "l0" (sparse, active dimensions), before beta; with a `use_entropy_weight` also
             "use_entropy" (nats, of the global batch), before it.
         context: unit embeddings of x by the online encoder.
-        target: unit embeddings of x+ that `prediction` is held against: the online encoder's
-            for the contrastive objectives, the target network's for byol.
-        edited: unit vectors of t(f(x), r), for byol before the predictor.
-        prediction: the unit vectors held against the target: for byol the predictor's answer to
-            t(f(x), r), else `edited`.
+        target: unit embeddings of x+ that `prediction` is held against: the target network's for
+            byol and dino, else the online encoder's.
+        edited: unit vectors of t(f(x), r), before the predictor where there is one.
+        prediction: the unit vectors held against the target: the predictor's answer to
+            t(f(x), r) where there is one (byol, simsiam), else `edited`.
         latent: r of the forward direction, None without one.
     """
 
@@ -79,6 +80,7 @@ class Method(nn.Module):
         weights: Weights | None,
         predictor: nn.Module,
         target_encoder: Encoder | None,
+        objective: Objective,
     ) -> None:
         super().__init__()
         self.config = config
@@ -88,6 +90,7 @@ class Method(nn.Module):
         self.weights = weights
         self.predictor = predictor
         self.target_encoder = target_encoder
+        self.objective = objective
 
     @property
     def has_futures(self) -> bool:
@@ -116,26 +119,18 @@ class Method(nn.Module):
         """
         batch = views.context.shape[0]
         self._check(views)
-        if self.target_encoder is None:
-            directions = encode_contrastive(self.encoder, views)
-        else:
-            directions = encode_byol(self.encoder, self.target_encoder, views)
+        directions = self._encode_pairs(views)
         latent = self._sample_latent(directions, views, generator)
         edited = self.editor(directions.source, None if latent is None else latent.value)
         prediction = self.predictor(edited)
-        if self.config.objective == "byol":
-            ssl = byol_regression(prediction, directions.destination)
-        else:
-            ssl = info_nce(
-                edited_context=edited[:batch],
-                edited_target=edited[batch:] if len(edited) > batch else None,
-                context=directions.source[:batch],
-                target=directions.destination[:batch],
-                group=views.group,
-                temperature=self.config.temperature,
-                same_video_negative_weight=self.config.same_video_negative_weight,
-                weights=None if self.weights is None else self.weights(directions.source),
-            )
+        comparison = Comparison(
+            prediction=prediction,
+            source=directions.source,
+            destination=directions.destination,
+            weights=None if self.weights is None else self.weights(directions.source),
+            group=views.group,
+        )
+        ssl: Tensor = self.objective(comparison, step=step)
         loss, terms = self._total(ssl, latent, step)
         return StepOutput(
             loss=loss,
@@ -155,6 +150,12 @@ class Method(nn.Module):
                 f"views.latent is set with latent={self.config.latent!r}, which would ignore it; "
                 "choose latent='given', or leave views.latent=None"
             )
+
+    def _encode_pairs(self, views: Views) -> Directions:
+        if self.target_encoder is not None:
+            return encode_with_network(self.encoder, self.target_encoder, views)
+        directions = encode_online(self.encoder, views)
+        return directions.stopped() if self.config.stops_gradient else directions
 
     def _sample_latent(
         self, directions: Directions, views: Views, generator: torch.Generator | None
@@ -192,15 +193,21 @@ class Method(nn.Module):
         return loss, {"loss": loss.detach(), **terms}
 
     def after_step(self, step: int, *, total_steps: int) -> None:
-        """Moves byol's target network; call it after the optimiser's step. Else it does nothing.
+        """Moves the target network of byol and dino; call it after the optimiser's step.
+
+        For any other objective it does nothing.
 
         Args:
             step: the same number that `forward` was given.
-            total_steps: optimiser steps of the whole run; at its end the target stands still.
+            total_steps: optimiser steps of the whole run; at its end the target stands still, if
+                `ema_schedule` is "cosine".
         """
         if self.target_encoder is not None:
-            momentum = ema_momentum(step, self.config.ema_momentum, total_steps)
+            momentum = self.config.ema_momentum
+            if self.config.ema_schedule == "cosine":
+                momentum = ema_momentum(step, momentum, total_steps)
             update_ema(self.target_encoder, self.encoder, momentum)
+            self.objective.move_target(momentum)
 
     def encode(self, clips: Float[Tensor, "batch channels frames height width"]) -> Embeddings:
         """Representation h and embedding z by the online encoder, not normalised."""
@@ -217,7 +224,7 @@ class Method(nn.Module):
     def encode_target(
         self, clips: Float[Tensor, "batch channels frames height width"]
     ) -> Float[Tensor, "batch dim"]:
-        """Unit embeddings that futures are compared with: by byol's target network, else by f."""
+        """Unit embeddings that futures are compared with: by the target network, else by f."""
         encoder = self.target_encoder or self.encoder
         return _unit(encoder(clips).embedding)
 
@@ -226,7 +233,7 @@ class Method(nn.Module):
         context_embedding: Float[Tensor, "batch dim"],
         latent: Float[Tensor, "batch latent"] | None,
     ) -> Float[Tensor, "batch dim"]:
-        """t(f(x), r), not normalised, before byol's predictor."""
+        """t(f(x), r), not normalised, before the predictor."""
         edited: Tensor = self.editor(context_embedding, latent)
         return edited
 
@@ -239,8 +246,8 @@ class Method(nn.Module):
     ) -> Float[Tensor, "samples batch dim"]:
         """What may follow each clip: unit vectors to hold against `encode_target` of other clips.
 
-        r ~ p(r | x), then edited (and predicted, for byol). A method without r has one future,
-        which is repeated. Call it in evaluation mode.
+        r ~ p(r | x), then edited (and predicted, where there is a predictor). A method without r
+        has one future, which is repeated. Call it in evaluation mode.
 
         Raises:
             NotImplementedError: the latent has no prior (see `has_futures`).
@@ -257,16 +264,17 @@ class Method(nn.Module):
 def build_method(config: MethodConfig, backbone: Backbone) -> Method:
     """The method of a config around a backbone, initialised from torch's global generator.
 
-    Byol's target network is a copy that needs no gradient; it is in the state dict, and no
-    optimiser of `adassl.optim` takes it.
+    The target network of byol and dino is a copy that needs no gradient; it is in the state dict,
+    and no optimiser of `adassl.optim` takes it.
     """
     dim = config.embedding_dim
     projector = build_mlp(backbone.output_dim, config.projector_hidden_dims, dim)
     encoder = Encoder(backbone, projector)
     predictor: nn.Module = nn.Identity()
-    target_encoder = None
-    if config.objective == "byol":
+    if config.has_predictor:
         predictor = build_mlp(dim, config.predictor_hidden_dims, dim)
+    target_encoder = None
+    if TRAITS[config.objective].target == "network":
         target_encoder = copy.deepcopy(encoder).requires_grad_(False)
     return Method(
         config=config,
@@ -276,6 +284,7 @@ def build_method(config: MethodConfig, backbone: Backbone) -> Method:
         weights=build_weights(config),
         predictor=predictor,
         target_encoder=target_encoder,
+        objective=build_objective(config),
     )
 
 

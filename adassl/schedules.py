@@ -46,3 +46,17 @@ def ema_momentum(step: int, start: float, total_steps: int) -> float:
     """
     progress = min(step / total_steps, 1.0)
     return 1 - (1 - start) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def linear_warmup(step: int, start: float, final: float, warmup_steps: int) -> float:
+    """Linear from `start` at step 0 to `final` at `warmup_steps`, then constant.
+
+    Args:
+        step: optimiser steps done so far.
+        start: value at step 0.
+        final: value from `warmup_steps` on.
+        warmup_steps: length of the way in steps; 0 for none.
+    """
+    if step >= warmup_steps:
+        return final
+    return start + (final - start) * step / warmup_steps

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from adassl.config import BackboneName, MethodConfig
+from adassl.objectives.traits import TRAITS
 from pipelines.errors import UserError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -182,10 +183,12 @@ class RunConfig(Record):
                 f"train.global_batch_size={batch} is not a multiple of "
                 f"data.pairs_per_window={pairs}; set data.pairs_per_window to a divisor of {batch}"
             )
-        if self.method.objective != "byol" and batch < 2:
+        least = TRAITS[self.method.objective].least_pairs
+        if batch < least:
             raise ValueError(
-                f"train.global_batch_size=1: method.objective={self.method.objective} needs "
-                "negatives; use at least 2, or method.objective=byol"
+                f"train.global_batch_size={batch}: method.objective={self.method.objective} learns "
+                "from how the pairs of a batch differ; "
+                f"use at least {least}, or method.objective=byol"
             )
         return self
 

@@ -1,1 +1,1 @@
-"""Self-supervised objectives: one file a family, pure functions of embeddings."""
+"""Self-supervised objectives: one file a family, pure functions and a small module around each."""

@@ -62,7 +62,7 @@ Weights = SharedWeights | PredictedWeights
 
 
 def build_weights(config: MethodConfig) -> Weights | None:
-    """The weights that a config's objective names; None for infonce and byol."""
+    """The weights that a config's objective names; None for those without."""
     match config.objective:
         case "aninfonce":
             return SharedWeights(config.embedding_dim)

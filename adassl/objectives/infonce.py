@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from adassl.collectives import all_gather, rank
+from adassl.config import MethodConfig
+from adassl.objectives.objective import Comparison, Objective
 
 
 def info_nce(
@@ -100,3 +102,28 @@ def _log_weights(
     log_weight[rows, positive] = 0.0
     log_weight[rows, len(groups) + positive] = -math.inf
     return log_weight, positive
+
+
+class InfoNCE(Objective):
+    """InfoNCE, and with weights of the dimensions AnInfoNCE and H-InfoNCE.
+
+    All embeddings are the online encoder's, with gradients on both sides.
+    """
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+        self.same_video_negative_weight = config.same_video_negative_weight
+
+    def forward(self, comparison: Comparison, *, step: int) -> Float[Tensor, ""]:
+        """`info_nce` of the pairs; the step plays no part."""
+        return info_nce(
+            edited_context=comparison.edited_context,
+            edited_target=comparison.edited_target,
+            context=comparison.context,
+            target=comparison.target,
+            group=comparison.group,
+            temperature=self.temperature,
+            same_video_negative_weight=self.same_video_negative_weight,
+            weights=comparison.weights,
+        )

@@ -55,6 +55,7 @@ def make_method() -> MakeMethod:
             "latent_dim": 4,
             "embedding_dim": 8,
             "beta_warmup_steps": 0,
+            "num_prototypes": 12,
             "projector_hidden_dims": (16,),
             "predictor_hidden_dims": (16,),
             "latent_hidden_dims": (16,),

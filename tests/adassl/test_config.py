@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import adassl.config
+from adassl.objectives.traits import TRAITS
 
 # Without the tests' run-time type checks, which would refuse a wrong word before the config can.
 MethodConfig = runpy.run_path(adassl.config.__file__)["MethodConfig"]
@@ -35,6 +36,26 @@ MethodConfig = runpy.run_path(adassl.config.__file__)["MethodConfig"]
         ),
         ({"use_entropy_weight": 0.1}, "use_entropy_weight=0.1.*only latent='sparse' has"),
         ({"latent": "given", "editor": "identity"}, "ignores r.*choose editor='mlp'"),
+        ({"objective": "barlow"}, "objective='barlow'.*did you mean 'barlow_twins'"),
+        ({"objective": "swav"}, "latent='variational' with objective='swav'.*latent='none'"),
+        (
+            {"objective": "dino", "latent": "none"},
+            "editor='mlp' with objective='dino'.*assignments to prototypes.*editor='identity'",
+        ),
+        ({"predictor": False}, "predictor=False.*'infonce'.*only byol and simsiam can"),
+        ({"objective": "byol", "stop_gradient": False}, "stop_gradient=False.*only simsiam can"),
+        ({"centring": False}, "centring=False.*only dino can.*leave centring=True"),
+        ({"ema_schedule": "cosin"}, "ema_schedule='cosin'.*did you mean 'cosine'"),
+        ({"centre_momentum": -0.1}, r"centre_momentum=-0.1: must lie in \[0, 1\]"),
+        ({"num_prototypes": 1}, "num_prototypes=1: must be at least 2"),
+        ({"sinkhorn_iterations": 0}, "sinkhorn_iterations=0: must be at least 1"),
+        ({"sinkhorn_epsilon": 0.0}, "sinkhorn_epsilon=0.0: must be positive"),
+        ({"teacher_temperature": 0.0}, "teacher_temperature=0.0: must be positive"),
+        ({"triplet_margin": 0.0}, "triplet_margin=0.0: must be positive"),
+        ({"queue_size": -1}, "queue_size=-1: must not be negative"),
+        ({"centre_weight": -1.0}, "centre_weight=-1.0: must not be negative"),
+        ({"variance_weight": -1.0}, "variance_weight=-1.0: must not be negative"),
+        ({"off_diagonal_weight": -1.0}, "off_diagonal_weight=-1.0: must not be negative"),
         ({"latent_hidden_dims": (64, 0)}, r"latent_hidden_dims=\(64, 0\).*tuple of positive"),
     ],
 )
@@ -53,3 +74,23 @@ def test_the_baseline_and_the_controls_without_r_are_allowed(editor: Any) -> Non
 def test_importing_the_config_does_not_import_torch() -> None:
     code = "import sys, adassl.config; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_ablations_are_settings_of_their_own() -> None:
+    byol = MethodConfig(
+        objective="byol", ema_momentum=0.0, ema_schedule="constant", predictor=False
+    )
+    assert not byol.has_predictor
+    simsiam = MethodConfig(objective="simsiam", stop_gradient=False)
+    assert simsiam.has_predictor
+    assert not simsiam.stops_gradient
+    assert MethodConfig(objective="simsiam").stops_gradient
+    plain = {"latent": "none", "editor": "identity"}
+    assert not MethodConfig(objective="dino", centring=False, **plain).centring
+    assert MethodConfig(objective="simple", centre_weight=0.0).centre_weight == 0
+
+
+def test_changing_the_objective_is_all_it_takes() -> None:
+    for objective, traits in TRAITS.items():
+        plain = {} if traits.composes else {"latent": "none", "editor": "identity"}
+        assert MethodConfig(objective=objective, **plain).objective == objective

@@ -46,6 +46,26 @@ CASES = {
     "byol": case("byol", "none", "identity"),
     "byol-variational": case("byol", "variational", "low_rank"),
     "byol-sparse-surrogate": case("byol", "sparse", "mlp", surrogate=True),
+    "byol-bare": case(
+        "byol", "none", "mlp", ema_momentum=0.0, ema_schedule="constant", predictor=False
+    ),
+    "triplet": case("triplet", "none", "identity", triplet_margin=0.7),
+    "triplet-sparse-surrogate": case("triplet", "sparse", "mlp", surrogate=True),
+    "simsiam": case("simsiam", "none", "identity"),
+    "simsiam-variational": case("simsiam", "variational", "mlp"),
+    "simsiam-unstopped": case("simsiam", "none", "identity", stop_gradient=False),
+    "swav": case("swav", "none", "identity"),
+    # Twelve pairs a step: partly filled at first, then the oldest ones fall out.
+    "swav-queue": case("swav", "none", "identity", queue_size=17),
+    "swav-queue-surrogate": case("swav", "none", "identity", queue_size=17, surrogate=True),
+    "dino": case("dino", "none", "identity"),
+    "dino-surrogate": case("dino", "none", "identity", surrogate=True),
+    "barlow-twins": case("barlow_twins", "none", "identity"),
+    "barlow-twins-variational": case("barlow_twins", "variational", "mlp"),
+    "vicreg": case("vicreg", "none", "identity"),
+    "vicreg-sparse-surrogate": case("vicreg", "sparse", "low_rank", surrogate=True),
+    "simple": case("simple", "none", "identity"),
+    "simple-variational": case("simple", "variational", "mlp"),
 }
 
 Results = dict[str, Any]
@@ -73,11 +93,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Results,
     failures = []
     for name, process in workers.items():
         try:
-            output, _ = process.communicate(timeout=90)
+            output, _ = process.communicate(timeout=240)
         except subprocess.TimeoutExpired:
             process.kill()
             output, _ = process.communicate()
-            output += "\nkilled after 90 s"
+            output += "\nkilled after 240 s"
         if process.returncode != 0:
             failures.append(f"--- {name}:\n{output}")
     assert not failures, "\n".join(failures)
@@ -93,7 +113,9 @@ def test_two_workers_are_one_process_with_the_global_batch(
 ) -> None:
     first, second, alone = (result[name] for result in results)
     for what in ("losses", "gradients", "state"):
-        torch.testing.assert_close(first[what], alone[what], rtol=1e-4, atol=1e-6)
+        # The absolute part is rounding about a gradient of exactly nought, as that of a shift
+        # which barlow_twins takes off again.
+        torch.testing.assert_close(first[what], alone[what], rtol=1e-4, atol=5e-6)
         torch.testing.assert_close(first[what], second[what], rtol=0, atol=0)
     assert any(gradient.abs().max() > 1e-3 for gradient in alone["gradients"][1].values())
 

@@ -43,6 +43,7 @@ def train(case: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
         "embedding_dim": 8,
         "beta_warmup_steps": 2,
         "ema_momentum": 0.9,
+        "num_prototypes": 12,
         "projector_hidden_dims": (16,),
         "predictor_hidden_dims": (16,),
         "latent_hidden_dims": (16,),
@@ -53,6 +54,7 @@ def train(case: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
     method = build_method(MethodConfig(**settings), backbone)
     # A batch and its parts differ in their statistics, and SyncBatchNorm needs a GPU: hold them.
     method.eval()
+    method.objective.train()  # its buffers have to move, alike on both
     module: torch.nn.Module = DistributedDataParallel(method) if world > 1 else method
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
     generator = torch.Generator().manual_seed(7)

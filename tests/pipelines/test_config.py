@@ -1,5 +1,6 @@
 import pytest
 
+from adassl.objectives.traits import TRAITS
 from pipelines.config import ConfigError, RunConfig, parse, parse_assignment, with_overrides
 from pipelines.recipes import RECIPES, recipe
 
@@ -62,6 +63,22 @@ def test_settings_that_cannot_work_are_refused_in_words(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         with_overrides(RunConfig(), overrides)
+
+
+@pytest.mark.parametrize("objective", TRAITS)
+def test_a_single_pair_is_refused_where_nothing_can_be_learnt_from_it(objective: str) -> None:
+    single = {
+        "train.global_batch_size": 1,
+        "data.pairs_per_window": 1,
+        "method.objective": objective,
+        "method.latent": "none",
+        "method.editor": "identity",
+    }
+    if objective in ("byol", "simsiam", "dino"):
+        assert with_overrides(RunConfig(), single).train.global_batch_size == 1
+    else:
+        with pytest.raises(ConfigError, match=f"objective={objective} .*use at least 2"):
+            with_overrides(RunConfig(), single)
 
 
 def test_config_is_frozen() -> None:

@@ -21,6 +21,15 @@ METHODS = [
     {"method.objective": objective, "method.latent": latent, "method.editor": editor}
     for objective in ("infonce", "byol")
     for latent, editor in (("none", "identity"), ("variational", "mlp"), ("sparse", "low_rank"))
+] + [
+    # Those with buffers of their own: a centre, and a queue that is not full when the run stops.
+    {"method.objective": "dino", "method.latent": "none", "method.editor": "identity"},
+    {
+        "method.objective": "swav",
+        "method.latent": "none",
+        "method.editor": "identity",
+        "method.queue_size": 60,
+    },
 ]
 
 
@@ -78,7 +87,7 @@ def assert_same(one: Any, other: Any) -> None:
         assert one == other
 
 
-@pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(c.values()))
+@pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(map(str, c.values())))
 @pytest.mark.parametrize("surrogate", [False, True], ids=["pair", "surrogate"])
 def test_stopping_and_going_on_is_as_if_nothing_had_happened(
     changes: dict[str, Any], surrogate: bool
@@ -94,7 +103,7 @@ def test_stopping_and_going_on_is_as_if_nothing_had_happened(
     assert_same(resumed.state_dict(), straight.state_dict())
 
 
-@pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(c.values()))
+@pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(map(str, c.values())))
 def test_looking_changes_nothing(changes: dict[str, Any]) -> None:
     config = config_of(**changes)
     alone, watched = (Learner(config, torch.device("cpu")) for _ in range(2))

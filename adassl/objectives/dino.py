@@ -1,0 +1,91 @@
+"""DINO: the student's distribution over prototypes follows a centred and sharpened teacher's.
+
+Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", arXiv 2104.14294,
+equations 1, 2 and 4 and algorithm 1. Left out: multi-crop, for which `Views` has no smaller clips
+(a backbone takes clips of one shape), and a last layer that stands still in the first epoch.
+"""
+
+import copy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from adassl.collectives import all_reduce_mean
+from adassl.config import MethodConfig
+from adassl.ema import update_ema
+from adassl.objectives.objective import Comparison, Objective
+from adassl.objectives.prototypes import Prototypes
+from adassl.schedules import linear_warmup
+
+
+def dino_loss(
+    *,
+    student: Float[Tensor, "rows prototypes"],
+    teacher: Float[Tensor, "rows prototypes"],
+    centre: Float[Tensor, " prototypes"],
+    student_temperature: float,
+    teacher_temperature: float,
+) -> Float[Tensor, ""]:
+    """Cross-entropy in nats of the student under the teacher, the mean over rows, in float32.
+
+    The teacher is softmax((teacher - centre) / teacher_temperature), a constant here: no gradient
+    reaches it.
+
+    Args:
+        student: the student's scores of one view.
+        teacher: the teacher's scores of the other.
+        centre: what is taken off the teacher's scores, so that no prototype wins always.
+        student_temperature: divides the student's scores.
+        teacher_temperature: divides the teacher's, smaller than the student's: sharpening, so that
+            the distribution does not become uniform.
+    """
+    aim = ((teacher.detach().float() - centre) / teacher_temperature).softmax(dim=-1)
+    return -(aim * (student.float() / student_temperature).log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+class DINO(Objective):
+    """Student scores of each view by the online encoder against teacher scores of the other.
+
+    The teacher is the target network and a copy of the prototypes, both an EMA. The centre is an
+    EMA too, of the mean teacher score over the global batch; a step uses the centre that the step
+    before left.
+    """
+
+    centre: Tensor
+
+    def __init__(self, config: MethodConfig) -> None:
+        super().__init__()
+        self.student_temperature = config.temperature
+        self.teacher_temperature = config.teacher_temperature
+        self.teacher_temperature_start = config.teacher_temperature_start
+        self.teacher_temperature_warmup_steps = config.teacher_temperature_warmup_steps
+        self.centring = config.centring
+        self.centre_momentum = config.centre_momentum
+        self.prototypes = Prototypes(config.embedding_dim, config.num_prototypes)
+        self.teacher_prototypes = copy.deepcopy(self.prototypes).requires_grad_(False)
+        self.register_buffer("centre", torch.zeros(config.num_prototypes))
+
+    def forward(self, comparison: Comparison, *, step: int) -> Float[Tensor, ""]:
+        """`dino_loss` of all rows; the teacher's temperature depends on the step."""
+        teacher = self.teacher_prototypes(comparison.destination)
+        loss = dino_loss(
+            student=self.prototypes(comparison.source),
+            teacher=teacher,
+            centre=self.centre,
+            student_temperature=self.student_temperature,
+            teacher_temperature=linear_warmup(
+                step,
+                self.teacher_temperature_start,
+                self.teacher_temperature,
+                self.teacher_temperature_warmup_steps,
+            ),
+        )
+        if self.training and self.centring:
+            mean = all_reduce_mean(teacher.mean(dim=0))
+            self.centre.lerp_(mean, 1 - self.centre_momentum)
+        return loss
+
+    def move_target(self, momentum: float) -> None:
+        """Moves the teacher's prototypes, as `Method.after_step` moves its encoder."""
+        update_ema(self.teacher_prototypes, self.prototypes, momentum)

@@ -1,0 +1,40 @@
+"""What the rest of the method has to know about each objective. Imports no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """How an objective is fed.
+
+    Attributes:
+        target: whose embedding of x+ the edited context is compared with: that of the "online"
+            encoder, with its gradient; the same one "stopped", as a constant; or that of a
+            "network" of its own, an EMA of the encoder. The posterior of r reads that very one.
+        predictor: whether an MLP between the edit and the comparison is part of it.
+        composes: whether it compares an edited context with a target, so that there is something
+            for r to edit.
+        least_pairs: fewest pairs in a global batch that teach it anything.
+    """
+
+    target: Literal["online", "stopped", "network"] = "online"
+    predictor: bool = False
+    composes: bool = True
+    least_pairs: int = 2
+
+
+TRAITS = {
+    "infonce": Traits(),
+    "aninfonce": Traits(),
+    "hinfonce": Traits(),
+    "triplet": Traits(),
+    "byol": Traits(target="network", predictor=True, least_pairs=1),
+    "simsiam": Traits(target="stopped", predictor=True, least_pairs=1),
+    "swav": Traits(target="stopped", composes=False),
+    "dino": Traits(target="network", composes=False, least_pairs=1),
+    "barlow_twins": Traits(),
+    "vicreg": Traits(),
+    "simple": Traits(),
+}
+"""By the name of the objective."""
