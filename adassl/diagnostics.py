@@ -4,6 +4,7 @@ Centre, sample mean and residual: "The Common Stability Mechanism behind most SS
 arXiv 2402.14957. All take unit-length embeddings unless said otherwise.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -31,8 +32,20 @@ def sample_mean_norm(views: Float[Tensor, "views batch dim"]) -> Float[Tensor, "
 
 def residual_norm(views: Float[Tensor, "views batch dim"]) -> Float[Tensor, ""]:
     """E|s_x - s|, the sample means' mean distance to the centre; it falls to 0 in a collapse."""
-    sample_means = views.float().mean(dim=0)
-    return _length(sample_means - sample_means.mean(dim=0)).mean()
+    return _residuals(views).mean()
+
+
+def residual_spread(views: Float[Tensor, "views batch dim"]) -> Float[Tensor, ""]:
+    """Standard deviation of |s_x - s| over the pairs: whether some have collapsed and some not."""
+    return _residuals(views).std(correction=0)
+
+
+def dimension_std(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, " dim"]:
+    """Standard deviation of each dimension of unit embeddings, times sqrt(dim).
+
+    1 everywhere when they spread evenly over the sphere; 0 in the dimensions that have collapsed.
+    """
+    return embeddings.float().std(dim=0, correction=0) * math.sqrt(embeddings.shape[1])
 
 
 def rankme(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
@@ -102,6 +115,11 @@ def share_entropy(sizes: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     shares = sizes / sizes.sum().clamp(min=tiny)
     # Clamped, because the gradient of 0 log 0 is infinite.
     return -(shares * shares.clamp(min=tiny).log()).sum()
+
+
+def _residuals(views: Float[Tensor, "views batch dim"]) -> Float[Tensor, " batch"]:
+    sample_means = views.float().mean(dim=0)
+    return _length(sample_means - sample_means.mean(dim=0))
 
 
 def _length(vectors: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows"]:

@@ -190,10 +190,14 @@ class Learner:
 def pair_figures(context: Tensor, target: Tensor) -> dict[str, float]:
     """Collapse and spread of unit embeddings of pairs."""
     views = torch.stack([context, target])
+    std = diagnostics.dimension_std(context)
     figures = {
         "centre_norm": diagnostics.centre_norm(views.flatten(0, 1)),
         "sample_mean_norm": diagnostics.sample_mean_norm(views),
         "residual_norm": diagnostics.residual_norm(views),
+        "residual_spread": diagnostics.residual_spread(views),
+        "dimension_std_mean": std.mean(),
+        "dimension_std_min": std.min(),
         "rankme": diagnostics.rankme(context),
         "alignment": diagnostics.alignment(context, target),
         "uniformity": diagnostics.uniformity(context),

@@ -8,9 +8,11 @@ from torch.nn.functional import normalize
 from adassl.diagnostics import (
     alignment,
     centre_norm,
+    dimension_std,
     latent_use,
     rankme,
     residual_norm,
+    residual_spread,
     sample_mean_norm,
     uniformity,
 )
@@ -26,6 +28,8 @@ def test_a_collapse_onto_one_point() -> None:
     views = torch.stack([point, point])
     assert centre_norm(point).item() == pytest.approx(1)
     assert residual_norm(views).item() == pytest.approx(0, abs=1e-6)
+    assert residual_spread(views).item() == pytest.approx(0, abs=1e-6)
+    assert dimension_std(point).max().item() == pytest.approx(0, abs=1e-6)
     assert sample_mean_norm(views).item() == pytest.approx(1)
     assert rankme(point).item() == pytest.approx(1, abs=1e-2)
     assert uniformity(point).item() == pytest.approx(0, abs=1e-5)
@@ -37,12 +41,26 @@ def test_points_spread_evenly_whose_views_agree() -> None:
     assert centre_norm(points).item() < 0.05
     assert residual_norm(views).item() == pytest.approx(1, abs=0.01)
     assert rankme(points).item() == pytest.approx(16, rel=0.01)
+    torch.testing.assert_close(dimension_std(points), torch.ones(16), rtol=0, atol=0.05)
+    assert residual_spread(views).item() < 0.02
     assert alignment(points, points).item() == 0
 
 
 def test_views_that_do_not_agree_shorten_the_sample_mean() -> None:
     views = torch.stack([unit(512, 64), unit(512, 64)])
     assert sample_mean_norm(views).item() == pytest.approx(math.sqrt(0.5), abs=0.02)
+
+
+def test_a_dimension_that_has_collapsed_and_pairs_that_have_are_seen() -> None:
+    flat = torch.randn(4096, 4)
+    flat[:, 3] = 0
+    std = dimension_std(normalize(flat, dim=-1))
+    assert std[3] == 0
+    torch.testing.assert_close(std[:3], torch.full((3,), (4 / 3) ** 0.5), rtol=0, atol=0.05)
+    # Half of the pairs at the centre of the others: residuals 0 and 1, so half a unit about half.
+    points = torch.cat([unit(2048, 16), torch.zeros(2048, 16)])
+    views = torch.stack([points, points])
+    assert residual_spread(views).item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_rankme_equals_its_formula() -> None:

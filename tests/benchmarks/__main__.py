@@ -39,6 +39,7 @@ GOALS = {
     "first_batch_seconds": Goal("start of the stream to its first batch"),
     "decoded_frames_unused_share": Goal("decoded on the way to a window, then dropped"),
     "latent_share_of_step": Goal("what r adds to a training step", None, 0.05),
+    "diagnostics_share_of_step": Goal("what the figures of a logged step add", None, 0.01),
     "surrogate_share_of_step": Goal("what encoding x++ adds to it, a third encoding", None, 0.5),
     "trial_first_step_seconds": Goal("start of a sweep's first trial to its first step", None, 8),
     "trial_first_step_reused_seconds": Goal("the same of those that find its process", None, 8),

@@ -38,12 +38,24 @@ def bench_step(*, rounds: int, console: Console) -> dict[str, float]:
             if number >= 5:
                 seconds[name].append(time.perf_counter() - began)
     console.print(f"{STEPS * rounds} steps of each case in turn", highlight=False)
+    figures = _seconds_of_metrics(learners["r"], batches["r"])
     no_r, r, r_surrogate = (np.asarray(seconds[name]) for name in CASES)
     return {
         "latent_share_of_step": float(median(r / no_r)) - 1,
         "surrogate_share_of_step": float(median(r_surrogate / r)) - 1,
         "step_seconds": float(median(r)),
+        "diagnostics_share_of_step": figures / configs["r"].train.log_every / float(median(r)),
     }
+
+
+def _seconds_of_metrics(learner: Learner, batch: PairBatch) -> float:
+    """The median time of the figures that a logged step gives; a run logs one in `log_every`."""
+    output, seconds = learner.train_step(batch), []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        learner.metrics(output)
+        seconds.append(time.perf_counter() - began)
+    return float(median(seconds))
 
 
 def _batch(config: RunConfig) -> PairBatch:
