@@ -38,7 +38,7 @@ def representation(results: Results, path: Path) -> Path:
     )
 
 
-def futures(results: Results, trials: Path, group: str, path: Path) -> Path:
+def futures(results: Results, trials: Path, group: str, path: Path) -> Path | None:
     """Nearest real clips to sampled futures, of the first two of the methods and of the control."""
     shown = [(t, w) for m, t, w in _worlds(results, trials, group) if m.startswith("byol")]
     clips = [
@@ -46,10 +46,12 @@ def futures(results: Results, trials: Path, group: str, path: Path) -> Path:
         for title, w in shown
         if w["nearest"].shape[1] == 16 or "no r" in title
     ]
+    if not clips:
+        return None
     return figures.future_sheet(clips, path, title=f"Sampled futures, setting {group}")
 
 
-def velocities(results: Results, trials: Path, group: str, path: Path) -> Path:
+def velocities(results: Results, trials: Path, group: str, path: Path) -> Path | None:
     """Sampled next velocities of some sources, with those of the law."""
     clouds = [
         Cloud(
@@ -62,18 +64,22 @@ def velocities(results: Results, trials: Path, group: str, path: Path) -> Path:
         for _, title, w in _worlds(results, trials, group)
         for i in range(NUM_CLOUDS)
     ]
+    if not clouds:
+        return None
     title = f"Next velocity: sampled and by the law, setting {group}"
     return figures.velocity_clouds(clouds, path, title=title)
 
 
-def ranks(results: Results, trials: Path, group: str, path: Path) -> Path:
+def ranks(results: Results, trials: Path, group: str, path: Path) -> Path | None:
     """Rank histograms of the methods with samples."""
     counts = {t: w["ranks"] for _, t, w in _worlds(results, trials, group) if w["ranks"].sum()}
+    if not counts:
+        return None
     title = f"Rank of what came among 19 futures, setting {group}"
     return figures.rank_histograms(counts, path, title=title)
 
 
-def axes(results: Results, group: str, path: Path) -> Path:
+def axes(results: Results, group: str, path: Path) -> Path | None:
     """Share of futures that change along y by digit."""
     shares = {}
     for method, title in _methods(results, group):
@@ -82,6 +88,8 @@ def axes(results: Results, group: str, path: Path) -> Path:
         )
         if len(table) and "no-r" not in method:
             shares[title] = (table.mean().to_numpy(), table.std().fillna(0.0).to_numpy())
+    if not shares:
+        return None
     truth = np.array([probability_of_y("A" if group == "A" else "B", d) for d in range(10)])
     title = f"Which axis changes, by digit, setting {group}"
     return figures.axis_curve(shares, truth, path, title=title)

@@ -16,7 +16,7 @@ from pipelines.experiments.numerical_claims import (
     REFIT,
     claims,
 )
-from pipelines.experiments.page import Draw, Page, Section
+from pipelines.experiments.page import Page, Section
 from pipelines.experiments.results import Column, Results, curves_of
 
 COLUMNS = (
@@ -183,5 +183,4 @@ def _dots(results: Results, columns: dict[str, tuple[str, str]], path: Path, tit
     means = pd.DataFrame({n: {t: v.mean() for t, v in row.items()} for n, row in values.items()})
     sds = pd.DataFrame({n: {t: v.std() for t, v in row.items()} for n, row in values.items()})
     muted = [t for t in means.index if "AdaSSL" not in t]
-    draw: Draw = lambda p: figures.dots(means, sds, p, title=title, muted=muted)  # noqa: E731
-    return draw(path)
+    return figures.dots(means, sds, path, title=title, muted=muted)

@@ -35,8 +35,8 @@ def judged(source: str, statement: str, holds: bool | None, evidence: str) -> Cl
     return Claim(source=source, statement=statement, verdict=verdict, evidence=evidence)
 
 
-Draw = Callable[[Path], Path]
-"""Writes a picture to the path given."""
+Draw = Callable[[Path], Path | None]
+"""Writes a picture to the path given; None where there is nothing to show yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +80,8 @@ class Page:
                 table.to_csv(out / f"{table_name}.csv", index=False)
                 parts.append(markdown(table))
             for picture, (caption, draw) in section.pictures.items():
-                draw(images / f"{picture}.png")
-                parts.append(f"![{caption}](images/{name}/{picture}.png)")
+                if draw(images / f"{picture}.png") is not None:
+                    parts.append(f"![{caption}](images/{name}/{picture}.png)")
         page = out / f"{name}.md"
         page.write_text("\n\n".join(part for part in parts if part) + "\n")
         return page
