@@ -113,7 +113,7 @@ def index(
 def train(
     name: Annotated[str, typer.Option(help="The run's name; the same name goes on.")] = "run",
     recipe: Annotated[
-        str, typer.Option(help="Where the settings begin: videos, video-frames, moving-digits.")
+        str, typer.Option(help="A recipe to begin with: videos, video-frames, moving-digits, …")
     ] = "videos",
     index: Annotated[str | None, typer.Option(help="Short for --set data.index=…")] = None,
     workers: Annotated[

@@ -11,12 +11,12 @@ from rich.table import Table
 from pipelines import figures
 from pipelines.config import RunConfig, with_overrides
 from pipelines.job import JobResult, run_job
-from pipelines.recipes import recipe
+from pipelines.recipes import SCENES, recipe
 from pipelines.runs import RunFolder
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.video.indexer import build_index
 
-NUM_VIDEOS = 3000
+NUM_VIDEOS = 400
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "adassl-v": ("AdaSSL-V", {}),
     "no-r": ("same recipe, no r", {"method.latent": "none"}),
@@ -38,7 +38,7 @@ def run_demo(out: Path, *, num_workers: int, console: Console) -> None:
     """Make videos, index them, train twice, evaluate both and compare; a second call goes on."""
     began = time.monotonic()
     console.rule("1 · videos")
-    write_moving_digits(out / "digits", num_videos=NUM_VIDEOS, console=console)
+    write_moving_digits(out / "digits", num_videos=NUM_VIDEOS, scenes=SCENES, console=console)
     console.rule("2 · index")
     summary = build_index([out / "digits"], out / "videos.parquet", console=console)
     console.print(summary.index.describe(), highlight=False)
@@ -58,7 +58,7 @@ def demo_config(out: Path, num_workers: int, changes: Mapping[str, Any]) -> RunC
         "cluster.num_workers": num_workers,
         "tracking.experiment": "demo",
     }
-    return with_overrides(recipe("moving-digits"), {**common, **changes})
+    return with_overrides(recipe("digit-scenes"), {**common, **changes})
 
 
 def _compare(out: Path, results: dict[str, JobResult], console: Console) -> None:

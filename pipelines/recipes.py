@@ -10,7 +10,12 @@ from pipelines.config import (
     OptimConfig,
     RunConfig,
     TrainConfig,
+    with_overrides,
 )
+from pipelines.sources.digit_law import SEGMENT_FRAMES
+
+SCENES = 16
+"""Of the videos that the recipe `digit-scenes` is for."""
 
 
 def videos() -> RunConfig:
@@ -58,10 +63,26 @@ def moving_digits() -> RunConfig:
     )
 
 
+def digit_scenes() -> RunConfig:
+    """Moving digits in videos of sixteen scenes, `adassl data moving-digits --scenes 16`.
+
+    A window holds a whole video, opened once for a pair of each scene.
+    """
+    return with_overrides(
+        moving_digits(),
+        {
+            "data.start_multiple": SEGMENT_FRAMES,
+            "data.starts_per_window": SCENES * SEGMENT_FRAMES,
+            "data.pairs_per_window": SCENES,
+        },
+    )
+
+
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "videos": videos,
     "video-frames": video_frames,
     "moving-digits": moving_digits,
+    "digit-scenes": digit_scenes,
 }
 
 

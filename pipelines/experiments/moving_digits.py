@@ -9,8 +9,8 @@ from pipelines.config import RunConfig, with_overrides
 from pipelines.experiments.digit_trial import index_of, run_digit_trial
 from pipelines.experiments.digits_page import page_of
 from pipelines.experiments.grid import Arm, Experiment
-from pipelines.recipes import recipe
-from pipelines.sources.digit_law import SEGMENT_FRAMES, Setting
+from pipelines.recipes import SCENES, recipe
+from pipelines.sources.digit_law import Setting
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage import Folder
 from pipelines.sweep.records import Value
@@ -18,7 +18,6 @@ from pipelines.video.indexer import build_index
 
 Settings = dict[str, Value]
 
-SCENES = 16
 NUM_VIDEOS, QUICK_VIDEOS = 500, 60
 SETTINGS: tuple[Setting, ...] = ("A", "B")
 
@@ -101,11 +100,8 @@ def experiment(*, quick: bool) -> Experiment:
 def base_config() -> RunConfig:
     """What all arms have in common."""
     return with_overrides(
-        recipe("moving-digits"),
+        recipe("digit-scenes"),
         {
-            "data.start_multiple": SEGMENT_FRAMES,
-            "data.starts_per_window": SCENES * SEGMENT_FRAMES,
-            "data.pairs_per_window": SCENES,
             "train.precision": "bfloat16",
             "train.checkpoint_every": 100,
             "tracking.experiment": "moving-digits",
