@@ -52,7 +52,7 @@ def test_an_experiment_is_trials_runs_and_a_page_and_goes_on(tmp_path: Path) -> 
             assert (tmp_path / "docs" / line.partition("](")[2].rstrip(")")).stat().st_size > 5000
     with (page.parent / "complex.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["method"] for row in rows] == ["editor low-rank, no r", "AdaSSL-V, low-rank"]
+    assert [row["method"] for row in rows] == ["low-rank editor, no r", "AdaSSL-V, low-rank"]
     assert float(rows[1]["KL or E‖r‖₀"]) > 0
     assert rows[0]["KL or E‖r‖₀"] == "–"
 
