@@ -127,8 +127,9 @@ def build_conv3d(
 
     Pooled, the last convolution keeps height and width, and what remains is averaged and maximised
     over all places: position, which alone tells most pairs of a batch apart, is then no way to do
-    it, and what is seen and how it moves have to be learnt (on moving digits of unseen glyphs, at
-    the same number of pairs, digits 0.74 instead of 0.60).
+    it, and what is seen and how it moves have to be learnt. (Moving digits of unseen glyphs, one
+    run each in batches of 64: digits 0.65 instead of 0.60, the change from the edited embedding
+    0.67 instead of 0.45.)
     """
     channels, frames, height, width = input_shape
     layers: list[nn.Module] = []

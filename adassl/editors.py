@@ -62,22 +62,16 @@ class MLPEditor(nn.Module):
         return edited
 
 
-class ResidualEditor(nn.Module):
+class ResidualEditor(MLPEditor):
     """t = f(x) + MLP([f(x), r]), or f(x) + MLP(f(x)) as the control without r.
 
     The MLP's last layer starts at zero, so a fresh editor is the identity. What x and x+ share then
-    need not pass through the MLP: on moving digits (InfoNCE, one seed) the encoder told the digit
-    in 0.81 of cases instead of 0.75 with `MLPEditor`.
-
-    Args:
-        embedding_dim: size of an embedding.
-        latent_dim: size of r; 0 for the control.
-        hidden_dims: hidden layer sizes.
+    need not pass through the MLP: on moving digits (InfoNCE, single runs) the encoder told the
+    digit better than with `MLPEditor`.
     """
 
     def __init__(self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int]) -> None:
-        super().__init__()
-        self.mlp = build_mlp(embedding_dim + latent_dim, hidden_dims, embedding_dim)
+        super().__init__(embedding_dim, latent_dim, hidden_dims)
         last = cast(nn.Linear, self.mlp[-1])
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
@@ -88,9 +82,7 @@ class ResidualEditor(nn.Module):
         latent: Float[Tensor, "batch latent"] | None,
     ) -> Float[Tensor, "batch dim"]:
         """The edited embedding."""
-        inputs = embedding if latent is None else torch.cat([embedding, latent], dim=-1)
-        edited: Tensor = embedding + self.mlp(inputs)
-        return edited
+        return embedding + super().forward(embedding, latent)
 
 
 class AdditiveEditor(nn.Module):
@@ -158,7 +150,7 @@ class LowRankEditor(nn.Module):
         return edited
 
 
-Editor = IdentityEditor | MLPEditor | ResidualEditor | AdditiveEditor | LowRankEditor
+Editor = IdentityEditor | MLPEditor | AdditiveEditor | LowRankEditor
 
 
 def build_editor(config: MethodConfig) -> Editor:

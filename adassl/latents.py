@@ -31,7 +31,30 @@ EPS = 1e-6
 """Keeps the logistic noise finite."""
 
 
-class SparseLatent(nn.Module):
+class PriorlessLatent(nn.Module):
+    """An r of which nothing can be said from x alone; a subclass says its name in a config."""
+
+    has_prior = False
+    name: str
+
+    def sample_prior(
+        self,
+        context_embedding: Float[Tensor, "batch dim"],
+        num_samples: int,
+        generator: torch.Generator | None,
+    ) -> Float[Tensor, "samples batch latent"]:
+        """Refused: there is no distribution of r given x alone.
+
+        Raises:
+            NotImplementedError: always; names the remedy.
+        """
+        raise NotImplementedError(
+            f"latent={self.name!r} has no prior p(r | x) to draw futures from; train with "
+            "latent='variational', or pass r, such as that of other pairs, to Method.edit"
+        )
+
+
+class SparseLatent(PriorlessLatent):
     """AdaSSL-S: r = mask * content, the mask a straight-through Gumbel-sigmoid at temperature 1.
 
     The mask's logits start near 0, half of the dimensions active.
@@ -42,7 +65,7 @@ class SparseLatent(nn.Module):
         hidden_dims: hidden layer sizes of the MLP that gives content and logits.
     """
 
-    has_prior = False
+    name = "sparse"
 
     def __init__(self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int]) -> None:
         super().__init__()
@@ -82,24 +105,8 @@ class SparseLatent(nn.Module):
             mask=mask,
         )
 
-    def sample_prior(
-        self,
-        context_embedding: Float[Tensor, "batch dim"],
-        num_samples: int,
-        generator: torch.Generator | None,
-    ) -> Float[Tensor, "samples batch latent"]:
-        """Refused: AdaSSL-S has no distribution of r given x alone.
 
-        Raises:
-            NotImplementedError: always; names the remedy.
-        """
-        raise NotImplementedError(
-            "latent='sparse' has no prior p(r | x) to draw futures from; train with "
-            "latent='variational', or pass r inferred from other pairs to Method.edit"
-        )
-
-
-class GivenLatent(nn.Module):
+class GivenLatent(PriorlessLatent):
     """r handed in by the views, the truth about a change that is known: an upper bound on any r.
 
     Nothing is learnt and nothing penalised.
@@ -108,7 +115,7 @@ class GivenLatent(nn.Module):
         latent_dim: size of r.
     """
 
-    has_prior = False
+    name = "given"
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -138,22 +145,6 @@ class GivenLatent(nn.Module):
         value = torch.cat([value, -value]) if both else value
         zeros = torch.zeros_like(value)
         return LatentSample(value=value, penalty=zeros[:, 0], penalty_per_dimension=zeros)
-
-    def sample_prior(
-        self,
-        context_embedding: Float[Tensor, "batch dim"],
-        num_samples: int,
-        generator: torch.Generator | None,
-    ) -> Float[Tensor, "samples batch latent"]:
-        """Refused: the truth about a pair is not known from x alone.
-
-        Raises:
-            NotImplementedError: always; names the remedy.
-        """
-        raise NotImplementedError(
-            "latent='given' has no prior p(r | x) to draw futures from; train with "
-            "latent='variational', or pass r to Method.edit"
-        )
 
 
 Latent = VariationalLatent | MixtureLatent | SparseLatent | GivenLatent

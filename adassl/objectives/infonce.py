@@ -4,16 +4,15 @@ Chen et al., "A Simple Framework for Contrastive Learning", arXiv 2002.05709, wi
 edited as in AdaSSL (arXiv 2602.02381). Without an edit it is SimCLR's loss.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy
 
-from adassl.collectives import all_gather, rank
 from adassl.config import MethodConfig
+from adassl.objectives.candidates import Direction, directions_of, negative_weights
 from adassl.objectives.objective import Comparison, Objective
 
 
@@ -50,58 +49,34 @@ def info_nce(
     """
     # bfloat16 cosines have a spacing of 0.004 near 1: at temperature 0.05 that is 0.08 in a logit.
     with torch.autocast(context.device.type, enabled=False):
-        # One gather for both views: [global_batch, 2, dim].
-        views = torch.stack([context.float(), target.float()], dim=1)
-        contexts, targets = all_gather(normalize(views, dim=-1)).unbind(dim=1)
-        log_weight, positive = _log_weights(group, same_video_negative_weight)
-        directions = [(edited_context, targets, contexts)]
-        if edited_target is not None:
-            directions.append((edited_target, contexts, targets))
+        directions = directions_of(edited_context, edited_target, context, target)
+        weight, positive = negative_weights(group, same_video_negative_weight)
+        # Adding log w to a logit counts that candidate w times in the softmax's sum.
+        log_weight = weight.scatter(1, positive[:, None], 1.0).log()
         parts: Sequence[Tensor | None] = [None] * len(directions)
         if weights is not None:
             parts = weights.split(len(context))
         losses = []
-        for (anchors, positives, others), part in zip(directions, parts, strict=True):
+        for direction, part in zip(directions, parts, strict=True):
             # No clamp of the logits (the authors clamp at 20): log-softmax subtracts the maximum
             # and cannot overflow, while below temperature 0.05 a clamp at 20 silently stops the
             # gradient of the candidates that matter most.
-            similarity = _similarity(anchors, torch.cat([positives, others]), part)
+            similarity = _similarity(direction, part)
             losses.append(cross_entropy(similarity / temperature + log_weight, positive))
         return torch.stack(losses).mean()
 
 
 def _similarity(
-    anchors: Float[Tensor, "batch dim"],
-    candidates: Float[Tensor, "candidates dim"],
-    weights: Float[Tensor, "batch dim"] | None,
+    direction: Direction, weights: Float[Tensor, "batch dim"] | None
 ) -> Float[Tensor, "batch candidates"]:
-    """Similarity of each anchor to unit candidates, up to a constant for each anchor."""
-    anchors = normalize(anchors.float(), dim=-1)
+    """Similarity of each anchor to the candidates, up to a constant for each anchor."""
+    anchors, candidates = direction.anchors, direction.candidates
     if weights is None:
         return anchors @ candidates.T
     # The square multiplied out, so that no [batch, candidates, dim] is ever held. Its third part,
     # -1/2 sum_i w_i a_i^2, is the same for all candidates of an anchor: the softmax cancels it.
     weights = weights.float()
     return (weights * anchors) @ candidates.T - 0.5 * weights @ candidates.square().T
-
-
-def _log_weights(
-    group: Int[Tensor, " batch"], same_video_weight: float
-) -> tuple[Float[Tensor, "batch candidates"], Int[Tensor, " batch"]]:
-    """Log-weights over [positive's view, anchor's view] of the global batch; place of the positive.
-
-    Adding log w to a logit counts that candidate w times in the softmax's sum.
-    """
-    groups = all_gather(group)
-    rows = torch.arange(len(group), device=group.device)
-    positive = rank() * len(group) + rows
-    log_same = math.log(same_video_weight) if same_video_weight > 0 else -math.inf
-    same_video = group[:, None] == groups[None, :]
-    log_weight = torch.zeros(same_video.shape, device=group.device)
-    log_weight = log_weight.masked_fill(same_video, log_same).repeat(1, 2)
-    log_weight[rows, positive] = 0.0
-    log_weight[rows, len(groups) + positive] = -math.inf
-    return log_weight, positive
 
 
 class InfoNCE(Objective):

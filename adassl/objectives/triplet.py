@@ -7,10 +7,9 @@ as in AdaSSL (arXiv 2602.02381).
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from adassl.collectives import all_gather, rank
 from adassl.config import MethodConfig
+from adassl.objectives.candidates import directions_of, negative_weights
 from adassl.objectives.objective import Comparison, Objective
 
 
@@ -43,34 +42,15 @@ def triplet(
             An anchor left without any negative contributes a loss of 0.
     """
     with torch.autocast(context.device.type, enabled=False):
-        views = torch.stack([context.float(), target.float()], dim=1)
-        contexts, targets = all_gather(normalize(views, dim=-1)).unbind(dim=1)
-        weight, own = _negative_weights(group, same_video_negative_weight)
-        directions = [(edited_context, targets, contexts)]
-        if edited_target is not None:
-            directions.append((edited_target, contexts, targets))
+        weight, own = negative_weights(group, same_video_negative_weight)
         losses = []
-        for anchors, positives, others in directions:
-            cosine = normalize(anchors.float(), dim=-1) @ torch.cat([positives, others]).T
+        for direction in directions_of(edited_context, edited_target, context, target):
+            cosine = direction.anchors @ direction.candidates.T
             # |a - b|^2 = 2 - 2 cos, so the ones cancel in the difference of two distances.
             excess = margin + 2 * (cosine - cosine.gather(1, own[:, None]))
             total = (weight * excess.clamp(min=0)).sum(dim=1)
             losses.append(total / weight.sum(dim=1).clamp(min=torch.finfo(total.dtype).tiny))
         return torch.cat(losses).mean()
-
-
-def _negative_weights(
-    group: Int[Tensor, " batch"], same_video_weight: float
-) -> tuple[Float[Tensor, "batch candidates"], Int[Tensor, " batch"]]:
-    """Weights over [positive's view, anchor's view] of the global batch; place of the own pair."""
-    groups = all_gather(group)
-    rows = torch.arange(len(group), device=group.device)
-    own = rank() * len(group) + rows
-    same_video = group[:, None] == groups[None, :]
-    weight = torch.ones(same_video.shape, device=group.device)
-    weight = weight.masked_fill(same_video, same_video_weight)
-    weight[rows, own] = 0.0
-    return weight.repeat(1, 2), own
 
 
 class Triplet(Objective):
