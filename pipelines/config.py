@@ -43,8 +43,12 @@ class DataConfig(Record):
     """Least and greatest distance from the first frame of x to the first frame of x+."""
     gap_unit: Literal["frames", "seconds"] = "frames"
     """Unit of `gap`; seconds are turned into frames by each video's own rate."""
+    views: Literal["time", "augmentation"] = "time"
+    """What a pair is while it trains: x and the x+ that came, or two augmentations of x
+    (`adassl/augmentations.py`). x+ is decoded all the same; what evaluates goes on seeing it."""
     surrogate: bool = False
-    """Also cut x++, one more gap after x+, for the posterior to read instead of x+."""
+    """Also cut x++, one more gap after x+ (or augment x once more), for the posterior to read
+    instead of x+."""
     frame_size: Positive = 64
     """Side in pixels of the square that the encoder sees; the short side is resized to it."""
     grayscale: bool = False

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from adassl import diagnostics
 from pipelines import figures, probes
 from pipelines.config import ConfigError
-from pipelines.embed import EmbeddedPairs, embed_pairs
+from pipelines.embed import EmbeddedPairs, embed, pairs_to_embed
 from pipelines.learner import Learner, latent_figures, pair_figures
 from pipelines.runs import RunFolder, best_state, newest_state
 from pipelines.video.index import VideoIndex, load_index
@@ -60,12 +60,17 @@ def evaluate(
         raise ConfigError(
             f"{config.data.index} has no {split} video; index again with a larger --{split}-share"
         )
-    test = embed_pairs(learner, test_videos, num_pairs, num_decoders=num_decoders)
+
+    def embedded(videos: VideoIndex) -> EmbeddedPairs:
+        pairs = pairs_to_embed(config, videos, num_pairs, num_decoders=num_decoders)
+        return embed(learner, pairs)
+
+    test = embedded(test_videos)
     metrics = label_free(test)
     factors = factors_of(test, test_videos)
     if len(factors.columns):
         train_videos = index.select(split="train")
-        train = embed_pairs(learner, train_videos, num_pairs, num_decoders=num_decoders)
+        train = embedded(train_videos)
         metrics |= probe(train, factors_of(train, train_videos), test, factors)
     named = {f"{split}/{name}": value for name, value in metrics.items()}
     if not draw:

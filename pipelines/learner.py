@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from adassl import collectives, diagnostics
+from adassl.augmentations import NUM_DRAWS, augment
 from adassl.backbones import build_backbone
 from adassl.latents import LatentSample
 from adassl.method import Method, StepOutput, build_method
@@ -73,8 +74,9 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         with self._autocast():
+            views = self._augmented(self.views(batch), _TRAINING)
             output: StepOutput = self._forward(
-                self.views(batch), step=self.step, generator=self._noise(_TRAINING)
+                views, step=self.step, generator=self._noise(_TRAINING)
             )
         self.optimizer.zero_grad(set_to_none=True)
         output.loss.backward()
@@ -98,7 +100,8 @@ class Learner:
         totals: dict[str, list[float]] = {}
         futures, targets = [], []
         for batch in batches:
-            views, noise = self.views(batch), self._noise(_VALIDATION)
+            views = self._augmented(self.views(batch), _VALIDATION)
+            noise = self._noise(_VALIDATION)
             with self._autocast():
                 output = self.method(views, step=self.step, generator=noise)
                 sampled = sample_futures(self.method, views, output, noise)
@@ -140,6 +143,20 @@ class Learner:
             group=torch.from_numpy(batch.video).to(self.device, non_blocking=True),
         )
 
+    def _augmented(self, views: Views, purpose: int) -> Views:
+        """The views that are trained on; those of a pair do not depend on the number of workers."""
+        if self.config.data.views == "time":
+            return views
+        names = ["context", "target"] + (["surrogate"] if views.surrogate is not None else [])
+        workers, rank = collectives.world_size(), collectives.rank()
+        shape = len(names), workers * len(views.group), NUM_DRAWS
+        generator = self._noise(purpose, "augmentation")
+        noise = torch.rand(shape, generator=generator, device=self.device)[:, rank::workers]
+        seen = {
+            name: augment(views.context, draws) for name, draws in zip(names, noise, strict=True)
+        }
+        return dataclasses.replace(views, **seen)
+
     def to_input(self, frames: NDArray[np.uint8]) -> Tensor:
         """uint8 [batch, frames, height, width, channels] → [batch, channels, frames, …] in ±1."""
         pixels = torch.from_numpy(np.ascontiguousarray(frames))
@@ -180,9 +197,9 @@ class Learner:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _noise(self, purpose: int) -> torch.Generator:
+    def _noise(self, purpose: int, use: str = "") -> torch.Generator:
         step = self.step if purpose == _TRAINING else 0  # validation: the same noise every time
-        key = f"{self.config.train.seed} {purpose} {step}".encode()
+        key = f"{self.config.train.seed} {purpose} {step}{use}".encode()
         seed = int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
         return torch.Generator(self.device).manual_seed(seed)
 

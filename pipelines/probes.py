@@ -4,7 +4,8 @@ Scaling and fit see training pairs only. The strength of the regularisation is c
 validation split where one is given, else by cross-validation that keeps the pairs of a video
 together. One strength serves all columns of a call: give columns of unlike difficulty apart.
 Nothing here draws at random but the MLP, which takes a seed: the same again is the same, bit for
-bit, on one machine with as many threads.
+bit, on one machine. Each probe keeps to one thread: for matrices this small more of them spend
+their time waiting for one another, and many times over where other work has the cores.
 """
 
 import warnings
@@ -24,6 +25,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 Array = NDArray[Any]
 Kind = Literal["class", "value"]
@@ -100,7 +102,7 @@ def linear_probe(
     else:
         judges = [data.judged_on(*validation, kind=kind)]
     strengths = _LOGISTIC_STRENGTHS if kind == "class" else _RIDGE_STRENGTHS
-    with warnings.catch_warnings():
+    with threadpool_limits(limits=1), warnings.catch_warnings():
         # A weak regularisation that has not converged loses the comparison, no more.
         warnings.simplefilter("ignore", ConvergenceWarning)
         strength = _best_strength(judges, kind, strengths)
@@ -132,7 +134,7 @@ def mlp_probe(
     data = _Split.of(features_train, labels_train, features_test, labels_test, kind)
     judge = data.judged_on(*validation, kind=kind)
     models = [_mlp(kind, strength, seed) for strength in _MLP_STRENGTHS]
-    with warnings.catch_warnings():
+    with threadpool_limits(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are set on purpose
         for model in models:
             model.fit(data.x_train, data.y_train)
@@ -159,8 +161,9 @@ def knn_probe(
     data = _Split.of(features_train, labels_train, features_test, labels_test, kind)
     make = KNeighborsClassifier if kind == "class" else KNeighborsRegressor
     model = make(n_neighbors=min(num_neighbors, len(data.x_train)), metric="cosine")
-    model.fit(data.x_train, data.y_train)
-    columns = _scores(kind, data.y_test, model.predict(data.x_test))
+    with threadpool_limits(limits=1):
+        model.fit(data.x_train, data.y_train)
+        columns = _scores(kind, data.y_test, model.predict(data.x_test))
     return ProbeScore(probe="knn", kind=kind, columns=columns)
 
 

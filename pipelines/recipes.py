@@ -1,8 +1,10 @@
 """Complete configs with a name: where `adassl train --recipe` begins and `--set` goes on from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
-from adassl.config import MethodConfig
+from adassl.config import MethodConfig, ObjectiveName
 from pipelines.config import (
     BackboneConfig,
     ConfigError,
@@ -78,11 +80,45 @@ def digit_scenes() -> RunConfig:
     )
 
 
+BARE = {
+    "method.latent": "none",
+    "method.editor": "identity",
+    "data.surrogate": False,
+    "data.frame_size": 32,
+}
+"""An objective as published, without editor or r, on small frames."""
+OBJECTIVES: dict[ObjectiveName, Mapping[str, Any]] = {
+    "infonce": {"method.temperature": 0.1},
+    "aninfonce": {"method.temperature": 0.1},
+    "hinfonce": {"method.temperature": 0.1},
+    "triplet": {"method.triplet_margin": 0.5},
+    "byol": {"method.ema_momentum": 0.99, "optim.learning_rate": 2e-3},
+    "simsiam": {"optim.learning_rate": 2e-3},
+    "swav": {"method.num_prototypes": 300},
+    "dino": {
+        "method.num_prototypes": 1000,
+        "method.ema_momentum": 0.99,
+        "method.teacher_temperature_warmup_steps": 50,
+    },
+    "barlow_twins": {},
+    "vicreg": {},
+    "simple": {},
+}
+"""What makes each objective train well on moving digits: tuned by `docs/stability.md`."""
+
+
+def digits_by(objective: ObjectiveName) -> RunConfig:
+    """Moving digits by an objective as published: `digits-byol` and so on."""
+    changes = {**BARE, **OBJECTIVES[objective], "method.objective": objective}
+    return with_overrides(moving_digits(), changes)
+
+
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "videos": videos,
     "video-frames": video_frames,
     "moving-digits": moving_digits,
     "digit-scenes": digit_scenes,
+    **{f"digits-{name.replace('_', '-')}": partial(digits_by, name) for name in OBJECTIVES},
 }
 
 

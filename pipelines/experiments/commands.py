@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 
 from pipelines.options import console
 
-Name = Literal["numerical", "moving-digits"]
+Name = Literal["numerical", "moving-digits", "stability"]
 Quick = Annotated[bool, typer.Option(help="A small version in minutes: shows that it works.")]
 
 

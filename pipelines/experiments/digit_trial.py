@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines import probes
 from pipelines.config import RunConfig, with_overrides
-from pipelines.embed import EmbeddedPairs, embed_pairs
+from pipelines.embed import EmbeddedPairs, embed, pairs_at_hand
 from pipelines.evaluate import factors_of, label_free
 from pipelines.experiments import world
 from pipelines.experiments.world import Truth, VelocityReader
@@ -93,8 +93,9 @@ def judge(trial: TrialRun) -> dict[str, float]:
 
 def embedded(learner: Learner, split: str) -> Split:
     """The pairs of a split, decoded in this process."""
-    videos = load_index(learner.config.data.index).select(split=split)
-    pairs = embed_pairs(learner, videos, MOST_PAIRS[split], num_decoders=1, in_process=True)
+    data = learner.config.data
+    pairs = embed(learner, pairs_at_hand(data, split, MOST_PAIRS[split]))
+    videos = load_index(data.index).select(split=split)
     return Split(pairs=pairs, factors=factors_of(pairs, videos))
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch.nn.functional import normalize
 
 from adassl.method import Method
@@ -79,7 +80,8 @@ class VelocityReader:
             hidden_layer_sizes=(128,), early_stopping=True, max_iter=300, random_state=seed
         )
         self._model = make_pipeline(StandardScaler(), network)
-        self._model.fit(embeddings, (velocities - self._mean) / self._sd)
+        with threadpool_limits(limits=1):  # as in pipelines/probes.py
+            self._model.fit(embeddings, (velocities - self._mean) / self._sd)
 
     def __call__(self, embeddings: Array) -> Array:
         """Velocities, px/frame [..., 2], of embeddings [..., dim]."""

@@ -1,0 +1,42 @@
+"""Augmentation of clips: two views of one moment in the place of two moments."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+LEAST_AREA = 0.5
+"""Smallest share of the frame that a crop keeps; on average it keeps 0.73."""
+GAIN = (0.6, 1.4)
+"""Least and greatest factor of the brightness."""
+NUM_DRAWS = 4
+"""Random numbers for each view: how much is cropped, where (two), and the gain."""
+
+
+def augment(
+    clips: Float[Tensor, "batch channels frames height width"],
+    noise: Float[Tensor, "batch draws"],
+) -> Float[Tensor, "batch channels frames height width"]:
+    """A random crop, scaled back to the whole, and a random gain; the same for all of a clip.
+
+    Crop and colour are what SimCLR (arXiv 2002.05709) found to matter; what moves goes on moving as
+    it did, up to the scale.
+
+    Args:
+        clips: pixels from -1, black, to 1.
+        noise: uniform in [0, 1), NUM_DRAWS a clip.
+    """
+    size, across, down, bright = noise.unbind(dim=1)
+    scale = math.sqrt(LEAST_AREA) + (1 - math.sqrt(LEAST_AREA)) * size
+    affine = torch.zeros(len(clips), 2, 3, device=clips.device, dtype=clips.dtype)
+    affine[:, 0, 0] = affine[:, 1, 1] = scale
+    affine[:, 0, 2] = (1 - scale) * (2 * across - 1)
+    affine[:, 1, 2] = (1 - scale) * (2 * down - 1)
+    images = clips.flatten(1, 2)
+    grid = affine_grid(affine, list(images.shape), align_corners=False)
+    cropped = grid_sample(images, grid, padding_mode="border", align_corners=False)
+    gain = GAIN[0] + (GAIN[1] - GAIN[0]) * bright
+    brighter = (cropped + 1) * gain[:, None, None, None] - 1
+    return brighter.clamp(-1, 1).view_as(clips)

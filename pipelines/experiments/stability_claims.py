@@ -1,0 +1,152 @@
+"""The claims of arXiv 2402.14957 that the stability experiment decides, each by a stated rule."""
+
+from collections.abc import Sequence
+
+from pipelines.experiments.page import Claim, judged
+from pipelines.experiments.results import Results, told
+
+CENTRE, RESIDUAL, RANK = "train/centre_norm", "train/residual_norm", "train/rankme"
+START_CENTRE = "start/centre_norm"
+DIGIT, START_DIGIT = "test/digit", "start/digit"
+SMALL, LARGE = 0.5, 0.5
+"""Of the centre and of the residual, of unit vectors."""
+COLLAPSED_CENTRE, COLLAPSED_RESIDUAL = 0.99, 0.03
+MATCHES = 0.02
+"""Accuracy by which Simple may be behind and still match."""
+PAIRS = {"time": "two moments", "augmentation": "two augmentations"}
+REASONS = {
+    "byol-no-predictor": "BYOL without its predictor collapses",
+    "byol-no-ema": "BYOL without its EMA target (predictor and stop-gradient kept) collapses",
+    "byol-neither": "BYOL with neither predictor nor EMA collapses",
+    "simsiam-no-stop": "SimSiam without stop-gradient collapses",
+    "dino-no-centring": "DINO without centring collapses",
+    "alignment": "Alignment alone (Simple at λ = 0) collapses",
+}
+
+
+def claims(results: Results, whole: Sequence[str]) -> list[Claim]:
+    """Each claim, decided by the figures of the whole methods and of those without a part."""
+    found = [_stable(results, whole), _small(results, whole), _falls(results, whole)]
+    found += [_collapses(results, method) for method in REASONS]
+    return [*found, _accuracy(results), _weight(results), _no_proof(results, whole)]
+
+
+def has_collapsed(results: Results, group: str, method: str) -> bool | None:
+    """Whether every seed has: ‖s‖ > 0.99 and residual < 0.03 in the last batches."""
+    centre, residual = (results.values(group, method, key) for key in (CENTRE, RESIDUAL))
+    if not len(centre):
+        return None
+    return bool((centre > COLLAPSED_CENTRE).all() and (residual < COLLAPSED_RESIDUAL).all())
+
+
+def _stable(results: Results, whole: Sequence[str]) -> Claim:
+    seen = {(g, m): has_collapsed(results, g, m) for g in PAIRS for m in whole}
+    known = {arm: state for arm, state in seen.items() if state is not None}
+    fallen = [f"{method} ({PAIRS[group]})" for (group, method), state in known.items() if state]
+    return judged(
+        "paper",
+        "Every method, whole, does not collapse",
+        not fallen if known else None,
+        f"{len(known) - len(fallen)} of {len(known)} arms stand; collapsed: "
+        f"{', '.join(fallen) or 'none'}",
+    )
+
+
+def _small(results: Results, whole: Sequence[str]) -> Claim:
+    large, known = [], 0
+    for group in PAIRS:
+        for method in whole:
+            centre, residual = (results.mean(group, method, key) for key in (CENTRE, RESIDUAL))
+            if centre == centre:  # not NaN
+                known += 1
+                if centre > SMALL or residual < LARGE:
+                    large.append(
+                        f"{method}, {PAIRS[group]}: ‖s‖ {centre:.2f}, residual {residual:.2f}"
+                    )
+    return judged(
+        "paper",
+        f"Every method, whole, keeps the centre small (‖s‖ ≤ {SMALL}) and the residuals large "
+        f"(≥ {LARGE})",
+        not large if known else None,
+        f"{known - len(large)} of {known} arms do; not: {'; '.join(large) or 'none'}",
+    )
+
+
+def _falls(results: Results, whole: Sequence[str]) -> Claim:
+    rising, known = [], 0
+    for group in PAIRS:
+        for method in whole:
+            start, end = (results.mean(group, method, key) for key in (START_CENTRE, CENTRE))
+            if end == end:
+                known += 1
+                if end > start:
+                    rising.append(f"{method}, {PAIRS[group]}: {start:.2f} → {end:.2f}")
+    return judged(
+        "paper",
+        "Training shortens the centre, with or without a term that says so",
+        not rising if known else None,
+        f"in {known - len(rising)} of {known} arms; longer: {'; '.join(rising) or 'none'}",
+    )
+
+
+def _collapses(results: Results, method: str) -> Claim:
+    states = {group: has_collapsed(results, group, method) for group in PAIRS}
+    known = {group: state for group, state in states.items() if state is not None}
+    figures = "; ".join(
+        f"{PAIRS[g]}: ‖s‖ {results.shown(g, method, CENTRE, 3)}, residual "
+        f"{results.shown(g, method, RESIDUAL, 3)}, RankMe {results.shown(g, method, RANK, 1)}"
+        for g in known
+    )
+    return judged("paper", REASONS[method], all(known.values()) if known else None, figures or "–")
+
+
+def _accuracy(results: Results) -> Claim:
+    parts, holds = [], []
+    for group, pairs in PAIRS.items():
+        rivals = {m: results.mean(group, m, DIGIT) for m in ("infonce", "byol")}
+        ours = results.mean(group, "simple", DIGIT)
+        if ours == ours and all(value == value for value in rivals.values()):
+            best = max(rivals, key=lambda m: rivals[m])
+            holds.append(ours >= rivals[best] - MATCHES)
+            shown = ", ".join(
+                f"{m} {results.shown(group, m, DIGIT)}" for m in ("simple", "infonce", "byol")
+            )
+            test = results.compare(group, "simple", best, DIGIT)
+            parts.append(f"{pairs}: {shown}; against the better {told(test)}")
+    statement = f"Simple is as accurate as the better of InfoNCE and BYOL (digit, to {MATCHES})"
+    return judged("paper", statement, all(holds) if holds else None, "; ".join(parts) or "–")
+
+
+def _weight(results: Results) -> Claim:
+    weights = list(dict.fromkeys(results.runs[results.runs.group == "lambda"].method))
+    known = {w: has_collapsed(results, "lambda", w) for w in weights}
+    standing = [w for w, fallen in known.items() if not fallen]
+    accuracy = ", ".join(f"{w}: {results.shown('lambda', w, DIGIT)}" for w in weights)
+    return judged(
+        "ours",
+        "Simple stands at every λ above 0",
+        len(standing) == len(known) if known else None,
+        f"digit by λ: {accuracy}; collapsed: "
+        f"{', '.join(w for w in weights if w not in standing) or 'none'}",
+    )
+
+
+def _no_proof(results: Results, whole: Sequence[str]) -> Claim:
+    arms = [
+        (group, method, results.mean(group, method, CENTRE))
+        for group in PAIRS
+        for method in whole
+        if has_collapsed(results, group, method) is False
+    ]
+    if not arms:
+        return judged("ours", "A long centre alone is no proof of a collapse", None, "–")
+    group, method, centre = max(arms, key=lambda arm: arm[2])
+    return judged(
+        "ours",
+        "A long centre alone is no proof of a collapse: some arm at ‖s‖ > 0.8 knows more of the "
+        "digit than when it started",
+        centre > 0.8
+        and results.mean(group, method, DIGIT) > results.mean(group, method, START_DIGIT),
+        f"the longest that stands: {method}, {PAIRS[group]}, ‖s‖ {centre:.2f}, digit "
+        f"{results.shown(group, method, START_DIGIT)} → {results.shown(group, method, DIGIT)}",
+    )

@@ -1,0 +1,17 @@
+"""InfoNCE on moving digits: its temperature, with the learning rate."""
+
+from tune_spaces import LogUniform, Space
+
+SPACE = Space(
+    title="InfoNCE on moving digits",
+    recipe="digits-infonce",
+    sampled={
+        "method.temperature": LogUniform(
+            low=0.03, high=0.5, why="from where close negatives are all to where all count alike"
+        ),
+        "optim.learning_rate": LogUniform(
+            low=3e-4, high=1e-2, why="a short run wants more than the 1e-4 of long ones"
+        ),
+    },
+    metric="val/next_clip_nats",
+)
