@@ -8,13 +8,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines import figures
+from pipelines.experiments.digit_trial import WORLD_FILE
 from pipelines.experiments.results import Results, curves_of
 from pipelines.figures.forecasts import Cloud, FutureClips
 from pipelines.sources.digit_law import probability_of_y
 
 SHOWN_METHODS = ("byol-v-mixture", "byol-v", "infonce-v", "byol-no-r")
 CONTROLS = ("alone", "no r")
-WORLD_FILE = "world.npz"
 NUM_CLOUDS = 4
 
 
