@@ -11,6 +11,9 @@ from pipelines.forecasts import PairedTest, paired_test
 from pipelines.runs import RunFolder, newest_state
 from pipelines.sweep.records import TrialRecord
 
+SIGNIFICANT = 0.05
+"""Two-sided p below which a paired test decides."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -112,6 +115,11 @@ def curves_of(results: Results, trials: Path, group: str, method: str, metric: s
     seeds = pd.concat(parts, axis=1)
     sd = seeds.std(axis=1).fillna(0.0)
     return pd.DataFrame({"x": seeds.index, "mean": seeds.mean(axis=1), "sd": sd})
+
+
+def is_better(test: PairedTest | None) -> bool | None:
+    """Whether the first of the two is significantly above the second; None for too few seeds."""
+    return None if test is None else test.difference > 0 and test.p < SIGNIFICANT
 
 
 def mean_sd(values: pd.Series, digits: int = 2) -> str:
