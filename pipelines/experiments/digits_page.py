@@ -77,11 +77,11 @@ PROTOCOL = """\
 
 def page_of(results: Results, trials: Path) -> Page:
     """The page of the trials so far."""
-    groups = [group for group in ("A", "B") if (results.runs.group == group).any()]
+    groups = [group for group in ("A", "B") if results.titles(group)]
     sections = [_representation(results, trials)]
     sections += [_futures(results, trials, group) for group in groups]
     sections.append(_use(results, trials))
-    if (results.runs.group == "long").any():
+    if results.titles("long"):
         sections.append(_long(results, trials))
     return Page(
         title="Moving digits: what r adds to video",
@@ -110,7 +110,7 @@ def _representation(results: Results, trials: Path) -> Section:
 
 
 def _futures(results: Results, trials: Path, group: str) -> Section:
-    methods = [m for m in dict.fromkeys(results.runs.method) if _has_futures(results, group, m)]
+    methods = [m for m in results.titles(group) if _has_futures(results, group, m)]
     pictures = {
         f"futures-{group}": (
             "Source, what came, and sixteen sampled futures as the nearest real clips",
@@ -138,7 +138,7 @@ def _has_futures(results: Results, group: str, method: str) -> bool:
 
 
 def _use(results: Results, trials: Path) -> Section:
-    methods = [m for m in dict.fromkeys(results.runs.method) if "-v" in m or "-s" in m]
+    methods = [m for m in results.titles("A") if "-v" in m or "-s" in m]
     return Section(
         title="How r is used",
         tables={"use": results.table("A", USE, methods)},

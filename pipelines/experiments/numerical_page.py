@@ -117,7 +117,7 @@ def _latent_dim(results: Results, trials: Path) -> Section:
     def draw(path: Path) -> Path:
         metrics = {"c, 5I, refitted": REFIT, "c+ − c (edited)": CHANGE}
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in metrics}
-        for method in dict.fromkeys(results.runs[results.runs.group == "latent-dim"].method):
+        for method in results.titles("latent-dim"):
             for name, key in metrics.items():
                 values = results.values("latent-dim", method, key)
                 dim = float(method.partition("-")[2])
@@ -153,7 +153,7 @@ def _training(
     results: Results, trials: Path, group: str, title: str, metrics: dict[str, str]
 ) -> Section:
     """A table, and metrics over the steps."""
-    titles = dict(results.runs[results.runs.group == group][["method", "title"]].to_numpy())
+    titles = results.titles(group)
 
     def draw(path: Path) -> Path:
         panels = {
@@ -175,7 +175,7 @@ def _training(
 
 def _dots(results: Results, columns: dict[str, tuple[str, str]], path: Path, title: str) -> Path:
     """A panel for each column of (group, metric)."""
-    titles = dict(results.runs[results.runs.group.isin(LAWS)][["method", "title"]].to_numpy())
+    titles = results.titles(*LAWS)
     values = {
         name: {titles[m]: results.values(group, m, key) for m in titles}
         for name, (group, key) in columns.items()

@@ -59,12 +59,20 @@ class Results:
             num_failed=sum(trial.state == "failed" for trial in trials),
         )
 
+    def titles(self, *groups: str) -> dict[str, str]:
+        """Method → title of the arms of some groups, in the order of the arms."""
+        chosen = self.runs[self.runs.group.isin(groups)]
+        return dict(zip(chosen.method, chosen.title, strict=True))
+
+    def of_arm(self, group: str, method: str) -> pd.DataFrame:
+        """The rows of an arm's trials."""
+        return self.runs[(self.runs.group == group) & (self.runs.method == method)]
+
     def values(self, group: str, method: str, metric: str) -> pd.Series:
         """A metric of an arm by seed; empty where no trial of it has finished."""
         if metric not in self.runs:
             return pd.Series(dtype=float)
-        chosen = self.runs[(self.runs.group == group) & (self.runs.method == method)]
-        found: pd.Series = chosen.set_index("seed")[metric].dropna()
+        found: pd.Series = self.of_arm(group, method).set_index("seed")[metric].dropna()
         return found
 
     def mean(self, group: str, method: str, metric: str) -> float:
@@ -79,13 +87,12 @@ class Results:
         self, group: str, columns: Sequence[Column], methods: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """Mean ± sd of each method of a group, in the order of the arms."""
-        chosen = self.runs[self.runs.group == group]
         rows = []
-        for method, title in dict(zip(chosen.method, chosen.title, strict=True)).items():
+        for method, title in self.titles(group).items():
             if methods is None or method in methods:
                 cells = {c.title: self.shown(group, method, c.metric, c.digits) for c in columns}
-                seeds = int((chosen.method == method).sum())
-                rows.append({"method": title, **cells, "seeds": str(seeds)})
+                seeds = str(len(self.of_arm(group, method)))
+                rows.append({"method": title, **cells, "seeds": seeds})
         return pd.DataFrame(rows)
 
     def compare(
@@ -102,9 +109,8 @@ class Results:
 
 def curves_of(results: Results, trials: Path, group: str, method: str, metric: str) -> pd.DataFrame:
     """A metric over the steps, mean and sd over the seeds: columns x, mean, sd."""
-    chosen = results.runs[(results.runs.group == group) & (results.runs.method == method)]
     parts = []
-    for trial in chosen.trial:
+    for trial in results.of_arm(group, method).trial:
         state = newest_state(RunFolder(trials / str(trial)))
         if state is not None:
             history = pd.DataFrame(state["history"])
