@@ -49,15 +49,15 @@ PROTOCOL = """\
 - **Tuning.** Settings were chosen on seeds 100 to 102, which are not reported; the reported seeds
   count from 0. Of 168 such trainings 60 were of AdaSSL-V, 45 of editors without r, 22 of AdaSSL-S,
   14 of InfoNCE, 10 of H-InfoNCE, 8 with the true r, 7 of AnInfoNCE, 2 of BYOL: **not as many for
-  each**; the encoder's size is the one at which the controls did best. Tests are paired by seed,
-  two-sided, at 5 %.
+  each**; the encoder's size was chosen on seed 100 alone: the one at which the controls did best.
+  Tests are paired by seed, two-sided, at 5 %.
 - **The hypothesis** on when r helps the encoder: a deterministic editor can only aim at the mean of
   what may come, so where the spread of the change depends on c, what it misses depends on c too,
   and the encoder gains by bending z to even that out; an editor that is told r leaves noise alike
   everywhere, for which a flat z is best. It predicts no gain on isotropic pairs. One comparison was
   fixed before its ten seeds were run: heteroscedastic pairs, this encoder (at which the control did
-  best on the tuning seeds, not at which the gap was widest), AdaSSL-V low-rank against the best of
-  three controls.
+  best on the one tuning seed on which it was chosen, 100, not at which the gap was widest),
+  AdaSSL-V low-rank against the best of three controls.
 """
 
 
