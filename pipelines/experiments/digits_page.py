@@ -41,7 +41,10 @@ FUTURES = (
     Column(metric=T + "world/crps", title="CRPS", digits=3),
     Column(metric=SPREAD, title="spread / true"),
     Column(metric=T + "world/cross", title="smaller / larger change"),
+    Column(metric=T + "world/share_x", title="share along x"),
+    Column(metric=T + "world/share_x_oracle", title="along x by the law"),
     Column(metric=T + "world/share_y", title="share along y"),
+    Column(metric=T + "world/share_y_oracle", title="along y by the law"),
     Column(metric=SLOPE, title="slope by digit", digits=3),
     Column(metric=T + "world/rank_edges", title="ranks at the edges / flat"),
     Column(metric=T + "world/recall_1", title="recall@1"),
@@ -71,7 +74,8 @@ PROTOCOL = """\
 - **Futures.** 64 samples r ~ p(r | x) a source, edited; an MLP fitted on real clips of training
   glyphs reads the velocity out of each. Energy score (fair) in px/frame against what came, beside
   the law's own samples; a method without r has one future. Two steps: what was predicted is edited
-  again, against two changes of the law one after another. Retrieval among all test clips.
+  again, against two changes of the law one after another. A share along an axis is that of the
+  futures whose larger change is along it. Retrieval among all test clips.
 """
 
 
