@@ -43,9 +43,9 @@ def _claims_of_change(results: Results) -> list[Claim]:
 
 def _all_three(results: Results) -> Claim:
     goals = {DIGIT: 0.80, VELOCITY: 0.95, EDITED: 0.75}
-    methods = [m for m in dict.fromkeys(results.runs.method) if "-v" in m or "-s" in m]
+    methods = [m for m in results.titles("A") if "-v" in m or "-s" in m]
     short = {
-        m: sum(max(0.0, goal - results.mean("A", m, key)) for key, goal in goals.items())
+        m: sum(np.maximum(0.0, goal - results.mean("A", m, key)) for key, goal in goals.items())
         for m in methods
     }
     known = {m: s for m, s in short.items() if not np.isnan(s)}
@@ -56,9 +56,9 @@ def _all_three(results: Results) -> Claim:
         f"{name} {results.shown('A', best, key)} (goal {goals[key]:.2f})"
         for name, key in (("digit", DIGIT), ("velocity", VELOCITY), ("change", EDITED))
     )
-    title = results.runs[results.runs.method == best].title.iloc[0]
+    title = results.titles("A")[best]
     statement = "One encoder holds digit ≥ 0.80, velocity ≥ 0.95 and change ≥ 0.75"
-    return judged("paper", statement, known[best] == 0, f"the nearest, {title}: {figures}")
+    return judged("paper", statement, bool(known[best] == 0), f"the nearest, {title}: {figures}")
 
 
 def _surrogate(results: Results) -> Claim:
