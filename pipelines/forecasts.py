@@ -56,16 +56,6 @@ class PairedTest:
     n: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChangingShares:
-    """Shares of the sampled futures by which axes change; they sum to 1."""
-
-    x_only: float
-    y_only: float
-    both: float
-    none: float
-
-
 def energy_score(
     samples: Float[Array, "n k d"], outcomes: Float[Array, "n d"]
 ) -> Float[Array, " n"]:
@@ -199,27 +189,6 @@ def paired_test(a: Float[Array, " n"], b: Float[Array, " n"]) -> PairedTest:
         return PairedTest(difference=difference, sd=sd, p=p, n=len(a))
     p = float(stats.ttest_rel(a, b).pvalue)
     return PairedTest(difference=difference, sd=sd, p=p, n=len(a))
-
-
-def share_changing(
-    samples: Float[Array, "n k 2"], current: Float[Array, "n 2"], threshold: float
-) -> ChangingShares:
-    """Which axes of the velocity change in the sampled futures, over all n · k of them.
-
-    Args:
-        samples: next velocities, x and y, in px/frame.
-        current: velocities now.
-        threshold: a change is a difference larger than this, in px/frame.
-    """
-    if samples.ndim != 3 or samples.shape[::2] != current.shape or current.shape[1] != 2:
-        raise _mismatch(samples, current, "[n, k, 2] and [n, 2]")
-    x, y = np.moveaxis(np.abs(samples - current[:, None]) > threshold, -1, 0)
-    return ChangingShares(
-        x_only=float((x & ~y).mean()),
-        y_only=float((y & ~x).mean()),
-        both=float((x & y).mean()),
-        none=float((~x & ~y).mean()),
-    )
 
 
 def _check_samples(samples: Array, outcomes: Array) -> None:

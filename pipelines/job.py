@@ -57,7 +57,7 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
         if started_late:  # the workers had no run to log to
             for entry in state["history"]:
                 tracker.log_metrics(entry, int(entry["step"]))
-        metrics = last_metrics(state)
+        metrics = last_metrics(state["history"])
         _report(config, folder, state, tracker)
         if with_evaluation:
             print("evaluating on the test videos", flush=True)

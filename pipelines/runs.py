@@ -11,7 +11,7 @@ OUT/NAME/summary.json       the final figures, flat
 import atexit
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -143,10 +143,10 @@ class RunFolder:
         return "; ".join(changed) or "settings this version no longer knows"
 
 
-def last_metrics(state: dict[str, Any]) -> dict[str, float]:
+def last_metrics(history: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """The newest value of every metric of a history."""
     merged: dict[str, float] = {}
-    for entry in state["history"]:
+    for entry in history:
         merged |= entry
     return merged
 

@@ -31,6 +31,7 @@ MOST_PAIRS = {"train": 2000, "val": 600, "test": 1500}
 SHOWN = 6
 """Sources of the test videos kept for pictures."""
 WORLD_FILE = "world.npz"
+"""In the trial's folder: the arrays that the pictures are drawn from."""
 
 
 def run_digit_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:

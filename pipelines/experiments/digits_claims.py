@@ -3,14 +3,13 @@
 import numpy as np
 
 from pipelines.experiments.page import Claim, judged
-from pipelines.experiments.results import Results, told
+from pipelines.experiments.results import Results, is_better, told
 from pipelines.sources.digit_law import probability_of_y
 
 T = "test/"
 EDITED, PAIR = T + "change_edited/linear", T + "change_pair/linear"
 DIGIT, VELOCITY = T + "digit/linear", T + "velocity/linear"
 ENERGY, SPREAD, SLOPE = T + "world/energy", T + "world/spread", T + "world/slope"
-SIGNIFICANT = 0.05
 TRUE_SLOPE = probability_of_y("B", 1) - probability_of_y("B", 0)
 
 
@@ -31,12 +30,11 @@ def _claims_of_change(results: Results) -> list[Claim]:
             f"{title} {results.shown('A', f'{objective}-{method}', EDITED)}"
             for method, title in (("plain", "alone"), ("no-r", "no r"), ("v", "V"), ("s", "S"))
         ]
-        holds = None if test is None else bool(test.difference > 0 and test.p < SIGNIFICANT)
         found.append(
             judged(
                 "paper",
                 f"With {name}, r recovers the change of velocity that {name} alone loses",
-                holds,
+                is_better(test),
                 f"R² from the edited embedding: {', '.join(figures)}; V − no r: {told(test)}",
             )
         )
@@ -45,9 +43,9 @@ def _claims_of_change(results: Results) -> list[Claim]:
 
 def _all_three(results: Results) -> Claim:
     goals = {DIGIT: 0.80, VELOCITY: 0.95, EDITED: 0.75}
-    methods = [m for m in dict.fromkeys(results.runs.method) if "-v" in m or "-s" in m]
+    methods = [m for m in results.titles("A") if "-v" in m or "-s" in m]
     short = {
-        m: sum(max(0.0, goal - results.mean("A", m, key)) for key, goal in goals.items())
+        m: sum(np.maximum(0.0, goal - results.mean("A", m, key)) for key, goal in goals.items())
         for m in methods
     }
     known = {m: s for m, s in short.items() if not np.isnan(s)}
@@ -58,9 +56,9 @@ def _all_three(results: Results) -> Claim:
         f"{name} {results.shown('A', best, key)} (goal {goals[key]:.2f})"
         for name, key in (("digit", DIGIT), ("velocity", VELOCITY), ("change", EDITED))
     )
-    title = results.runs[results.runs.method == best].title.iloc[0]
+    title = results.titles("A")[best]
     statement = "One encoder holds digit ≥ 0.80, velocity ≥ 0.95 and change ≥ 0.75"
-    return judged("paper", statement, known[best] == 0, f"the nearest, {title}: {figures}")
+    return judged("paper", statement, bool(known[best] == 0), f"the nearest, {title}: {figures}")
 
 
 def _surrogate(results: Results) -> Claim:
@@ -68,7 +66,7 @@ def _surrogate(results: Results) -> Claim:
     for objective, name in (("infonce", "InfoNCE"), ("byol", "BYOL")):
         test = results.compare("A", f"{objective}-v", f"{objective}-v-without", EDITED)
         if test is not None:
-            holds.append(test.difference > 0 and test.p < SIGNIFICANT)
+            holds.append(is_better(test))
             shown = results.shown("A", f"{objective}-v-without", EDITED)
             parts.append(f"{name}: without {shown}, {told(test)}")
     statement = "The surrogate x++ helps AdaSSL-V to know the change (edited)"
@@ -81,7 +79,7 @@ def _better_h(results: Results, objective: str) -> Claim:
     for figure, key in (("digit", DIGIT), ("velocity", VELOCITY), ("change from the pair", PAIR)):
         test = results.compare("A", f"{objective}-v", f"{objective}-no-r", key)
         if test is not None:
-            better.append(test.difference > 0 and test.p < SIGNIFICANT)
+            better.append(is_better(test))
             parts.append(f"{figure} {told(test)}")
     statement = f"With {name}, r makes the encoder itself better than the same editor without r"
     holds = any(better) if better else None
@@ -95,7 +93,7 @@ def _energy(results: Results, group: str) -> Claim:
             arm, control = f"{objective}-{method}", f"{objective}-no-r"
             test = results.compare(group, control, arm, ENERGY)
             if test is not None:
-                holds.append(test.difference > 0 and test.p < SIGNIFICANT)
+                holds.append(is_better(test))
                 parts.append(
                     f"{name} {method} {results.shown(group, arm, ENERGY, 3)}, no r "
                     f"{results.shown(group, control, ENERGY, 3)}, {told(test)}"
@@ -144,7 +142,7 @@ def _mixture(results: Results) -> Claim:
                 cross = " against ".join(
                     results.shown(group, arm, T + "world/cross") for arm in reversed(arms)
                 )
-                holds.append(test.difference > 0 and test.p < SIGNIFICANT)
+                holds.append(is_better(test))
                 parts.append(f"{group} {objective}: energy {told(test)}, smaller/larger {cross}")
     statement = "A mixture prior foretells better than one factorised Gaussian (the law is a cross)"
     return judged("reviewers", statement, any(holds) if holds else None, "; ".join(parts) or "–")
@@ -171,7 +169,7 @@ def _alive(results: Results) -> Claim:
     return judged(
         "ours",
         "Free bits keep r, and with it the change, alive in long InfoNCE runs",
-        None if test is None else bool(test.difference > 0 and test.p < SIGNIFICANT),
+        is_better(test),
         f"with β from the first nat KL {kl['paid']}, change {change['paid']}; with free bits KL "
         f"{kl['free']}, change {change['free']}; {told(test)}",
     )

@@ -8,13 +8,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines import figures
+from pipelines.experiments.digit_trial import WORLD_FILE
 from pipelines.experiments.results import Results, curves_of
 from pipelines.figures.forecasts import Cloud, FutureClips
 from pipelines.sources.digit_law import probability_of_y
 
 SHOWN_METHODS = ("byol-v-mixture", "byol-v", "infonce-v", "byol-no-r")
 CONTROLS = ("alone", "no r")
-WORLD_FILE = "world.npz"
 NUM_CLOUDS = 4
 
 
@@ -82,7 +82,7 @@ def ranks(results: Results, trials: Path, group: str, path: Path) -> Path | None
 def axes(results: Results, group: str, path: Path) -> Path | None:
     """Share of futures that change along y by digit."""
     shares = {}
-    for method, title in _methods(results, group):
+    for method, title in results.titles(group).items():
         table = pd.DataFrame(
             {d: results.values(group, method, f"test/world/share_y/{d}") for d in range(10)}
         )
@@ -106,7 +106,7 @@ def use(results: Results, trials: Path, path: Path) -> Path:
     for panel, (metric, kind) in asked.items():
         lines = {
             title: curves_of(results, trials, "A", method, metric)
-            for method, title in _methods(results, "A")
+            for method, title in results.titles("A").items()
             if kind in method
         }
         panels[panel] = {title: line for title, line in lines.items() if len(line)}
@@ -120,7 +120,7 @@ def long(results: Results, trials: Path, path: Path) -> Path:
     panels = {
         name: {
             title: curves_of(results, trials, "long", method, metric)
-            for method, title in _methods(results, "long")
+            for method, title in results.titles("long").items()
         }
         for name, metric in {"KL, nats": "train/kl", "InfoNCE, nats": "train/ssl"}.items()
     }
@@ -128,22 +128,17 @@ def long(results: Results, trials: Path, path: Path) -> Path:
     return figures.grid_of_lines(panels, path, title=title, y_label="", share_y=False)
 
 
-def _methods(results: Results, group: str) -> list[tuple[str, str]]:
-    chosen = results.runs[results.runs.group == group]
-    return list(dict(zip(chosen.method, chosen.title, strict=True)).items())
-
-
 def _worlds(
     results: Results, trials: Path, group: str
 ) -> list[tuple[str, str, dict[str, NDArray[Any]]]]:
     """Method, title and arrays of the first trial of each method that is shown."""
     found = []
-    titles = dict(_methods(results, group))
+    titles = results.titles(group)
     for method in SHOWN_METHODS:
         if method not in titles:
             continue
-        chosen = results.runs[(results.runs.group == group) & (results.runs.method == method)]
-        file = trials / str(chosen.trial.iloc[0]) / WORLD_FILE
+        first = results.of_arm(group, method).trial.iloc[0]
+        file = trials / str(first) / WORLD_FILE
         if file.exists():
             with np.load(file) as arrays:
                 found.append((method, titles[method], {k: arrays[k] for k in arrays.files}))

@@ -41,7 +41,10 @@ FUTURES = (
     Column(metric=T + "world/crps", title="CRPS", digits=3),
     Column(metric=SPREAD, title="spread / true"),
     Column(metric=T + "world/cross", title="smaller / larger change"),
+    Column(metric=T + "world/share_x", title="share along x"),
+    Column(metric=T + "world/share_x_oracle", title="along x by the law"),
     Column(metric=T + "world/share_y", title="share along y"),
+    Column(metric=T + "world/share_y_oracle", title="along y by the law"),
     Column(metric=SLOPE, title="slope by digit", digits=3),
     Column(metric=T + "world/rank_edges", title="ranks at the edges / flat"),
     Column(metric=T + "world/recall_1", title="recall@1"),
@@ -71,17 +74,18 @@ PROTOCOL = """\
 - **Futures.** 64 samples r ~ p(r | x) a source, edited; an MLP fitted on real clips of training
   glyphs reads the velocity out of each. Energy score (fair) in px/frame against what came, beside
   the law's own samples; a method without r has one future. Two steps: what was predicted is edited
-  again, against two changes of the law one after another. Retrieval among all test clips.
+  again, against two changes of the law one after another. A share along an axis is that of the
+  futures whose larger change is along it. Retrieval among all test clips.
 """
 
 
 def page_of(results: Results, trials: Path) -> Page:
     """The page of the trials so far."""
-    groups = [group for group in ("A", "B") if (results.runs.group == group).any()]
+    groups = [group for group in ("A", "B") if results.titles(group)]
     sections = [_representation(results, trials)]
     sections += [_futures(results, trials, group) for group in groups]
     sections.append(_use(results, trials))
-    if (results.runs.group == "long").any():
+    if results.titles("long"):
         sections.append(_long(results, trials))
     return Page(
         title="Moving digits: what r adds to video",
@@ -110,7 +114,7 @@ def _representation(results: Results, trials: Path) -> Section:
 
 
 def _futures(results: Results, trials: Path, group: str) -> Section:
-    methods = [m for m in dict.fromkeys(results.runs.method) if _has_futures(results, group, m)]
+    methods = [m for m in results.titles(group) if _has_futures(results, group, m)]
     pictures = {
         f"futures-{group}": (
             "Source, what came, and sixteen sampled futures as the nearest real clips",
@@ -138,7 +142,7 @@ def _has_futures(results: Results, group: str, method: str) -> bool:
 
 
 def _use(results: Results, trials: Path) -> Section:
-    methods = [m for m in dict.fromkeys(results.runs.method) if "-v" in m or "-s" in m]
+    methods = [m for m in results.titles("A") if "-v" in m or "-s" in m]
     return Section(
         title="How r is used",
         tables={"use": results.table("A", USE, methods)},

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.config import ConfigError, RunConfig
 from pipelines.storage import Folder
@@ -49,7 +50,7 @@ class Experiment:
         metric: the figure shown while it runs.
         trial: what Tune runs, a function of a module.
         prepare: makes the data under a folder, or goes on making it, and returns the config.
-        report: the page of the trials so far; pictures go to the folder given.
+        report: the page of the trials so far, whose folders are in the folder given.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Experiment:
     metric: str
     trial: Callable[..., None]
     prepare: Callable[[RunConfig, Folder], RunConfig]
-    report: Callable[["Results", Any], "Page"]
+    report: Callable[["Results", Path], "Page"]
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 from pipelines.experiments.page import Claim, judged
-from pipelines.experiments.results import Results, told
+from pipelines.experiments.results import Results, is_better, told
 
 LAWS = ("isotropic", "anisotropic", "heteroscedastic", "multimodal", "complex")
 ID, OOD, REFIT = "test/c/id", "test/c/ood", "test/c/refit"
 CHANGE, PENALTY = "test/change", "test/penalty"
 ACTIVE, ENTROPY = "test/latent_mean_active", "test/latent_use_entropy"
-SIGNIFICANT = 0.05
 CONTROLS = {"v": "no-r", "s": "no-r", "v-mlp": "no-r-mlp"}
 
 
@@ -49,7 +48,7 @@ def _needs_warm_up(results: Results) -> Claim:
     return judged(
         "paper",
         "Without β warm-up AdaSSL-V keeps less of c",
-        None if test is None else bool(test.difference > 0 and test.p < SIGNIFICANT),
+        is_better(test),
         f"with {shown['on']} (KL {kl['on']}), without {shown['off']} (KL {kl['off']}): "
         f"{told(test)}",
     )
@@ -77,7 +76,7 @@ def _sparse_use_claims(results: Results) -> list[Claim]:
     group, plain, cured = "sparse-use", "byol-0", "byol-0.1"
     active = results.compare(group, "infonce-0", plain, ACTIVE)
     use = results.compare(group, cured, plain, ACTIVE)
-    better = results.compare(group, cured, plain, REFIT)
+    encoder = results.compare(group, cured, plain, REFIT)
     figures = ", ".join(
         f"{name}: E‖r‖₀ {results.shown(group, arm, ACTIVE)}, "
         f"H(ρ) {results.shown(group, arm, ENTROPY)}"
@@ -87,16 +86,14 @@ def _sparse_use_claims(results: Results) -> list[Claim]:
         judged(
             "paper",
             "With BYOL, AdaSSL-S uses fewer dimensions of r than with InfoNCE",
-            None if active is None else bool(active.difference > 0 and active.p < SIGNIFICANT),
+            is_better(active),
             f"{figures}; {told(active)}",
         ),
         judged(
             "ours",
             "A reward for H(ρ) makes AdaSSL-S use more of r with BYOL, and its encoder better",
-            None
-            if use is None or better is None
-            else bool(use.difference > 0 and better.difference > 0 and better.p < SIGNIFICANT),
-            f"E‖r‖₀ {told(use)}; R² of c {told(better)}",
+            None if use is None or encoder is None else use.difference > 0 and is_better(encoder),
+            f"E‖r‖₀ {told(use)}; R² of c {told(encoder)}",
         ),
     ]
 
@@ -113,7 +110,7 @@ def _hypothesis(results: Results) -> Claim:
         "ours",
         "Hypothesis, stated before its seeds were run: where the spread of the change depends on "
         "c, r makes the *encoder* keep more of c than the best of three editors without r",
-        None if test is None else bool(test.difference > 0 and test.p < SIGNIFICANT),
+        is_better(test),
         f"AdaSSL-V {results.shown(group, 'v', REFIT, 3)}, best control ({best}) "
         f"{results.shown(group, best, REFIT, 3)}: {told(test)}; in distribution "
         f"{told(in_distribution)}",
@@ -127,7 +124,7 @@ def _better(
     for rival, title in rivals.items():
         test = results.compare(group, method, rival, REFIT)
         if test is not None:
-            holds.append(test.difference > 0 and test.p < SIGNIFICANT)
+            holds.append(is_better(test))
         shown = results.shown(group, rival, REFIT, 3)
         parts.append(f"{title} {shown}, {told(test)}")
     return judged(

@@ -49,15 +49,15 @@ PROTOCOL = """\
 - **Tuning.** Settings were chosen on seeds 100 to 102, which are not reported; the reported seeds
   count from 0. Of 168 such trainings 60 were of AdaSSL-V, 45 of editors without r, 22 of AdaSSL-S,
   14 of InfoNCE, 10 of H-InfoNCE, 8 with the true r, 7 of AnInfoNCE, 2 of BYOL: **not as many for
-  each**; the encoder's size is the one at which the controls did best. Tests are paired by seed,
-  two-sided, at 5 %.
+  each**; the encoder's size was chosen on seed 100 alone: the one at which the controls did best.
+  Tests are paired by seed, two-sided, at 5 %.
 - **The hypothesis** on when r helps the encoder: a deterministic editor can only aim at the mean of
   what may come, so where the spread of the change depends on c, what it misses depends on c too,
   and the encoder gains by bending z to even that out; an editor that is told r leaves noise alike
   everywhere, for which a flat z is best. It predicts no gain on isotropic pairs. One comparison was
   fixed before its ten seeds were run: heteroscedastic pairs, this encoder (at which the control did
-  best on the tuning seeds, not at which the gap was widest), AdaSSL-V low-rank against the best of
-  three controls.
+  best on the one tuning seed on which it was chosen, 100, not at which the gap was widest),
+  AdaSSL-V low-rank against the best of three controls.
 """
 
 
@@ -117,7 +117,7 @@ def _latent_dim(results: Results, trials: Path) -> Section:
     def draw(path: Path) -> Path:
         metrics = {"c, 5I, refitted": REFIT, "c+ − c (edited)": CHANGE}
         rows: dict[str, list[dict[str, float]]] = {name: [] for name in metrics}
-        for method in dict.fromkeys(results.runs[results.runs.group == "latent-dim"].method):
+        for method in results.titles("latent-dim"):
             for name, key in metrics.items():
                 values = results.values("latent-dim", method, key)
                 dim = float(method.partition("-")[2])
@@ -153,7 +153,7 @@ def _training(
     results: Results, trials: Path, group: str, title: str, metrics: dict[str, str]
 ) -> Section:
     """A table, and metrics over the steps."""
-    titles = dict(results.runs[results.runs.group == group][["method", "title"]].to_numpy())
+    titles = results.titles(group)
 
     def draw(path: Path) -> Path:
         panels = {
@@ -175,7 +175,7 @@ def _training(
 
 def _dots(results: Results, columns: dict[str, tuple[str, str]], path: Path, title: str) -> Path:
     """A panel for each column of (group, metric)."""
-    titles = dict(results.runs[results.runs.group.isin(LAWS)][["method", "title"]].to_numpy())
+    titles = results.titles(*LAWS)
     values = {
         name: {titles[m]: results.values(group, m, key) for m in titles}
         for name, (group, key) in columns.items()

@@ -14,7 +14,7 @@ from pipelines import loop, probes
 from pipelines.disentanglement import dci_of_importance, linear_importance
 from pipelines.embed import joined
 from pipelines.learner import Learner, latent_figures, pair_figures
-from pipelines.runs import last_metrics, newest_state
+from pipelines.runs import last_metrics
 from pipelines.sources.numerical import (
     Conditional,
     Mixing,
@@ -65,11 +65,9 @@ def train_on_numbers(trial: TrialRun) -> dict[str, float]:
                 config.train.steps - learner.step,
                 config.method.latent == "given",
             )
-            loop.run(learner, pairs, sink, history=history)
-        state = newest_state(folder)
-        assert state is not None, "a training that ended well has a checkpoint"
+            history = loop.run(learner, pairs, sink, history=history)
         figures = judge(learner, settings)
-        return trial.finish(tracker, {**last_metrics(state), **figures})
+        return trial.finish(tracker, {**last_metrics(history), **figures})
 
 
 @dataclass(frozen=True, kw_only=True)

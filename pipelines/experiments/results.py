@@ -11,6 +11,9 @@ from pipelines.forecasts import PairedTest, paired_test
 from pipelines.runs import RunFolder, newest_state
 from pipelines.sweep.records import TrialRecord
 
+SIGNIFICANT = 0.05
+"""Two-sided p below which a paired test decides."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
@@ -56,12 +59,20 @@ class Results:
             num_failed=sum(trial.state == "failed" for trial in trials),
         )
 
+    def titles(self, *groups: str) -> dict[str, str]:
+        """Method → title of the arms of some groups, in the order of the arms."""
+        chosen = self.runs[self.runs.group.isin(groups)]
+        return dict(zip(chosen.method, chosen.title, strict=True))
+
+    def of_arm(self, group: str, method: str) -> pd.DataFrame:
+        """The rows of an arm's trials."""
+        return self.runs[(self.runs.group == group) & (self.runs.method == method)]
+
     def values(self, group: str, method: str, metric: str) -> pd.Series:
         """A metric of an arm by seed; empty where no trial of it has finished."""
         if metric not in self.runs:
             return pd.Series(dtype=float)
-        chosen = self.runs[(self.runs.group == group) & (self.runs.method == method)]
-        found: pd.Series = chosen.set_index("seed")[metric].dropna()
+        found: pd.Series = self.of_arm(group, method).set_index("seed")[metric].dropna()
         return found
 
     def mean(self, group: str, method: str, metric: str) -> float:
@@ -76,13 +87,12 @@ class Results:
         self, group: str, columns: Sequence[Column], methods: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """Mean ± sd of each method of a group, in the order of the arms."""
-        chosen = self.runs[self.runs.group == group]
         rows = []
-        for method, title in dict(zip(chosen.method, chosen.title, strict=True)).items():
+        for method, title in self.titles(group).items():
             if methods is None or method in methods:
                 cells = {c.title: self.shown(group, method, c.metric, c.digits) for c in columns}
-                seeds = int((chosen.method == method).sum())
-                rows.append({"method": title, **cells, "seeds": str(seeds)})
+                seeds = str(len(self.of_arm(group, method)))
+                rows.append({"method": title, **cells, "seeds": seeds})
         return pd.DataFrame(rows)
 
     def compare(
@@ -99,9 +109,8 @@ class Results:
 
 def curves_of(results: Results, trials: Path, group: str, method: str, metric: str) -> pd.DataFrame:
     """A metric over the steps, mean and sd over the seeds: columns x, mean, sd."""
-    chosen = results.runs[(results.runs.group == group) & (results.runs.method == method)]
     parts = []
-    for trial in chosen.trial:
+    for trial in results.of_arm(group, method).trial:
         state = newest_state(RunFolder(trials / str(trial)))
         if state is not None:
             history = pd.DataFrame(state["history"])
@@ -112,6 +121,11 @@ def curves_of(results: Results, trials: Path, group: str, method: str, metric: s
     seeds = pd.concat(parts, axis=1)
     sd = seeds.std(axis=1).fillna(0.0)
     return pd.DataFrame({"x": seeds.index, "mean": seeds.mean(axis=1), "sd": sd})
+
+
+def is_better(test: PairedTest | None) -> bool | None:
+    """Whether the first of the two is significantly above the second; None for too few seeds."""
+    return None if test is None else test.difference > 0 and test.p < SIGNIFICANT
 
 
 def mean_sd(values: pd.Series, digits: int = 2) -> str:

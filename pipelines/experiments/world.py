@@ -120,13 +120,14 @@ def forecast_figures(samples: Array, truth: Truth, rng: np.random.Generator) -> 
     """Scores of sampled next velocities [pairs, samples, 2], with the law's own beside them.
 
     `energy` and `crps` in px/frame, lower is better; `spread` is the root of the mean variance over
-    that of the law; `rank_p` the p-value of a flat rank histogram; `share_y` the share of futures
-    whose larger change is along y; `slope` how that share goes with the digit (0.8/9 a digit in
-    setting B), `cross` the median of the smaller over the larger change (0 in the law).
+    that of the law; `rank_p` the p-value of a flat rank histogram; `share_x` and `share_y` the
+    shares of futures whose larger change is along x and along y; `slope` how the latter goes with
+    the digit (0.8/9 a digit in setting B), `cross` the median of the smaller over the larger change
+    (0 in the law).
     """
     law = truth.draw(rng, NUM_SAMPLES)
     came = truth.next_velocity
-    changes = samples - truth.velocity[:, None]
+    changes, law_changes = (drawn - truth.velocity[:, None] for drawn in (samples, law))
     figures = {
         "energy": energy_score(samples, came).mean(),
         "energy_oracle": energy_score(law, came).mean(),
@@ -135,6 +136,7 @@ def forecast_figures(samples: Array, truth: Truth, rng: np.random.Generator) -> 
         "crps_oracle": np.mean([crps(law[..., i], came[:, i]).mean() for i in (0, 1)]),
         "spread": np.sqrt(samples.var(axis=1).mean() / law.var(axis=1).mean()),
         **axis_figures(changes, truth.digit),
+        **{f"{name}_oracle": share for name, share in axis_shares(law_changes).items()},
     }
     if samples.shape[1] > NUM_RANKED:
         counts = rank_counts(samples, came, rng)
@@ -150,6 +152,12 @@ def rank_counts(samples: Array, came: Array, rng: np.random.Generator) -> Array:
     return counts
 
 
+def axis_shares(changes: Array) -> dict[str, float]:
+    """Shares of the futures whose larger change is along x and along y; where none is, neither."""
+    x, y = np.moveaxis(np.abs(changes), -1, 0)
+    return {"share_x": float((x > y).mean()), "share_y": float((y > x).mean())}
+
+
 def axis_figures(changes: Array, digits: Array) -> dict[str, float]:
     """Along which axis the futures change, over all and by digit, and how clearly along one."""
     sizes = np.abs(changes)
@@ -158,7 +166,7 @@ def axis_figures(changes: Array, digits: Array) -> dict[str, float]:
     slope = np.polyfit(list(by_digit), list(by_digit.values()), 1)[0] if len(by_digit) > 1 else 0.0
     larger = np.maximum(sizes.max(axis=-1), 1e-9)
     return {
-        "share_y": float(along_y.mean()),
+        **axis_shares(changes),
         "slope": float(slope),
         "cross": float(np.median(sizes.min(axis=-1) / larger)),
         **{f"share_y/{digit}": share for digit, share in by_digit.items()},

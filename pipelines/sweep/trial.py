@@ -211,7 +211,7 @@ def train_on_videos(trial: TrialRun, judge: Judge | None = None) -> dict[str, fl
             train(config, folder, job.demand, tracker, callbacks=[Forward(trial.voice)])
         state = newest_state(folder)
         assert state is not None, "a training that ended well has a checkpoint"
-        known = last_metrics(state)
+        known = last_metrics(state["history"])
         found = (judge or judge_by_probes)(trial)
         # What the last look has not, and not the use of each dimension of r.
         new = {k: v for k, v in found.items() if k not in known and "/latent_use/" not in k}

@@ -21,9 +21,9 @@ from playwright.sync_api import Locator, Page
 
 from pipelines.sweep.report import write_report
 from tests import browser
-from tests.integration.test_train import started
 from tests.pipelines.sweep import made
 from tests.pipelines.tracking.test_server import Server
+from tests.processes import started
 
 PARAMS = ("beta", "beta_warmup_steps", "latent_dim")
 METRIC = "val/next_clip_nats"

@@ -16,7 +16,8 @@ from pipelines.sweep.ledger import Ledger
 from tests.buckets import KEYS, s3_server
 from tests.integration.test_cli import adassl
 from tests.integration.test_sweep import command as sweep_command
-from tests.integration.test_train import command, run, started, steps_of, train_workers
+from tests.integration.test_train import command, steps_of
+from tests.processes import run, started, train_workers
 
 pytestmark = pytest.mark.ray
 RUNS, INDEX = "s3://bucket/runs", "s3://bucket/data/videos.parquet"

@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from pipelines.storage import Folder
 from pipelines.sweep.ledger import Ledger
 from pipelines.sweep.records import TrialRecord
-from tests.integration.test_train import run, started
+from tests.processes import run, started
 
 pytestmark = pytest.mark.ray
 SETTINGS = {

@@ -8,8 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from pipelines.job import run_job
 from pipelines.recipes import recipe
 from pipelines.runs import RunFolder, best_state, newest_state
 from tests.pipelines.test_learner import assert_same
+from tests.processes import run, started, train_workers
 
 pytestmark = pytest.mark.ray
 STEPS, EVERY = 24, 6
@@ -49,33 +48,6 @@ def command(
     return [*base, *place, *settings, *more]
 
 
-def run(cwd: Path, arguments: list[str]) -> str:
-    """Run to a good end; what it printed."""
-    done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
-
-
-@contextmanager
-def started(cwd: Path, arguments: list[str]) -> Iterator["subprocess.Popen[str]"]:
-    """A run under way, with nothing of it left at the end."""
-    process = subprocess.Popen(
-        arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    family = psutil.Process(process.pid)
-    children: list[psutil.Process] = []
-    try:
-        yield process
-        children = family.children(recursive=True) if family.is_running() else []
-    finally:
-        for each in [*children, *([family] if family.is_running() else [])]:
-            try:
-                each.kill()
-            except psutil.NoSuchProcess:
-                continue
-        process.communicate()
-
-
 def wait_for_checkpoint(folder: Path, process: "subprocess.Popen[str]", number: int = 1) -> None:
     """Until the run has written its n-th checkpoint."""
     deadline = time.monotonic() + 180
@@ -84,18 +56,6 @@ def wait_for_checkpoint(folder: Path, process: "subprocess.Popen[str]", number: 
         assert process.poll() is None, "it ended before its checkpoint"
         assert time.monotonic() < deadline, "no checkpoint in three minutes"
         time.sleep(0.05)
-
-
-def train_workers(driver: int) -> list[psutil.Process]:
-    """The Ray Train workers under a driver; other children may be gone as they are looked at."""
-    found = []
-    for child in psutil.Process(driver).children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.NoSuchProcess:  # a zombie, too
-            continue
-    return found
 
 
 def steps_of(state: dict[str, Any]) -> list[int]:

@@ -9,7 +9,8 @@ import pytest
 from pipelines.config import ConfigError, RunConfig
 from pipelines.experiments.grid import Arm, Experiment
 from pipelines.experiments.page import Page, Section, judged
-from pipelines.experiments.results import Column, Results, markdown, mean_sd, told
+from pipelines.experiments.results import Column, Results, is_better, markdown, mean_sd, told
+from pipelines.forecasts import PairedTest
 from pipelines.storage import Folder
 from pipelines.sweep.records import TrialRecord
 
@@ -85,6 +86,14 @@ def test_arms_are_compared_over_the_seeds_that_both_have() -> None:
     assert told(test) == "difference +0.500 over 3 seeds, p = 0.013"
     assert results.compare("A", "v", "no-r", "missing") is None
     assert told(None) == "too few seeds to test"
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "expected"), [(0.1, 0.04, True), (0.1, 0.06, False), (-0.1, 0.01, False)]
+)
+def test_better_is_above_and_not_by_chance(difference: float, p: float, expected: bool) -> None:
+    assert is_better(PairedTest(difference=difference, sd=0.1, p=p, n=5)) is expected
+    assert is_better(None) is None
 
 
 def test_a_page_holds_claims_tables_and_the_command(tmp_path: Path) -> None:

@@ -12,23 +12,9 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from pipelines import figures
-from pipelines.figures import curves, look, points, sheets
+from pipelines.figures import look, sheets
 
 Array = NDArray[Any]
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved."""
-    kept: list[Figure] = []
-
-    def keep(figure: Figure, path: Path) -> Path:
-        kept.append(figure)
-        return look.save(figure, path)
-
-    for module in (curves, points, sheets):
-        monkeypatch.setattr(module, "save", keep)
-    return kept
 
 
 def clips(*shape: int, seed: int = 0) -> Array:

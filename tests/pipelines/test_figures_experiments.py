@@ -28,20 +28,6 @@ FIGURES = ["digit, accuracy", "velocity, R²", "change from x and x⁺, R² (lin
 FIGURES += ["energy, px/frame", "RankMe", "spread"]
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved."""
-    kept: list[Figure] = []
-
-    def keep(figure: Figure, path: Path) -> Path:
-        kept.append(figure)
-        return look.save(figure, path)
-
-    for module in (arms, forecasts):
-        monkeypatch.setattr(module, "save", keep)
-    return kept
-
-
 def table(num_methods: int, num_figures: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
     random = np.random.default_rng(seed)
     scale = np.array([1, 1, 1, 0.02, 180, 1])[:num_figures]

@@ -7,7 +7,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from pipelines import figures
-from pipelines.figures import cells, look, sweeps
+from pipelines.figures import look
 from pipelines.sweep.results import Results
 from pipelines.sweep.sensitivity import sensitivity_map
 from tests.pipelines.sweep import made
@@ -19,20 +19,6 @@ GRID = {
     "train.global_batch_size": {"kind": "choice", "values": [16, 32, 64], "why": ""},
     "data.grayscale": {"kind": "choice", "values": [True, False], "why": ""},
 }
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that were saved."""
-    kept: list[Figure] = []
-
-    def keep(figure: Figure, path: Path) -> Path:
-        kept.append(figure)
-        return look.save(figure, path)
-
-    for module in (cells, sweeps):
-        monkeypatch.setattr(module, "save", keep)
-    return kept
 
 
 def usual() -> Results:

@@ -13,7 +13,6 @@ from pipelines.forecasts import (
     paired_test,
     rank_histogram,
     recall_at,
-    share_changing,
     uniformity_p,
 )
 
@@ -200,18 +199,6 @@ def test_pairs_without_variance() -> None:
         paired_test(np.array([0.1, np.nan, 0.7]), same)
 
 
-def test_axes_that_change_are_counted_by_hand() -> None:
-    current = np.array([[1.0, 1.0], [2.0, 0.0]])
-    samples = np.array(
-        [
-            [[2.0, 1.0], [0.0, 1.05], [1.0, 3.0], [1.0, 1.0]],  # x, x, y, none
-            [[2.0, -1.0], [3.0, 1.0], [2.1, 0.1], [0.0, 1.0]],  # y, both, none, both
-        ]
-    )
-    shares = share_changing(samples, current, 0.1 + 1e-9)
-    assert (shares.x_only, shares.y_only, shares.both, shares.none) == (2 / 8, 2 / 8, 2 / 8, 2 / 8)
-
-
 def test_shapes_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match=r"they must be \[n, k, d\] and \[n, d\]"):
         energy_score(np.zeros((4, 2, 3)), np.zeros((4, 2)))
@@ -219,5 +206,3 @@ def test_shapes_that_do_not_belong_together_are_refused() -> None:
         crps(np.zeros((4, 2)), np.zeros(3))
     with pytest.raises(ValueError, match=r"they must be \[n, k\] and \[n\]"):
         rank_histogram(np.zeros((4, 2)), np.zeros((4, 1)), np.random.default_rng(0))
-    with pytest.raises(ValueError, match=r"they must be \[n, k, 2\] and \[n, 2\]"):
-        share_changing(np.zeros((4, 2, 3)), np.zeros((4, 3)), 0.1)

@@ -7,7 +7,13 @@ import torch
 from adassl.config import MethodConfig
 from pipelines.config import BackboneConfig, DataConfig, RunConfig
 from pipelines.experiments import world
-from pipelines.experiments.world import Truth, VelocityReader, forecast_figures, path_figures
+from pipelines.experiments.world import (
+    Truth,
+    VelocityReader,
+    axis_figures,
+    forecast_figures,
+    path_figures,
+)
 from pipelines.learner import Learner
 
 NUM = 4000
@@ -38,6 +44,9 @@ def test_the_law_as_a_forecast_is_the_oracle() -> None:
     assert figures["share_y/0"] == pytest.approx(0.1, abs=0.02)
     assert figures["share_y/9"] == pytest.approx(0.9, abs=0.02)
     assert figures["cross"] == 0
+    for axis in ("x", "y"):
+        assert figures[f"share_{axis}"] == pytest.approx(0.5, abs=0.02)
+        assert figures[f"share_{axis}"] == pytest.approx(figures[f"share_{axis}_oracle"], abs=0.01)
     assert figures["energy"] < figures["energy_last_velocity"]
 
 
@@ -52,6 +61,19 @@ def test_an_ellipse_scores_worse_than_the_cross_and_shows_no_axis() -> None:
     assert figures["spread"] == pytest.approx(1, abs=0.03)
     assert figures["cross"] > 0.2
     assert abs(figures["slope"]) < 0.02
+
+
+def test_axes_that_change_are_counted_by_hand() -> None:
+    changes = np.array(
+        [
+            [[2.0, 0.1], [-1.0, 0.5], [0.0, 2.0], [0.0, 0.0]],  # x, x, y, none
+            [[0.0, -1.0], [3.0, 1.0], [0.1, -0.2], [-1.0, -2.0]],  # y, x, y, y
+        ]
+    )
+    figures = axis_figures(changes, np.array([0, 9]))
+    assert (figures["share_x"], figures["share_y"]) == (3 / 8, 4 / 8)
+    assert (figures["share_y/0"], figures["share_y/9"]) == (1 / 4, 3 / 4)
+    assert figures["slope"] == pytest.approx((3 / 4 - 1 / 4) / 9)
 
 
 def test_one_future_is_scored_by_its_error_and_has_no_ranks() -> None:
