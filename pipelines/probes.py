@@ -4,8 +4,7 @@ Scaling and fit see training pairs only. The strength of the regularisation is c
 validation split where one is given, else by cross-validation that keeps the pairs of a video
 together. One strength serves all columns of a call: give columns of unlike difficulty apart.
 Nothing here draws at random but the MLP, which takes a seed: the same again is the same, bit for
-bit, on one machine. Each probe keeps to one thread: for matrices this small more of them spend
-their time waiting for one another, and many times over where other work has the cores.
+bit, on one machine. Fits keep to one thread: more would wait for one another.
 """
 
 import warnings
@@ -35,8 +34,7 @@ _FOLDS = 4
 _RIDGE_STRENGTHS = tuple(10.0**e for e in range(-2, 6))
 _LOGISTIC_STRENGTHS = tuple(10.0**e for e in range(3, -3, -1))
 """1 / C, strongest first, so that each fit starts near the next."""
-_MLP_STRENGTHS = (1.0, 10.0, 100.0)
-_MLP_LAYERS, _MLP_EPOCHS = (128,), 60
+_MLP_STRENGTHS, _MLP_LAYERS, _MLP_EPOCHS = (1.0, 10.0, 100.0), (128,), 60
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,10 @@ def _probed(learner: Learner) -> dict[str, float]:
             validation=(choose.representation, choose_labels[columns].to_numpy()),
         ).score
     near = probes.knn_probe(
-        fit.context, fit_labels.digit, test.context, test_labels.digit, kind="class"
+        fit.context,
+        fit_labels["digit"].to_numpy(),
+        test.context,
+        test_labels["digit"].to_numpy(),
+        kind="class",
     )
     return {**figures, "digit_knn_z": near.score}
