@@ -96,7 +96,7 @@ class Learner:
         """Loss, diagnostics and foresight on pairs of validation videos, reduced over workers."""
         self.method.eval()
         totals: dict[str, list[float]] = {}
-        futures, targets = [], []
+        futures, targets, seen = [], [], []
         for batch in batches:
             views, noise = self.views(batch), self._noise(_VALIDATION)
             with self._autocast():
@@ -106,11 +106,14 @@ class Learner:
                 totals.setdefault(name, []).append(value)
             futures.append(collectives.all_gather(sampled.contiguous()))
             targets.append(collectives.all_gather(output.target))
+            if output.latent is not None:
+                seen.append(collectives.all_gather(output.prediction))
         means = {name: float(np.mean(values)) for name, values in totals.items()}
         if futures:
-            means["next_clip_nats"] = next_clip_nats(
-                torch.cat(futures).transpose(0, 1), torch.cat(targets)
-            )
+            target = torch.cat(targets)
+            means["next_clip_nats"] = next_clip_nats(torch.cat(futures).transpose(0, 1), target)
+            if seen:  # what r tells that has seen the next clip: see alarms
+                means["next_clip_nats_seen"] = next_clip_nats(torch.cat(seen)[None], target)
         return means
 
     @torch.no_grad()

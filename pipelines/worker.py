@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pipelines import loop
+from pipelines.alarms import Alarm
 from pipelines.config import ConfigError, RunConfig, TrainConfig
 from pipelines.learner import Learner
 from pipelines.plan import Plan
@@ -139,6 +140,12 @@ class RunSink:
         left = (self._config.steps - step) * metrics["time/step_seconds"] if self._warm else None
         self._warm = True
         print(loop.progress_line(step, self._config.steps, metrics, seconds_left=left), flush=True)
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Say so, in the terminal and on the run in MLflow."""
+        if self._tracker:
+            print(f"alarm  {self._name}: {alarm.words}", flush=True)
+            self._tracker.set_tags({f"adassl.alarm.{alarm.name}": alarm.words})
 
     def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:
         """Keep the first worker's state, then report on all.

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from pipelines import loop
+from pipelines.alarms import Alarm
 from pipelines.config import RunConfig, with_overrides
 from pipelines.learner import DivergedError, Learner
 from pipelines.video.pairs import PairBatch
@@ -202,6 +203,9 @@ class Recorder:
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         self.logged.append(step)
+
+    def alarm(self, alarm: Alarm) -> None:
+        raise AssertionError(alarm)
 
     def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:
         self.saved.append((step, metrics, copy.deepcopy(state)))
