@@ -31,6 +31,9 @@ class AlarmConfig(Record):
     """KL of the whole r below which it is not used."""
     shortcut_share: Share = 0.3
     """Foresight below this share of what r tells once it has seen the next clip is a shortcut."""
+    shortcut_active_share: Share = 0.8
+    """Of a sparse r more than this share of the dimensions must be active besides. Sound ones had 4
+    to 5 of 16 (docs/numerical.md), with β = 0 all of them."""
     sparse_active: Annotated[float, Field(ge=0)] = 0.5
     """E‖r‖₀ below which a sparse r is underused."""
     sparse_entropy_share: Share = 0.1

@@ -123,11 +123,21 @@ class Watch:
         return metrics["train/kl"] < self._config.latent_nats
 
     def _shortcut(self, metrics: Mapping[str, float]) -> bool | None:
-        """By looks at validation videos, whose figures only some logged steps have."""
+        """By looks at validation videos, whose figures only some logged steps have.
+
+        A sparse r has no prior, and that of other pairs foretells little even where all is well: it
+        carries x+ itself only where nearly all its dimensions are active too.
+        """
         if "val/next_clip_nats_seen" not in metrics or self._warms_up(metrics):
             return None
+        if self._method.latent == "given":  # which is what it is
+            return None
         seen = metrics["val/next_clip_nats_seen"]
-        return seen > 1 and metrics["val/next_clip_nats"] < self._config.shortcut_share * seen
+        told = seen > 1 and metrics["val/next_clip_nats"] < self._config.shortcut_share * seen
+        if self._method.latent != "sparse":
+            return told
+        most = self._config.shortcut_active_share * self._method.latent_dim
+        return told and metrics["val/latent_mean_active"] > most
 
     def _sparse(self, metrics: Mapping[str, float]) -> bool | None:
         if "train/l0" not in metrics or self._warms_up(metrics):

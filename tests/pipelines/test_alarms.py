@@ -1,13 +1,18 @@
 """Alarms: each fires by its rule, when it has held for long enough, and not before."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from adassl.config import MethodConfig
 from pipelines.alarm_config import AlarmConfig
 from pipelines.alarms import Watch, raised_in
 from pipelines.config import RunConfig
+from pipelines.runs import RunFolder
+from pipelines.tracking import Tracker, default_uri
+from pipelines.worker import RunSink
 
 GOOD = {
     "train/centre_norm": 0.2,
@@ -23,7 +28,9 @@ SPARSE = {
     "train/l0": 4.0,
     "train/latent_mean_active": 4.0,
     "train/latent_use_entropy": 1.5,
+    "val/latent_mean_active": 4.0,
 }
+FULL = {"val/next_clip_nats": 0.5, "val/latent_mean_active": 15.0}
 COLLAPSED = {"train/centre_norm": 0.999, "train/residual_norm": 0.01, "train/rankme": 1.02}
 
 
@@ -50,6 +57,7 @@ def feed(watching: Watch, entries: list[dict[str, float]], first: int = 40) -> l
         ("dimensional_collapse", GOOD, {"train/rankme": 5.0}, {}),
         ("kl_collapse", GOOD, {"train/kl": 0.01}, {}),
         ("shortcut", GOOD, {"val/next_clip_nats": 0.5}, {}),
+        ("shortcut", SPARSE, FULL, {"latent": "sparse"}),
         ("sparse_underused", SPARSE, {"train/latent_mean_active": 0.2}, {"latent": "sparse"}),
         ("sparse_underused", SPARSE, {"train/latent_use_entropy": 0.1}, {"latent": "sparse"}),
     ],
@@ -91,6 +99,16 @@ def test_steps_without_a_look_say_nothing_of_a_shortcut() -> None:
     assert feed(watch(), [looks, between, looks, between, looks]) == ["shortcut"]
 
 
+@pytest.mark.parametrize(
+    ("entry", "latent"),
+    [({**SPARSE, "val/next_clip_nats": 0.5}, "sparse"), ({**GOOD, **FULL}, "given")],
+)
+def test_an_r_that_others_cannot_foretell_by_is_no_shortcut(
+    entry: dict[str, float], latent: str
+) -> None:
+    assert "shortcut" not in feed(watch(latent=latent), [entry] * 9)
+
+
 def test_a_run_that_goes_on_raises_the_same_again() -> None:
     entries = [GOOD, *[{**GOOD, "train/kl": 0.0}] * 4]
     straight, resumed = watch(), watch()
@@ -98,3 +116,21 @@ def test_a_run_that_goes_on_raises_the_same_again() -> None:
     feed(resumed, entries[:2])
     feed(resumed, entries[2:], first=80)
     assert resumed.raised == straight.raised
+
+
+def test_an_alarm_is_said_in_the_terminal_and_tagged_on_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    watching = watch()
+    feed(watching, [{**GOOD, **COLLAPSED}] * 3)
+    alarm = watching.raised["collapse"]
+    uri, folder = default_uri(tmp_path), RunFolder(tmp_path / "first")
+    with Tracker.start(uri, "pairs", "first") as tracker:
+        for own in (tracker, None):  # the second worker has none, and is silent
+            sink = RunSink(RunConfig(), folder, own, lambda *_: None, quiet=True)
+            sink.alarm(alarm)
+    assert capsys.readouterr().out.count("alarm  first: collapse since step 40: all embedd") == 1
+    assert tracker.run_id
+    tags = MlflowClient(uri).get_run(tracker.run_id).data.tags
+    assert tags["adassl.alarm.collapse"] == alarm.words
+    assert "arXiv 2402.14957" in alarm.words
