@@ -14,7 +14,7 @@ import torch
 from pipelines import loop
 from pipelines.alarms import Alarm
 from pipelines.config import ConfigError, RunConfig, TrainConfig
-from pipelines.learner import Learner
+from pipelines.learner import Learner, without_dimensions
 from pipelines.plan import Plan
 from pipelines.runs import RunFolder
 from pipelines.tracking import Tracker, device_tags
@@ -171,7 +171,8 @@ def best_value(config: TrainConfig, metrics: dict[str, float]) -> float:
     if name.startswith("val/") and not any(key.startswith("val/") for key in metrics):
         name = "train/loss"
     if name not in metrics:
-        raise ConfigError(f"train.best_metric={name} is none of {', '.join(sorted(metrics))}")
+        known = ", ".join(sorted(without_dimensions(metrics)))
+        raise ConfigError(f"train.best_metric={name} is none of {known}")
     return metrics[name]
 
 

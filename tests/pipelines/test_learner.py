@@ -15,7 +15,7 @@ import torch
 from pipelines import loop
 from pipelines.alarms import Alarm
 from pipelines.config import RunConfig, with_overrides
-from pipelines.learner import DivergedError, Learner
+from pipelines.learner import DivergedError, Learner, without_dimensions
 from pipelines.video.pairs import PairBatch
 
 METHODS = [
@@ -192,6 +192,17 @@ def test_bfloat16_trains() -> None:
     losses = [learner.validate([batch_of(100)])["loss"] for learner in (full, half)]
     assert losses[1] == pytest.approx(losses[0], rel=0.15)
     assert all(p.dtype == torch.float32 for p in half.method.parameters())
+
+
+@pytest.mark.parametrize("changes", METHODS[1:3])
+def test_a_look_tells_how_each_dimension_of_r_is_used(changes: dict[str, Any]) -> None:
+    learner = Learner(config_of(**changes, **{"method.latent_dim": 3}), torch.device("cpu"))
+    looked = learner.validate([batch_of(100), batch_of(101)])
+    names = [f"latent_use/{i:02}" for i in range(3)]
+    whole = "kl" if changes["method.latent"] == "variational" else "latent_mean_active"
+    assert sum(looked[name] for name in names) == pytest.approx(looked[whole], rel=1e-4)
+    named = {f"val/{name}": value for name, value in looked.items()}
+    assert set(named) - set(without_dimensions(named)) == {f"val/{name}" for name in names}
 
 
 class Recorder:
