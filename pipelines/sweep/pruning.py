@@ -40,7 +40,10 @@ def first_rung(config: RunConfig, space: Space) -> int:
 
 
 class AlarmStopper(tune.Stopper):
-    """Ends a trial that has raised one of some alarms: what has collapsed does not come back."""
+    """Ends a trial that has raised one of some alarms: what has collapsed does not come back.
+
+    Never the baseline, which the others are held against.
+    """
 
     def __init__(self, names: Collection[AlarmName]) -> None:
         """The alarms that end a trial."""
@@ -48,7 +51,7 @@ class AlarmStopper(tune.Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether this report of a trial is its last."""
-        return bool(raised_in(result.get("metrics", {}), self._names))
+        return not result["is_baseline"] and bool(raised_in(result["metrics"], self._names))
 
     def stop_all(self) -> bool:
         """Never for the sake of one."""

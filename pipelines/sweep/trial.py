@@ -69,6 +69,7 @@ class Voice:
         report = {
             "step": step,
             "num_steps": self.num_steps,
+            "is_baseline": self.is_baseline,
             "metrics": without_dimensions(metrics),
             "mlflow_run_id": self.ids.get("mlflow"),
             "outcome": "",
