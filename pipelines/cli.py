@@ -197,8 +197,10 @@ def doctor(
 
 
 def _print_result(result: Any) -> None:
-    for name, value in sorted(result.metrics.items()):
-        if name.startswith("test/") and "latent_use/" not in name:
+    from pipelines.learner import without_dimensions
+
+    for name, value in sorted(without_dimensions(result.metrics).items()):
+        if name.startswith("test/"):
             console.print(f"  {name:<44} {value:.4g}", highlight=False)
     console.print(f"run folder  {result.folder}", highlight=False, soft_wrap=True)
     pictures = result.folder.folder.child("figures")

@@ -11,25 +11,17 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from adassl.config import BackboneName, MethodConfig
 from adassl.objectives.traits import TRAITS
+from pipelines.alarm_config import AlarmConfig
 from pipelines.errors import UserError
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
+from pipelines.record import NonNegative, Positive, Record, Share
 
 
 class ConfigError(UserError, ValueError):
     """A setting that cannot work; the message names the value, the rule and the remedy."""
-
-
-class Record(BaseModel):
-    """A frozen group of settings that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class DataConfig(Record):
@@ -169,6 +161,7 @@ class RunConfig(Record):
     method: MethodConfig = MethodConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    alarms: AlarmConfig = AlarmConfig()
     cluster: ClusterConfig = ClusterConfig()
     tracking: TrackingConfig = TrackingConfig()
 
@@ -203,7 +196,8 @@ class RunConfig(Record):
 
     def fingerprint(self) -> str:
         """Digest of what changes the training itself: not of where it runs or what it writes."""
-        content = self.model_dump(mode="json", exclude={"cluster": True, "tracking": True})
+        apart = {"cluster": True, "tracking": True, "alarms": True}
+        content = self.model_dump(mode="json", exclude=apart)
         content["data"].pop("index")
         for key in ("log_every", "compile"):
             content["train"].pop(key)

@@ -17,7 +17,7 @@ from adassl import diagnostics
 from pipelines import figures, probes
 from pipelines.config import ConfigError
 from pipelines.embed import EmbeddedPairs, embed, pairs_to_embed
-from pipelines.learner import Learner, latent_figures, pair_figures
+from pipelines.learner import Learner, dimension_figures, latent_figures, pair_figures
 from pipelines.runs import RunFolder, best_state, newest_state
 from pipelines.video.index import VideoIndex, load_index
 
@@ -88,9 +88,8 @@ def label_free(pairs: EmbeddedPairs) -> dict[str, float]:
         diagnostics.rankme(torch.from_numpy(pairs.representation))
     )
     if pairs.latent is not None:
-        use = diagnostics.latent_use(pairs.latent)
         figures |= latent_figures(pairs.latent)
-        figures |= {f"latent_use/{i:02}": float(value) for i, value in enumerate(use.per_dimension)}
+        figures |= dimension_figures(pairs.latent)
     return figures
 
 

@@ -30,6 +30,8 @@ from pipelines.config import RunConfig
 from pipelines.foresight import next_clip_nats, sample_futures
 from pipelines.video.pairs import PairBatch
 
+PER_DIMENSION = "latent_use/"
+"""Begins the names of the figures of each dimension of r, after their split."""
 _TRAINING, _VALIDATION = 0, 1
 
 
@@ -95,25 +97,34 @@ class Learner:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[PairBatch | Views]) -> dict[str, float]:
-        """Loss, diagnostics and foresight on pairs of validation videos, reduced over workers."""
+        """Loss, diagnostics, the use of each dimension of r and foresight on validation pairs.
+
+        Reduced over workers.
+        """
         self.method.eval()
         totals: dict[str, list[float]] = {}
-        futures, targets = [], []
+        futures, targets, seen = [], [], []
         for batch in batches:
             views = self._augmented(self.views(batch), _VALIDATION)
             noise = self._noise(_VALIDATION)
             with self._autocast():
                 output = self.method(views, step=self.step, generator=noise)
                 sampled = sample_futures(self.method, views, output, noise)
-            for name, value in self.metrics(output).items():
+            found = self.metrics(output)
+            if output.latent is not None:
+                found |= dimension_figures(output.latent.map(collectives.all_gather))
+            for name, value in found.items():
                 totals.setdefault(name, []).append(value)
             futures.append(collectives.all_gather(sampled.contiguous()))
             targets.append(collectives.all_gather(output.target))
+            if output.latent is not None:
+                seen.append(collectives.all_gather(output.prediction))
         means = {name: float(np.mean(values)) for name, values in totals.items()}
         if futures:
-            means["next_clip_nats"] = next_clip_nats(
-                torch.cat(futures).transpose(0, 1), torch.cat(targets)
-            )
+            target = torch.cat(targets)
+            means["next_clip_nats"] = next_clip_nats(torch.cat(futures).transpose(0, 1), target)
+            if seen:  # what r tells that has seen the next clip: see alarms
+                means["next_clip_nats_seen"] = next_clip_nats(torch.cat(seen)[None], target)
         return means
 
     @torch.no_grad()
@@ -231,6 +242,17 @@ def latent_figures(latent: LatentSample) -> dict[str, float]:
         "latent_mean_active": use.mean_active,
         "latent_use_entropy": use.entropy,
     }
+
+
+def dimension_figures(latent: LatentSample) -> dict[str, float]:
+    """Use of each dimension of r: mean KL in nats, or the share of pairs in which it is active."""
+    per_dimension = diagnostics.latent_use(latent).per_dimension
+    return {f"{PER_DIMENSION}{i:02}": float(value) for i, value in enumerate(per_dimension)}
+
+
+def without_dimensions(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics without those of each dimension of r, for whoever lists or compares them."""
+    return {name: value for name, value in metrics.items() if f"/{PER_DIMENSION}" not in name}
 
 
 def build(config: RunConfig) -> Method:

@@ -13,6 +13,7 @@ import torch
 
 from adassl import collectives
 from adassl.views import Views
+from pipelines.alarms import Alarm, Watch
 from pipelines.learner import Learner
 from pipelines.video.pairs import PairBatch
 
@@ -26,6 +27,9 @@ class Sink(Protocol):
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Metrics at a step, reduced over the workers."""
+
+    def alarm(self, alarm: Alarm) -> None:
+        """An alarm that has just been raised."""
 
     def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:
         """The state after a step, with the newest metrics."""
@@ -78,6 +82,9 @@ def run(
     """
     config = learner.config.train
     history = [] if history is None else history
+    watch = Watch(learner.config)
+    for entry in history:
+        watch.look(int(entry["step"]), entry)
     clock = _Clock()
     for batch in clock.timed(batches):
         output = learner.train_step(batch)
@@ -91,6 +98,9 @@ def run(
             if saving and validation:
                 latest |= _named("val", learner.validate(validation))
                 clock.started = time.perf_counter()
+            for alarm in watch.look(step, latest):
+                sink.alarm(alarm)
+            latest |= watch.metrics
             history.append({"step": float(step), **latest})
             sink.log(step, latest)
         if saving:

@@ -134,7 +134,7 @@ class RunFolder:
     def _difference(self, config: RunConfig) -> str:
         old = flatten(self.folder.read_json(_CONFIG) or {})
         new = flatten(config.model_dump(mode="json"))
-        skip = ("cluster.", "tracking.")
+        skip = ("alarms.", "cluster.", "tracking.")
         changed = [
             f"{key} was {old.get(key)}, now {value}"
             for key, value in new.items()

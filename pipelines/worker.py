@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from pipelines import loop
+from pipelines.alarms import Alarm
 from pipelines.config import ConfigError, RunConfig, TrainConfig
-from pipelines.learner import Learner
+from pipelines.learner import Learner, without_dimensions
 from pipelines.plan import Plan
 from pipelines.runs import RunFolder
 from pipelines.tracking import Tracker, device_tags
@@ -140,6 +141,12 @@ class RunSink:
         self._warm = True
         print(loop.progress_line(step, self._config.steps, metrics, seconds_left=left), flush=True)
 
+    def alarm(self, alarm: Alarm) -> None:
+        """Say so, in the terminal and on the run in MLflow."""
+        if self._tracker:
+            print(f"alarm  {self._name}: {alarm.words}", flush=True)
+            self._tracker.set_tags({f"adassl.alarm.{alarm.name}": alarm.words})
+
     def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:
         """Keep the first worker's state, then report on all.
 
@@ -164,7 +171,8 @@ def best_value(config: TrainConfig, metrics: dict[str, float]) -> float:
     if name.startswith("val/") and not any(key.startswith("val/") for key in metrics):
         name = "train/loss"
     if name not in metrics:
-        raise ConfigError(f"train.best_metric={name} is none of {', '.join(sorted(metrics))}")
+        known = ", ".join(sorted(without_dimensions(metrics)))
+        raise ConfigError(f"train.best_metric={name} is none of {known}")
     return metrics[name]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import tracking
-from pipelines.config import ConfigError
+from pipelines.config import ConfigError, with_overrides
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.results import Results
 from pipelines.storage import Folder
@@ -56,6 +56,9 @@ def run_experiment(
     if folder.local is None:
         raise ConfigError(f"{folder}: an experiment needs a folder on this machine")
     config = experiment.prepare(experiment.config, folder)
+    config = with_overrides(
+        config, {"alarms.stop": []}
+    )  # what collapses is a row of the tables too
     ledger = Ledger(folder)
     record = SweepRecord(
         space=experiment.name,

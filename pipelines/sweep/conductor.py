@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from pipelines.alarms import raised_in
 from pipelines.cluster import Demand, is_room, node_resources
 from pipelines.config import ClusterConfig
 from pipelines.errors import UserError
@@ -93,7 +94,11 @@ class Conductor(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune is done with the trial: it said how it ended, or ASHA ended it."""
         record = self._record(trial)
-        if record.state == "running":
+        alarms = raised_in(record.metrics, self._sweep.config["alarms"]["stop"])
+        if record.state == "running" and alarms:
+            reason = f"alarm: {', '.join(alarms).replace('_', ' ')} by step {record.step}"
+            record = replace(record, state="pruned", reason=reason)
+        elif record.state == "running":
             step = max(record.looks, default=0)
             score = record.looks.get(step, float("nan"))
             reason = (

@@ -36,7 +36,7 @@ from pipelines.storage import Folder
 from pipelines.sweep.claim import SweepOptions, claim
 from pipelines.sweep.conductor import Conductor
 from pipelines.sweep.ledger import FAILURES, Ledger
-from pipelines.sweep.pruning import scheduler_of
+from pipelines.sweep.pruning import AlarmStopper, scheduler_of
 from pipelines.sweep.records import TrialRecord, Value
 from pipelines.sweep.report import Report, write_report
 from pipelines.sweep.search import TrialSearch
@@ -188,6 +188,7 @@ def run_trials(
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[conductor],
+                stop=AlarmStopper(job.config["alarms"]["stop"]),
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_PROCESSES),
             ),
         ).fit()

@@ -24,6 +24,7 @@ _MAY_CHANGE = (
     "tracking_uri",
     "mlflow_run_id",
     "config.data.index",  # of which the digest stays
+    "config.alarms.",
     "config.cluster.",
     "config.tracking.",
 )

@@ -138,8 +138,9 @@ def _as_optuna(
     common: dict[str, Any] = {"params": params, "distributions": known}
     if finished:
         return create_trial(value=sum(finished) / len(finished), **common)
-    looks = {s: v for t in group if t.state == "pruned" for s, v in t.looks.items()}
-    if looks:
+    pruned = [t for t in group if t.state == "pruned"]
+    if pruned:  # by an alarm also before its first look, which counts as the worst
+        looks = {s: v for t in pruned for s, v in t.looks.items()}
         return create_trial(state=TrialState.PRUNED, intermediate_values=looks, **common)
     if all(t.state == "failed" for t in group):
         return create_trial(state=TrialState.FAIL, **common)

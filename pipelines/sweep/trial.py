@@ -16,6 +16,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipelines.cluster import Demand, quiet_ray
 from pipelines.config import ConfigError, RunConfig, parse, with_overrides
+from pipelines.learner import without_dimensions
 from pipelines.plan import Plan, plan
 from pipelines.runs import RunFolder, last_metrics, newest_state
 from pipelines.storage import Folder
@@ -68,7 +69,8 @@ class Voice:
         report = {
             "step": step,
             "num_steps": self.num_steps,
-            "metrics": dict(metrics),
+            "is_baseline": self.is_baseline,
+            "metrics": without_dimensions(metrics),
             "mlflow_run_id": self.ids.get("mlflow"),
             "outcome": "",
             "reason": "",
@@ -213,8 +215,7 @@ def train_on_videos(trial: TrialRun, judge: Judge | None = None) -> dict[str, fl
         assert state is not None, "a training that ended well has a checkpoint"
         known = last_metrics(state["history"])
         found = (judge or judge_by_probes)(trial)
-        # What the last look has not, and not the use of each dimension of r.
-        new = {k: v for k, v in found.items() if k not in known and "/latent_use/" not in k}
+        new = {k: v for k, v in found.items() if k not in known}  # what the last look has not
         return trial.finish(tracker, {**known, **new})
 
 
@@ -244,9 +245,10 @@ def _train_here(trial: TrialRun, videos: Plan, stream: Streaming, tracker: Track
 
 
 def comparable(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The same keys for every method: one without r carries nothing in it.
+    """The same keys for every method and d_r: one without r carries nothing in it.
 
-    MLflow's parallel coordinates leave out a run that lacks a metric.
+    MLflow's parallel coordinates leave out a run that lacks a metric. The use of each dimension of
+    r stays where it was logged, in the trial's own run.
     """
     empty = {f"{split}/{name}": 0.0 for split in ("train", "val") for name in LATENT_FIGURES}
-    return {**empty, **metrics}
+    return {**empty, **without_dimensions(metrics)}

@@ -1,6 +1,7 @@
 """Experiments end to end: trials on a real Ray, runs in a real MLflow, a page that tells it."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def test_an_experiment_is_trials_runs_and_a_page_and_goes_on(tmp_path: Path) -> 
     ended = {p: p.read_text() for p in tmp_path.rglob("trial.json")}
     page = run(tiny().with_seeds(1), tmp_path)  # nothing is left to run
     assert {p: p.read_text() for p in tmp_path.rglob("trial.json")} == ended
+    (content,) = [json.loads(p.read_text()) for p in tmp_path.rglob("sweep.json")]
+    assert content["config"]["alarms"]["stop"] == [], "what collapses is a row too"
 
     text = page.read_text()
     assert (tmp_path / "docs" / "numerical.md").read_text() == text

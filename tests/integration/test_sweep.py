@@ -132,7 +132,14 @@ def test_mlflow_has_a_parent_and_a_child_for_each_trial_that_compare(whole: Path
         assert float(child.data.params["beta"]) == pytest.approx(beta)
         assert int(child.data.params["seed"]) == trials[name].seed
         assert {"beta_warmup_steps", "latent_dim"} <= set(child.data.params)
-    keys = [{k for k in c.data.metrics if k.startswith(("val/", "train/"))} for c in runs.values()]
+    logged = {name: set(child.data.metrics) for name, child in runs.items()}
+    assert all(
+        ("val/latent_use/00" in keys) == (name[:4] != "base") for name, keys in logged.items()
+    )
+    keys = [
+        {k for k in found if k.startswith(("val/", "train/")) and "/latent_use/" not in k}
+        for found in logged.values()
+    ]
     assert all(one == keys[0] for one in keys)
     assert {"val/next_clip_nats", "val/kl", "val/probe/mean", "val/digit/linear_accuracy"} <= keys[
         0

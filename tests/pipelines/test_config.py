@@ -113,6 +113,7 @@ def test_fingerprint_sees_the_training_and_not_the_place() -> None:
         {"tracking.experiment": "x"},
         {"data.index": "elsewhere.parquet"},
         {"train.log_every": 7},
+        {"alarms.patience": 9},
     ):
         assert with_overrides(config, same).fingerprint() == config.fingerprint()
     for other in ({"method.beta": 0.7}, {"train.seed": 1}, {"data.gap": [1, 3]}):

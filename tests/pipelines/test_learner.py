@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from pipelines import loop
+from pipelines.alarms import Alarm
 from pipelines.config import RunConfig, with_overrides
-from pipelines.learner import DivergedError, Learner
+from pipelines.learner import DivergedError, Learner, without_dimensions
 from pipelines.video.pairs import PairBatch
 
 METHODS = [
@@ -185,52 +186,27 @@ def test_ready_views_are_moved_and_else_left_alone() -> None:
     assert moved.surrogate is None
 
 
-def test_augmented_views_are_two_of_x_and_each_pair_has_its_own() -> None:
-    config = config_of(**{"data.views": "augmentation", "data.surrogate": True})
-    one, other = Learner(config, torch.device("cpu")), Learner(config, torch.device("cpu"))
-    batch = batch_of(0, surrogate=True)
-    swapped = dataclasses.replace(batch, target=batch_of(1).target)
-    losses = [loss_of(one, batch), loss_of(other, swapped)]
-    assert losses[0] == losses[1], "x+ plays no part"
-    by_time = Learner(config_of(**{"data.surrogate": True}), torch.device("cpu"))
-    assert loss_of(by_time, batch) != losses[0]
-    same = dataclasses.replace(batch, context=batch.context[:1].repeat(8, axis=0))
-    seen = one._augmented(one.views(same), 0)
-    assert seen.surrogate is not None
-    assert len({float(view.double().sum()) for view in (*seen.context, *seen.target)}) == 16
-    assert one.validate([batch]) == one.validate([batch])
-
-
-def test_the_augmentation_of_a_pair_does_not_depend_on_the_number_of_workers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    learner = Learner(config_of(**{"data.views": "augmentation"}), torch.device("cpu"))
-    whole = learner._augmented(learner.views(batch_of(0)), 0)
-    monkeypatch.setattr("pipelines.learner.collectives.world_size", lambda: 2)
-    for rank in range(2):
-        monkeypatch.setattr("pipelines.learner.collectives.rank", lambda rank=rank: rank)
-        mine = learner._augmented(learner.views(dealt(batch_of(0), rank)), 0)
-        assert torch.equal(mine.context, whole.context[rank::2])
-        assert torch.equal(mine.target, whole.target[rank::2])
-
-
-def loss_of(learner: Learner, batch: PairBatch) -> float:
-    return float(learner.train_step(batch).terms["loss"])
-
-
-def dealt(batch: PairBatch, rank: int) -> PairBatch:
-    """The rows of one of two workers."""
-    mine = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-    mine = {name: rows[rank::2] for name, rows in mine.items() if rows is not None}
-    return dataclasses.replace(batch, **mine)
-
-
 def test_bfloat16_trains() -> None:
     full = trained(config_of(), range(12))
     half = trained(config_of(**{"train.precision": "bfloat16"}), range(12))
     losses = [learner.validate([batch_of(100)])["loss"] for learner in (full, half)]
     assert losses[1] == pytest.approx(losses[0], rel=0.15)
     assert all(p.dtype == torch.float32 for p in half.method.parameters())
+
+
+@pytest.mark.parametrize("changes", METHODS[1:3])
+def test_a_look_tells_how_each_dimension_of_r_is_used(changes: dict[str, Any]) -> None:
+    learner = Learner(config_of(**changes, **{"method.latent_dim": 3}), torch.device("cpu"))
+    looked = learner.validate([batch_of(100), batch_of(101)])
+    names = [f"latent_use/{i:02}" for i in range(3)]
+    total = sum(looked[name] for name in names)
+    assert total == pytest.approx(3 * looked["latent_penalty_mean_dimension"], rel=1e-4)
+    if changes["method.latent"] == "variational":  # whose KL is that of both directions
+        assert total == pytest.approx(looked["kl"], rel=0.1)
+    else:
+        assert total == pytest.approx(looked["latent_mean_active"], rel=1e-4)
+    named = {f"val/{name}": value for name, value in looked.items()}
+    assert set(named) - set(without_dimensions(named)) == {f"val/{name}" for name in names}
 
 
 class Recorder:
@@ -242,6 +218,9 @@ class Recorder:
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         self.logged.append(step)
+
+    def alarm(self, alarm: Alarm) -> None:
+        raise AssertionError(alarm)
 
     def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:
         self.saved.append((step, metrics, copy.deepcopy(state)))

@@ -95,8 +95,9 @@ def test_a_changed_sweep_under_the_name_is_refused_in_words(folder: Folder) -> N
         Ledger(folder).claim(replace(SWEEP, num_settings=2))
 
 
-def test_where_it_runs_and_how_many_settings_may_change(folder: Folder) -> None:
-    config = {**SWEEP.config, "cluster": {"num_workers": 2, "address": "ray://x"}}
+def test_where_it_runs_what_ends_it_and_how_many_settings_may_change(folder: Folder) -> None:
+    changed = {"cluster": {"num_workers": 2, "address": "ray://x"}, "alarms": {"stop": []}}
+    config = {**SWEEP.config, **changed}
     ledger = Ledger(folder)
     ledger.claim(replace(SWEEP, config=config, num_settings=5, tracking_uri="http://elsewhere"))
     assert len(handed_out(ledger)) == 12

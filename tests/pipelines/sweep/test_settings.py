@@ -3,10 +3,11 @@
 import math
 
 import pytest
+from optuna.trial import TrialState
 
 from pipelines.config import ConfigError
 from pipelines.sweep.records import TrialRecord, Value
-from pipelines.sweep.settings import Search, decide, num_settings
+from pipelines.sweep.settings import Search, decide, num_settings, study_of
 from tune_spaces import Choice, LogUniform, Space
 
 SPACE = Space(
@@ -80,6 +81,13 @@ def test_tpe_takes_what_is_running_was_pruned_or_failed_in_its_stride() -> None:
     )
     chosen = decide(SPACE, "tpe", 9, seed=0, trials=[*trials, pruned])
     assert all(SPACE.sampled[key].holds(value) for key, value in chosen.items())
+
+
+def test_who_was_pruned_before_its_first_look_is_not_taken_for_running() -> None:
+    params: dict[str, Value] = {"method.beta": 0.5, "method.latent_dim": 2}
+    trials = [ended(0, params, 0.0, state="pruned"), ended(1, params, 0.0, state="running")]
+    states = [trial.state for trial in study_of(SPACE, trials).trials]
+    assert states == [TrialState.PRUNED, TrialState.RUNNING]
 
 
 def test_trials_are_settings_times_seeds() -> None:
