@@ -22,7 +22,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from scipy.special import i0e, i1e
+from scipy.special import i0e, i1e  # type: ignore[import-untyped]
 from torch import Tensor
 
 from adassl.method import Method
