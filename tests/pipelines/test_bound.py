@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import cast
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from adassl.method import Method
 from adassl.objectives.infonce import info_nce
+from adassl.variational import VariationalLatent
 from adassl.views import Views
 from pipelines.config import RunConfig, with_overrides
 from pipelines.experiments import numerical
@@ -146,10 +148,9 @@ def judge(method: Method, law: Law, seed: int) -> Estimate:
         context, target, strangers = (method.encode(as_clips(v)).embedding for v in (x, y, others))
         latent, kl = None, 0.0
         if method.latent is not None:
-            noise = method.latent.draw_noise(
-                (BATCH_SIZE,), generator=generator, device=context.device
-            )
-            sample = method.latent(context, target, noise)
+            inferred = cast(VariationalLatent, method.latent)
+            noise = inferred.draw_noise((BATCH_SIZE,), generator=generator, device=context.device)
+            sample = inferred(context, target, noise)
             latent, kl = sample.value, float(sample.penalty.mean())
         edited = method.edit(context, latent)
         nces.append(information(edited, target, strangers, method.config.temperature))
