@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
+
 from pipelines.experiments.page import Claim, judged
-from pipelines.experiments.results import Results, told
+from pipelines.experiments.results import Results, mean_sd, told
+from pipelines.recipes import OBJECTIVES
 
 CENTRE, RESIDUAL, RANK = "train/centre_norm", "train/residual_norm", "train/rankme"
 START_CENTRE = "start/centre_norm"
 DIGIT, START_DIGIT = "test/digit", "start/digit"
+RECIPE_WEIGHT = float(OBJECTIVES["simple"]["method.centre_weight"])
 SMALL, LARGE = 0.5, 0.5
 """Of the centre and of the residual, of unit vectors."""
 COLLAPSED_CENTRE, COLLAPSED_RESIDUAL = 0.99, 0.03
@@ -34,8 +38,10 @@ def claims(results: Results, whole: Sequence[str]) -> list[Claim]:
 def has_collapsed(results: Results, group: str, method: str) -> bool | None:
     """Whether every seed has: ‖s‖ > 0.99 and residual < 0.03 in the last batches."""
     centre, residual = (results.values(group, method, key) for key in (CENTRE, RESIDUAL))
-    if not len(centre):
-        return None
+    return _at_one_point(centre, residual) if len(centre) else None
+
+
+def _at_one_point(centre: pd.Series, residual: pd.Series) -> bool:
     return bool((centre > COLLAPSED_CENTRE).all() and (residual < COLLAPSED_RESIDUAL).all())
 
 
@@ -117,17 +123,24 @@ def _accuracy(results: Results) -> Claim:
     return judged("paper", statement, all(holds) if holds else None, "; ".join(parts) or "–")
 
 
+def by_weight(results: Results, metric: str) -> dict[float, pd.Series]:
+    """A metric of Simple by seed for each λ above 0, with pairs of two moments."""
+    methods = dict.fromkeys(results.runs[results.runs.group == "lambda"].method)
+    found = {float(method): results.values("lambda", method, metric) for method in methods}
+    found[RECIPE_WEIGHT] = results.values("time", "simple", metric)
+    return {weight: found[weight] for weight in sorted(found) if len(found[weight])}
+
+
 def _weight(results: Results) -> Claim:
-    weights = list(dict.fromkeys(results.runs[results.runs.group == "lambda"].method))
-    known = {w: has_collapsed(results, "lambda", w) for w in weights}
-    standing = [w for w, fallen in known.items() if not fallen]
-    accuracy = ", ".join(f"{w}: {results.shown('lambda', w, DIGIT)}" for w in weights)
+    centres, residuals = by_weight(results, CENTRE), by_weight(results, RESIDUAL)
+    fallen = [w for w in centres if _at_one_point(centres[w], residuals[w])]
+    accuracy = ", ".join(f"{w:g}: {mean_sd(v)}" for w, v in by_weight(results, DIGIT).items())
     return judged(
         "ours",
         "Simple stands at every λ above 0",
-        len(standing) == len(known) if known else None,
-        f"digit by λ: {accuracy}; collapsed: "
-        f"{', '.join(w for w in weights if w not in standing) or 'none'}",
+        not fallen if centres else None,
+        f"digit by λ: {accuracy or '–'}; collapsed: "
+        f"{', '.join(f'{w:g}' for w in fallen) or 'none'}",
     )
 
 

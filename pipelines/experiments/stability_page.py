@@ -14,9 +14,11 @@ from pipelines.experiments.stability_claims import (
     PAIRS,
     RANK,
     REASONS,
+    RECIPE_WEIGHT,
     RESIDUAL,
     START_CENTRE,
     START_DIGIT,
+    by_weight,
     claims,
 )
 
@@ -28,6 +30,7 @@ COLUMNS = (
     Column(metric="train/sample_mean_norm", title="‖s_x‖, end"),
     Column(metric="start/rankme", title="RankMe, start", digits=1),
     Column(metric=RANK, title="RankMe, end", digits=1),
+    Column(metric="test/collapse_alarm", title="alarm, share of seeds", digits=1),
     Column(metric=START_DIGIT, title="digit (h), start"),
     Column(metric=DIGIT, title="digit (h), end"),
     Column(metric="test/digit_knn_z", title="digit, kNN (z)"),
@@ -36,13 +39,14 @@ COLUMNS = (
 )
 PROTOCOL = """\
 - **Data.** Stochastic moving digits, setting A (`pipelines/sources/digit_law.py`): 300 H.264 files
-  of 16 scenes, seen at 32 × 32 pixels. No glyph is in two splits.
+  of 16 scenes, 64 × 64 pixels. No glyph is in two splits.
 - **Pairs.** *Two moments*: x and the clip of three frames that follows. *Two augmentations*: two
   random crops of x of half of its area or more, each with a gain of its own
   (`adassl/augmentations.py`).
 - **Runs.** Each objective as published, without editor or r, by its recipe (`digits-…`) through
   index, stream, learner and MLflow as by `adassl train`. All arms have the same encoder
-  (`conv3d_pooled`, z of 128 dimensions), batches of 256 pairs, steps and seeds; no alarm ends one.
+  (`conv3d_pooled`, z of 128 dimensions), batches of 128 pairs, 150 steps
+  and seeds; no alarm ends one.
 - **Without a part.** The very settings of the whole method with that part switched off.
 - **Figures.** ‖s‖, residual and uncentred RankMe of unit z over a training batch, of the first step
   and of the last. *digit*, *velocity*: logistic and ridge regression on h, standardised, fitted on
@@ -82,13 +86,15 @@ def page_of(results: Results, trials: Path) -> Page:
 
 
 def _curves(results: Results, trials: Path, whole: Sequence[str]) -> Section:
-    def draw(path: Path) -> Path:
+    def draw(path: Path) -> Path | None:
         panels = {}
         for group, pairs in PAIRS.items():
             for name, methods in (("whole", whole), ("without a part", list(REASONS))):
                 curves = _centres(results, trials, group, methods)
                 if curves:
                     panels[f"{pairs}, {name}"] = curves
+        if not panels:
+            return None
         title = "Length of the centre vector ‖s‖ while training"
         return figures.grid_of_lines(panels, path, title=title, y_label="‖s‖")
 
@@ -102,25 +108,26 @@ def _curves(results: Results, trials: Path, whole: Sequence[str]) -> Section:
 def _centres(
     results: Results, trials: Path, group: str, methods: Sequence[str]
 ) -> dict[str, pd.DataFrame]:
-    runs = results.runs[results.runs.group == group]
-    titles = dict(runs[["method", "title"]].to_numpy())
-    return {
+    titles = results.titles(group)
+    curves = {
         titles[method]: curves_of(results, trials, group, method, CENTRE)
         for method in methods
         if method in titles
     }
+    return {title: curve for title, curve in curves.items() if len(curve)}
 
 
 def _weights(results: Results) -> Section:
     def draw(path: Path) -> Path:
-        rows: dict[str, list[dict[str, float]]] = {"digit, accuracy (h)": [], "‖s‖": []}
-        weights = list(dict.fromkeys(results.runs[results.runs.group == "lambda"].method))
+        curves = {}
         for name, key in (("digit, accuracy (h)", DIGIT), ("‖s‖", CENTRE)):
-            for weight in weights:
-                values = results.values("lambda", weight, key)
-                row = {"x": float(weight), "mean": values.mean(), "sd": values.std()}
-                rows[name].append(row)
-        curves = {name: pd.DataFrame(points).fillna(0.0) for name, points in rows.items()}
+            values = by_weight(results, key)
+            columns = {
+                "x": list(values),
+                "mean": [some.mean() for some in values.values()],
+                "sd": [some.std() for some in values.values()],
+            }
+            curves[name] = pd.DataFrame(columns).fillna(0.0)
         rivals = {
             f"{name}, digit": results.mean("time", method, DIGIT)
             for method, name in (("infonce", "InfoNCE"), ("byol", "BYOL"))
@@ -133,6 +140,7 @@ def _weights(results: Results) -> Section:
 
     return Section(
         title="Simple by its λ",
+        text=f"Pairs of two moments. λ = {RECIPE_WEIGHT:g} is that of the recipe and stands above.",
         tables={"lambda": results.table("lambda", COLUMNS)},
         pictures={"lambda": ("Accuracy and ‖s‖ of Simple against λ", draw)},
     )

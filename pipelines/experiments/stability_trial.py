@@ -38,7 +38,8 @@ def judge(trial: TrialRun) -> dict[str, float]:
     torch.set_num_threads(1)
     learner = Learner(trial.config, torch.device("cpu"))
     figures = {f"start/{name}": value for name, value in _probed(learner).items()}
-    first = state["history"][0]
+    first, last = state["history"][0], state["history"][-1]
+    figures["test/collapse_alarm"] = last.get("alarm/collapse", 0.0)
     figures |= {f"start/{name}": first[f"train/{name}"] for name in GEOMETRY}
     learner.load_state_dict(state)
     return figures | {f"test/{name}": value for name, value in _probed(learner).items()}
