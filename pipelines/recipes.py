@@ -90,21 +90,22 @@ BARE = {
 }
 """An objective as published, without editor or r, in half a minute on a core."""
 OBJECTIVES: dict[ObjectiveName, Mapping[str, Any]] = {
-    "infonce": {"method.temperature": 0.05},
-    "aninfonce": {"method.temperature": 0.05},
-    "hinfonce": {"method.temperature": 0.05},
+    "infonce": {"method.temperature": 0.1},
+    "aninfonce": {"method.temperature": 0.1},
+    "hinfonce": {"method.temperature": 0.1},
     "triplet": {"method.triplet_margin": 0.5},
     "byol": {"method.ema_momentum": 0.9},
-    "simsiam": {},
+    "simsiam": {"optim.learning_rate": 5e-3},
     "swav": {"method.num_prototypes": 300, "method.temperature": 0.1},
     "dino": {
         "method.num_prototypes": 1000,
         "method.temperature": 0.1,
-        "method.ema_momentum": 0.99,
-        "method.teacher_temperature_warmup_steps": 50,
+        "method.ema_momentum": 0.97,
+        "method.teacher_temperature": 0.04,
+        "method.teacher_temperature_warmup_steps": 0,
     },
-    "barlow_twins": {},
-    "vicreg": {},
+    "barlow_twins": {"method.off_diagonal_weight": 0.02},
+    "vicreg": {"method.covariance_weight": 10.0},
     "simple": {"method.centre_weight": 10.0},
 }
 """What each objective trains well with on moving digits (how it was found: docs/stability.md)."""

@@ -14,4 +14,10 @@ SPACE = Space(
         ),
     },
     metric="val/next_clip_nats",
+    first=(
+        {
+            "method.off_diagonal_weight": 0.02,
+            "optim.learning_rate": 0.002,
+        },
+    ),
 )

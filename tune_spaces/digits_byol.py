@@ -18,4 +18,11 @@ SPACE = Space(
         ),
     },
     metric="val/next_clip_nats",
+    first=(
+        {
+            "method.ema_momentum": 0.9,
+            "method.ema_schedule": "cosine",
+            "optim.learning_rate": 0.002,
+        },
+    ),
 )

@@ -20,4 +20,12 @@ SPACE = Space(
         ),
     },
     metric="val/next_clip_nats",
+    first=(
+        {
+            "method.teacher_temperature": 0.04,
+            "method.ema_momentum": 0.97,
+            "method.centre_momentum": 0.9,
+            "optim.learning_rate": 0.002,
+        },
+    ),
 )

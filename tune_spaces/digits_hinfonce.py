@@ -14,4 +14,10 @@ SPACE = Space(
         ),
     },
     metric="val/next_clip_nats",
+    first=(
+        {
+            "method.temperature": 0.1,
+            "optim.learning_rate": 0.002,
+        },
+    ),
 )

@@ -14,4 +14,10 @@ SPACE = Space(
         ),
     },
     metric="val/next_clip_nats",
+    first=(
+        {
+            "method.centre_weight": 10.0,
+            "optim.learning_rate": 0.002,
+        },
+    ),
 )

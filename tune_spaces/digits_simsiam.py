@@ -14,4 +14,10 @@ SPACE = Space(
         ),
     },
     metric="val/next_clip_nats",
+    first=(
+        {
+            "optim.weight_decay": 0.0001,
+            "optim.learning_rate": 0.005,
+        },
+    ),
 )

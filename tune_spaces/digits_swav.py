@@ -20,4 +20,12 @@ SPACE = Space(
         ),
     },
     metric="val/next_clip_nats",
+    first=(
+        {
+            "method.num_prototypes": 300,
+            "method.sinkhorn_epsilon": 0.05,
+            "method.queue_size": 0,
+            "optim.learning_rate": 0.002,
+        },
+    ),
 )

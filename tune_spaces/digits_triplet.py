@@ -14,4 +14,10 @@ SPACE = Space(
         ),
     },
     metric="val/next_clip_nats",
+    first=(
+        {
+            "method.triplet_margin": 0.5,
+            "optim.learning_rate": 0.002,
+        },
+    ),
 )

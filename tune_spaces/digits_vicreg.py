@@ -17,4 +17,11 @@ SPACE = Space(
         ),
     },
     metric="val/next_clip_nats",
+    first=(
+        {
+            "method.invariance_weight": 25.0,
+            "method.covariance_weight": 10.0,
+            "optim.learning_rate": 0.002,
+        },
+    ),
 )

@@ -51,7 +51,7 @@ ABLATIONS: dict[str, tuple[str, ObjectiveName, Settings]] = {
 """What should collapse, as the paper has it."""
 LAMBDAS = (0.01, 0.1, 1.0, 30.0)
 """Of Simple, beside its recipe's, which stands with the others."""
-QUICK_ARMS = ("time.infonce", "time.simple", "time.alignment")
+QUICK_ARMS = ("time.infonce", "time.simple", "time.alignment", "lambda.1")
 
 
 def experiment(*, quick: bool) -> Experiment:

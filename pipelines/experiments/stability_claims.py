@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
+from pipelines.alarm_config import AlarmConfig
 from pipelines.experiments.page import Claim, judged
-from pipelines.experiments.results import Results, mean_sd, told
+from pipelines.experiments.results import Results, told
 from pipelines.recipes import OBJECTIVES
 
 CENTRE, RESIDUAL, RANK = "train/centre_norm", "train/residual_norm", "train/rankme"
@@ -14,7 +13,8 @@ DIGIT, START_DIGIT = "test/digit", "start/digit"
 RECIPE_WEIGHT = float(OBJECTIVES["simple"]["method.centre_weight"])
 SMALL, LARGE = 0.5, 0.5
 """Of the centre and of the residual, of unit vectors."""
-COLLAPSED_CENTRE, COLLAPSED_RESIDUAL = 0.99, 0.03
+COLLAPSE = AlarmConfig()
+"""The alarm's thresholds."""
 MATCHES = 0.02
 """Accuracy by which Simple may be behind and still match."""
 PAIRS = {"time": "two moments", "augmentation": "two augmentations"}
@@ -36,13 +36,16 @@ def claims(results: Results, whole: Sequence[str]) -> list[Claim]:
 
 
 def has_collapsed(results: Results, group: str, method: str) -> bool | None:
-    """Whether every seed has: ‖s‖ > 0.99 and residual < 0.03 in the last batches."""
-    centre, residual = (results.values(group, method, key) for key in (CENTRE, RESIDUAL))
-    return _at_one_point(centre, residual) if len(centre) else None
-
-
-def _at_one_point(centre: pd.Series, residual: pd.Series) -> bool:
-    return bool((centre > COLLAPSED_CENTRE).all() and (residual < COLLAPSED_RESIDUAL).all())
+    """Whether every seed has, by the alarm's three signs in the last batch; None: no trials."""
+    runs = results.of_arm(group, method)
+    if not len(runs):
+        return None
+    at_one_point = (
+        (runs[CENTRE] > COLLAPSE.collapse_centre)
+        & (runs[RESIDUAL] < COLLAPSE.collapse_residual)
+        & (runs[RANK] < COLLAPSE.collapse_rankme)
+    )
+    return bool(at_one_point.all())
 
 
 def _stable(results: Results, whole: Sequence[str]) -> Claim:
@@ -123,24 +126,23 @@ def _accuracy(results: Results) -> Claim:
     return judged("paper", statement, all(holds) if holds else None, "; ".join(parts) or "–")
 
 
-def by_weight(results: Results, metric: str) -> dict[float, pd.Series]:
-    """A metric of Simple by seed for each λ above 0, with pairs of two moments."""
-    methods = dict.fromkeys(results.runs[results.runs.group == "lambda"].method)
-    found = {float(method): results.values("lambda", method, metric) for method in methods}
-    found[RECIPE_WEIGHT] = results.values("time", "simple", metric)
-    return {weight: found[weight] for weight in sorted(found) if len(found[weight])}
+def weights_of(results: Results) -> dict[float, tuple[str, str]]:
+    """The arm of Simple, group and method, for each λ above 0, with pairs of two moments."""
+    arms = {float(method): ("lambda", method) for method in results.titles("lambda")}
+    if "simple" in results.titles("time"):
+        arms[RECIPE_WEIGHT] = ("time", "simple")
+    return dict(sorted(arms.items()))
 
 
 def _weight(results: Results) -> Claim:
-    centres, residuals = by_weight(results, CENTRE), by_weight(results, RESIDUAL)
-    fallen = [w for w in centres if _at_one_point(centres[w], residuals[w])]
-    accuracy = ", ".join(f"{w:g}: {mean_sd(v)}" for w, v in by_weight(results, DIGIT).items())
+    arms = weights_of(results)
+    fallen = [f"{weight:g}" for weight, arm in arms.items() if has_collapsed(results, *arm)]
+    shown = ", ".join(f"{weight:g}: {results.shown(*arm, DIGIT)}" for weight, arm in arms.items())
     return judged(
         "ours",
         "Simple stands at every λ above 0",
-        not fallen if centres else None,
-        f"digit by λ: {accuracy or '–'}; collapsed: "
-        f"{', '.join(f'{w:g}' for w in fallen) or 'none'}",
+        not fallen if arms else None,
+        f"digit by λ: {shown or '–'}; collapsed: {', '.join(fallen) or 'none'}",
     )
 
 

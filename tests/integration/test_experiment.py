@@ -80,3 +80,16 @@ def test_moving_digits_quick_runs_on_real_videos(tmp_path: Path) -> None:
     assert len(list((tmp_path / "moving-digits" / "data" / "A" / "videos").glob("*.mp4"))) == 60
     pictures = {p.stem for p in result.page.parent.rglob("*.png")}
     assert {"representation", "futures-A", "velocities-A", "axes-A", "ranks-A", "use"} <= pictures
+
+
+@pytest.mark.slow
+def test_stability_quick_tells_a_collapse_from_what_stands(tmp_path: Path) -> None:
+    quick = catalogue.load("stability", quick=True)
+    folder = Folder(tmp_path).child("stability")
+    result = run_experiment(quick, folder, command="adassl experiment stability --quick")
+    assert result.failed == []
+    with (result.page.parent / "time.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert float(rows["InfoNCE"]["‖s‖, end"]) < 0.5
+    assert float(rows["alignment alone (Simple, λ = 0)"]["‖s‖, end"]) > 0.9
+    assert {p.stem for p in result.page.parent.rglob("*.png")} == {"centre", "lambda"}
