@@ -59,8 +59,9 @@ PROTOCOL = """\
   for training, 10 % for validation, 20 % for test; no glyph is in two. Setting A: either axis
   changes with probability ½; B: y with 0.1 + 0.8 · digit / 9.
 - **Runs.** The recipe `moving-digits` through index, stream, learner and MLflow as by `adassl
-  train`: encoder `conv3d_pooled`, batches of 256 pairs. All arms have the same encoder, optimiser,
-  steps and seeds; β was chosen on validation videos with a seed that is not reported.
+  train`: encoder `conv3d_pooled`; with InfoNCE 200 steps of 256 pairs at a learning rate of 0.001,
+  with BYOL, which does without large batches, as many pairs in 800 steps of 64 at 0.002. All arms
+  of an objective have the same encoder, optimiser, steps and seeds (*long*: twice the steps).
 - **Editors.** With InfoNCE f(x) + MLP([f(x), r]), with BYOL (and for AdaSSL-S) the low-rank one,
   before the predictor. r has 32 dimensions.
 - **Control.** "editor, no r" is the very editor of AdaSSL-V, fed with f(x) alone: what it reaches

@@ -128,6 +128,16 @@ def is_better(test: PairedTest | None) -> bool | None:
     return None if test is None else test.difference > 0 and test.p < SIGNIFICANT
 
 
+def any_is_better(tests: Sequence[PairedTest]) -> bool | None:
+    """Whether the first of the two is above in any of some tests, at SIGNIFICANT for all at once.
+
+    The level is shared out among them (Bonferroni). None where there are none.
+    """
+    if not tests:
+        return None
+    return any(test.difference > 0 and test.p < SIGNIFICANT / len(tests) for test in tests)
+
+
 def mean_sd(values: pd.Series, digits: int = 2) -> str:
     """`0.94 ± 0.01`, without ± for a single value, – for none."""
     if not len(values):

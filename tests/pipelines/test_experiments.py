@@ -9,7 +9,15 @@ import pytest
 from pipelines.config import ConfigError, RunConfig
 from pipelines.experiments.grid import Arm, Experiment
 from pipelines.experiments.page import Page, Section, judged
-from pipelines.experiments.results import Column, Results, is_better, markdown, mean_sd, told
+from pipelines.experiments.results import (
+    Column,
+    Results,
+    any_is_better,
+    is_better,
+    markdown,
+    mean_sd,
+    told,
+)
 from pipelines.forecasts import PairedTest
 from pipelines.storage import Folder
 from pipelines.sweep.records import TrialRecord
@@ -94,6 +102,17 @@ def test_arms_are_compared_over_the_seeds_that_both_have() -> None:
 def test_better_is_above_and_not_by_chance(difference: float, p: float, expected: bool) -> None:
     assert is_better(PairedTest(difference=difference, sd=0.1, p=p, n=5)) is expected
     assert is_better(None) is None
+
+
+def test_the_best_of_several_tests_has_to_hold_for_all_of_them_at_once() -> None:
+    def tests(*ps: float) -> list[PairedTest]:
+        return [PairedTest(difference=0.2, sd=0.1, p=p, n=5) for p in ps]
+
+    assert any_is_better(tests(0.04)) is True
+    assert any_is_better(tests(0.04, 0.9, 0.9)) is False
+    assert any_is_better(tests(0.016, 0.9, 0.9)) is True
+    assert any_is_better([PairedTest(difference=-0.2, sd=0.1, p=0.001, n=5)]) is False
+    assert any_is_better([]) is None
 
 
 def test_a_page_holds_claims_tables_and_the_command(tmp_path: Path) -> None:
