@@ -55,10 +55,8 @@ def run_experiment(
     """
     if folder.local is None:
         raise ConfigError(f"{folder}: an experiment needs a folder on this machine")
-    config = experiment.prepare(experiment.config, folder)
-    config = with_overrides(
-        config, {"alarms.stop": []}
-    )  # what collapses is a row of the tables too
+    # What collapses is a row of the tables too.
+    config = with_overrides(experiment.prepare(experiment.config, folder), {"alarms.stop": []})
     ledger = Ledger(folder)
     record = SweepRecord(
         space=experiment.name,

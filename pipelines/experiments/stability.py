@@ -78,9 +78,11 @@ def base_config() -> RunConfig:
         recipe("digit-scenes"),
         {
             **BARE,
+            "train.steps": 100,
             "train.precision": "bfloat16",
-            "train.log_every": 10,
-            "train.checkpoint_every": 75,
+            "train.log_every": 5,
+            "train.checkpoint_every": 50,
+            "optim.warmup_steps": 25,
             "tracking.experiment": "stability",
         },
     )

@@ -45,7 +45,7 @@ PROTOCOL = """\
   (`adassl/augmentations.py`).
 - **Runs.** Each objective as published, without editor or r, by its recipe (`digits-…`) through
   index, stream, learner and MLflow as by `adassl train`. All arms have the same encoder
-  (`conv3d_pooled`, z of 128 dimensions), batches of 128 pairs, 150 steps and
+  (`conv3d_pooled`, z of 128 dimensions), batches of 128 pairs, 100 steps and
   seeds; no alarm ends one.
 - **Without a part.** The very settings of the whole method with that part switched off.
 - **Figures.** ‖s‖, residual and uncentred RankMe of unit z over a training batch, of the first step
