@@ -130,7 +130,7 @@ class Watch:
         """
         if "val/next_clip_nats_seen" not in metrics or self._warms_up(metrics):
             return None
-        if self._method.latent == "given":  # which is what it is
+        if self._method.latent in ("none", "given"):  # no r, or one that is the truth
             return None
         seen = metrics["val/next_clip_nats_seen"]
         told = seen > 1 and metrics["val/next_clip_nats"] < self._config.shortcut_share * seen

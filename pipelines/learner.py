@@ -117,14 +117,13 @@ class Learner:
                 totals.setdefault(name, []).append(value)
             futures.append(collectives.all_gather(sampled.contiguous()))
             targets.append(collectives.all_gather(output.target))
-            if output.latent is not None:
-                seen.append(collectives.all_gather(output.prediction))
+            seen.append(collectives.all_gather(output.prediction))
         means = {name: float(np.mean(values)) for name, values in totals.items()}
         if futures:
             target = torch.cat(targets)
             means["next_clip_nats"] = next_clip_nats(torch.cat(futures).transpose(0, 1), target)
-            if seen:  # what r tells that has seen the next clip: see alarms
-                means["next_clip_nats_seen"] = next_clip_nats(torch.cat(seen)[None], target)
+            # By the r that has seen the next clip, where there is one: see alarms.
+            means["next_clip_nats_seen"] = next_clip_nats(torch.cat(seen)[None], target)
         return means
 
     @torch.no_grad()
