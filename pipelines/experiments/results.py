@@ -86,7 +86,12 @@ class Results:
     def table(
         self, group: str, columns: Sequence[Column], methods: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Mean ± sd of each method of a group, in the order of the arms."""
+        """Mean ± sd of each method of a group, in the order of the arms.
+
+        Figures that no trial of the group has are left out.
+        """
+        runs = self.runs[self.runs.group == group]
+        columns = [c for c in columns if c.metric in runs and runs[c.metric].notna().any()]
         rows = []
         for method, title in self.titles(group).items():
             if methods is None or method in methods:
