@@ -108,7 +108,8 @@ OBJECTIVES: dict[ObjectiveName, Mapping[str, Any]] = {
     "vicreg": {"method.covariance_weight": 10.0},
     "simple": {"method.centre_weight": 10.0},
 }
-"""What each objective trains well with on moving digits (how it was found: docs/stability.md)."""
+"""What each objective trains well with on moving digits; how it was found says the protocol in
+`pipelines/experiments/stability_page.py`."""
 
 
 def digits_by(objective: ObjectiveName) -> RunConfig:
