@@ -1,4 +1,4 @@
-"""Augmentation of clips: two views of one moment in the place of two moments."""
+"""Augmentation of clips: views of one moment in the place of two moments."""
 
 import math
 
@@ -7,8 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-LEAST_AREA = 0.5
-"""Smallest share of the frame that a crop keeps; on average it keeps 0.73."""
+WHOLE_AREA = (0.5, 1.0)
+"""Least and greatest share of the frame that a view keeps; on average 0.73."""
+LOCAL_AREA = (0.15, 0.5)
+"""The same of a small crop (multi-crop, arXiv 2006.09882): never more than a view."""
 GAIN = (0.6, 1.4)
 """Least and greatest factor of the brightness."""
 NUM_DRAWS = 4
@@ -18,6 +20,7 @@ NUM_DRAWS = 4
 def augment(
     clips: Float[Tensor, "batch channels frames height width"],
     noise: Float[Tensor, "batch draws"],
+    area: tuple[float, float] = WHOLE_AREA,
 ) -> Float[Tensor, "batch channels frames height width"]:
     """A random crop, scaled back to the whole, and a random gain; the same for all of a clip.
 
@@ -27,9 +30,11 @@ def augment(
     Args:
         clips: pixels from -1, black, to 1.
         noise: uniform in [0, 1), NUM_DRAWS a clip.
+        area: least and greatest share of the frame that is kept.
     """
     size, across, down, bright = noise.unbind(dim=1)
-    scale = math.sqrt(LEAST_AREA) + (1 - math.sqrt(LEAST_AREA)) * size
+    least, greatest = (math.sqrt(share) for share in area)
+    scale = least + (greatest - least) * size
     affine = torch.zeros(len(clips), 2, 3, device=clips.device, dtype=clips.dtype)
     affine[:, 0, 0] = affine[:, 1, 1] = scale
     affine[:, 0, 2] = (1 - scale) * (2 * across - 1)

@@ -55,6 +55,15 @@ def encode_online(encoder: Encoder, views: Views) -> Directions:
     return Directions(source=context, destination=target, evidence=evidence)
 
 
+def encode_local(encoder: Encoder, views: Views) -> Float[Tensor, "crops batch dim"] | None:
+    """Embeddings of the small crops; None where there are none."""
+    if views.local is None:
+        return None
+    # A batch of their own, as in the authors' code: BatchNorm then sees like with like.
+    rows: Tensor = encoder(views.local.flatten(0, 1)).embedding
+    return rows.view(*views.local.shape[:2], -1)
+
+
 def encode_with_network(encoder: Encoder, target_encoder: Encoder, views: Views) -> Directions:
     """Embeddings for byol and dino; destination and evidence by the target network, constants."""
     if views.surrogate is None:

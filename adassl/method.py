@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from adassl.backbones import Backbone
 from adassl.collectives import rank, world_size
 from adassl.config import MethodConfig
-from adassl.directions import Directions, encode_online, encode_with_network
+from adassl.directions import Directions, encode_local, encode_online, encode_with_network
 from adassl.editors import Editor, build_editor
 from adassl.ema import update_ema
 from adassl.encoder import Embeddings, Encoder
@@ -115,7 +115,8 @@ class Method(nn.Module):
                 workers. None: torch's global generator.
 
         Raises:
-            ValueError: `views.latent` is missing, of the wrong size, or not asked for.
+            ValueError: `views.latent` is missing, of the wrong size, or not asked for, or
+                `views.local` is not.
         """
         batch = views.context.shape[0]
         self._check(views)
@@ -128,6 +129,7 @@ class Method(nn.Module):
             source=directions.source,
             destination=directions.destination,
             weights=None if self.weights is None else self.weights(directions.source),
+            local=encode_local(self.encoder, views),
             group=views.group,
         )
         ssl: Tensor = self.objective(comparison, step=step)
@@ -149,6 +151,11 @@ class Method(nn.Module):
             raise ValueError(
                 f"views.latent is set with latent={self.config.latent!r}, which would ignore it; "
                 "choose latent='given', or leave views.latent=None"
+            )
+        if views.local is not None and not TRAITS[self.config.objective].takes_local:
+            raise ValueError(
+                f"views.local is set with objective={self.config.objective!r}, which compares "
+                "pairs alone; choose swav or dino, or leave views.local=None"
             )
 
     def _encode_pairs(self, views: Views) -> Directions:

@@ -19,6 +19,7 @@ class Views:
         surrogate: x++, another view of the target that the posterior over r reads in the place of
             x+, so that r cannot copy what is peculiar to x+; None: it reads x+ itself.
         latent: r of x to x+ for latent="given", in float; None for every other latent.
+        local: further, smaller crops of x for multi-crop, each as large as x in pixels; None: none.
         group: which video each pair comes from. Ids are compared across workers, so they must mean
             the same video everywhere.
     """
@@ -27,4 +28,5 @@ class Views:
     target: Float[Tensor, "batch channels frames height width"]
     surrogate: Float[Tensor, "batch channels frames height width"] | None = None
     latent: Float[Tensor, "batch latent"] | None = None
+    local: Float[Tensor, "crops batch channels frames height width"] | None = None
     group: Int[Tensor, " batch"]

@@ -41,6 +41,9 @@ class DataConfig(Record):
     surrogate: bool = False
     """Also cut x++, one more gap after x+ (or augment x once more), for the posterior to read
     instead of x+."""
+    local_crops: NonNegative = 0
+    """Further crops of x, each a small part of it, beside two augmentations: multi-crop, for swav
+    and dino. A step costs as much more as they are views."""
     frame_size: Positive = 64
     """Side in pixels of the square that the encoder sees; the short side is resized to it."""
     grayscale: bool = False
@@ -71,6 +74,11 @@ class DataConfig(Record):
             raise ValueError(
                 f"gap=({low:g}, {high:g}): frames are whole numbers; "
                 "for seconds set data.gap_unit=seconds"
+            )
+        if self.local_crops and self.views != "augmentation":
+            raise ValueError(
+                f"local_crops={self.local_crops} with views={self.views!r}: small crops stand "
+                "beside augmented views; set data.views=augmentation, or data.local_crops=0"
             )
         return self
 
@@ -180,7 +188,14 @@ class RunConfig(Record):
                 f"train.global_batch_size={batch} is not a multiple of "
                 f"data.pairs_per_window={pairs}; set data.pairs_per_window to a divisor of {batch}"
             )
-        least = TRAITS[self.method.objective].least_pairs
+        traits, least = TRAITS[self.method.objective], TRAITS[self.method.objective].least_pairs
+        if self.data.local_crops and not traits.takes_local:
+            takers = " or ".join(name for name, each in TRAITS.items() if each.takes_local)
+            raise ValueError(
+                f"data.local_crops={self.data.local_crops} with method.objective="
+                f"{self.method.objective}: only assignments to prototypes of a small crop and of "
+                f"the whole are comparable; set method.objective={takers}, or data.local_crops=0"
+            )
         if batch < least:
             raise ValueError(
                 f"train.global_batch_size={batch}: method.objective={self.method.objective} learns "

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from adassl import collectives, diagnostics
-from adassl.augmentations import NUM_DRAWS, augment
+from adassl.augmentations import LOCAL_AREA, NUM_DRAWS, augment
 from adassl.backbones import build_backbone
 from adassl.latents import LatentSample
 from adassl.method import Method, StepOutput, build_method
@@ -159,12 +159,14 @@ class Learner:
             return views
         names = ["context", "target"] + (["surrogate"] if views.surrogate is not None else [])
         workers, rank = collectives.world_size(), collectives.rank()
-        shape = len(names), workers * len(views.group), NUM_DRAWS
+        crops = self.config.data.local_crops
+        shape = len(names) + crops, workers * len(views.group), NUM_DRAWS
         generator = self._noise(purpose, "augmentation")
         noise = torch.rand(shape, generator=generator, device=self.device)[:, rank::workers]
-        seen = {
-            name: augment(views.context, draws) for name, draws in zip(names, noise, strict=True)
-        }
+        seen = {name: augment(views.context, d) for name, d in zip(names, noise, strict=False)}
+        if crops:
+            small = [augment(views.context, draws, LOCAL_AREA) for draws in noise[-crops:]]
+            seen["local"] = torch.stack(small)
         return dataclasses.replace(views, **seen)
 
     def to_input(self, frames: NDArray[np.uint8]) -> Tensor:

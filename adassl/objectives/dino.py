@@ -1,8 +1,8 @@
 """DINO: the student's distribution over prototypes follows a centred and sharpened teacher's.
 
 Caron et al., "Emerging Properties in Self-Supervised Vision Transformers", arXiv 2104.14294,
-equations 1, 2 and 4 and algorithm 1. Left out: multi-crop, for which `Views` has no smaller clips
-(a backbone takes clips of one shape), and a last layer that stands still in the first epoch.
+equations 1 to 4 and algorithm 1; its small crops are scaled to the size of the views. Left out: a
+last layer that stands still in the first epoch.
 """
 
 import copy
@@ -15,7 +15,7 @@ from adassl.collectives import all_reduce_mean
 from adassl.config import MethodConfig
 from adassl.ema import update_ema
 from adassl.objectives.objective import Comparison, Objective
-from adassl.objectives.prototypes import Prototypes
+from adassl.objectives.prototypes import Prototypes, with_local
 from adassl.schedules import linear_warmup
 
 
@@ -47,6 +47,8 @@ def dino_loss(
 class DINO(Objective):
     """Student scores of each view by the online encoder against teacher scores of the other.
 
+    And those of each small crop, where there are any, against both (equation 3).
+
     The teacher is the target network and a copy of the prototypes, both an EMA. The centre is an
     EMA too, of the mean teacher score over the global batch; a step uses the centre that the step
     before left.
@@ -69,9 +71,10 @@ class DINO(Objective):
     def forward(self, comparison: Comparison, *, step: int) -> Float[Tensor, ""]:
         """`dino_loss` of all rows; the teacher's temperature depends on the step."""
         teacher = self.teacher_prototypes(comparison.destination)
+        student, aims = with_local(self.prototypes, comparison, teacher)
         loss = dino_loss(
-            student=self.prototypes(comparison.source),
-            teacher=teacher,
+            student=student,
+            teacher=aims,
             centre=self.centre,
             student_temperature=self.student_temperature,
             teacher_temperature=linear_warmup(

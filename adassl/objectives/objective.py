@@ -20,6 +20,7 @@ class Comparison:
         destination: what the prediction should come to.
         weights: positive weights of the dimensions for each row (`adassl.objectives.aninfonce`);
             None: all 1.
+        local: the online encoder's embeddings of each pair's small crops; None: there are none.
         group: the video of each pair.
     """
 
@@ -27,6 +28,7 @@ class Comparison:
     source: Float[Tensor, "rows dim"]
     destination: Float[Tensor, "rows dim"]
     weights: Float[Tensor, "rows dim"] | None = None
+    local: Float[Tensor, "crops batch dim"] | None = None
     group: Int[Tensor, " batch"]
 
     @property

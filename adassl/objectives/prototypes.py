@@ -5,6 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from adassl.objectives.objective import Comparison
+
 
 class Prototypes(nn.Module):
     """The cosine of each embedding with each prototype, in float32.
@@ -28,3 +30,28 @@ class Prototypes(nn.Module):
         with torch.autocast(embedding.device.type, enabled=False):
             unit = normalize(embedding.float(), dim=-1)
             return unit @ normalize(self.weight.float(), dim=-1).T
+
+
+def with_local(
+    prototypes: Prototypes, comparison: Comparison, aims: Float[Tensor, "rows prototypes"]
+) -> tuple[Float[Tensor, "more prototypes"], Float[Tensor, "more prototypes"]]:
+    """Scores of the source and what each aims at, then those of the small crops, if there are any.
+
+    Every small crop aims at what each view of its pair is aimed at, so that a mean over the rows is
+    one over all pairs of a crop and another's aim.
+
+    Args:
+        prototypes: gives the scores.
+        comparison: the embeddings.
+        aims: of each row of the source, what its scores are to become.
+    """
+    scores = prototypes(comparison.source)
+    if comparison.local is None:
+        return scores, aims
+    views = aims.unflatten(0, (-1, comparison.batch))
+    crops = len(comparison.local)
+    small = prototypes(comparison.local.flatten(0, 1))
+    return (
+        torch.cat([scores, small.repeat(len(views), 1)]),
+        torch.cat([aims, views.repeat_interleave(crops, dim=0).flatten(0, 1)]),
+    )

@@ -1,8 +1,8 @@
 """SwAV: each view predicts the other's soft assignment to prototypes, balanced over the batch.
 
 Caron et al., "Unsupervised Learning of Visual Features by Contrasting Cluster Assignments",
-arXiv 2006.09882, equations 1 to 5 and algorithm 1. Left out: multi-crop, for which `Views` has no
-smaller clips, and prototypes that stand still in the first epoch.
+arXiv 2006.09882, equations 1 to 6 and algorithm 1; its small crops are scaled to the size of the
+views. Left out: prototypes that stand still in the first epoch.
 """
 
 import torch
@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from adassl.collectives import all_gather, dealt_order, rank, world_size
 from adassl.config import MethodConfig
 from adassl.objectives.objective import Comparison, Objective
-from adassl.objectives.prototypes import Prototypes
+from adassl.objectives.prototypes import Prototypes, with_local
 
 
 @torch.no_grad()
@@ -57,6 +57,8 @@ def swapped_prediction(
 class SwAV(Objective):
     """Scores of each view against the codes of the other.
 
+    And those of each small crop, where there are any, against both (equation 6).
+
     Both by the online encoder: the codes are constants, so the gradient goes through the scores
     alone, and through the prototypes there.
 
@@ -84,8 +86,8 @@ class SwAV(Objective):
         # Of the forward direction the destination is x+, of the reverse one x.
         queues = (None, None) if self.queue is None else (self.queue[1], self.queue[0])
         codes = [self._codes(d, q) for d, q in zip(destinations, queues, strict=False)]
-        scores = self.prototypes(comparison.source)
-        loss = swapped_prediction(scores, torch.cat(codes), self.temperature)
+        scores, aims = with_local(self.prototypes, comparison, torch.cat(codes))
+        loss = swapped_prediction(scores, aims, self.temperature)
         if self.training and self.queue is not None:
             self._remember(self.queue, comparison)
         return loss

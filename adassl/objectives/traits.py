@@ -15,12 +15,14 @@ class Traits:
         predictor: whether an MLP between the edit and the comparison is part of it.
         composes: whether it compares an edited context with a target, so that there is something
             for r to edit.
+        takes_local: whether small crops may be compared with the views: multi-crop.
         least_pairs: fewest pairs in a global batch that teach it anything.
     """
 
     target: Literal["online", "stopped", "network"] = "online"
     predictor: bool = False
     composes: bool = True
+    takes_local: bool = False
     least_pairs: int = 2
 
 
@@ -31,8 +33,8 @@ TRAITS = {
     "triplet": Traits(),
     "byol": Traits(target="network", predictor=True, least_pairs=1),
     "simsiam": Traits(target="stopped", predictor=True, least_pairs=1),
-    "swav": Traits(target="stopped", composes=False),
-    "dino": Traits(target="network", composes=False, least_pairs=1),
+    "swav": Traits(target="stopped", composes=False, takes_local=True),
+    "dino": Traits(target="network", composes=False, takes_local=True, least_pairs=1),
     "barlow_twins": Traits(),
     "vicreg": Traits(),
     "simple": Traits(),

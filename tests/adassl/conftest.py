@@ -30,7 +30,7 @@ def _quiet_torch() -> None:
 def make_views() -> MakeViews:
     """Correlated vector pairs of 12 numbers, several pairs to a video."""
 
-    def make(batch: int = 16, *, surrogate: bool = False, seed: int = 0) -> Views:
+    def make(batch: int = 16, *, surrogate: bool = False, crops: int = 0, seed: int = 0) -> Views:
         generator = torch.Generator().manual_seed(seed)
         context, *steps = (torch.randn(batch, 12, 1, 1, 1, generator=generator) for _ in range(3))
         target = context + 0.5 * steps[0]
@@ -38,6 +38,9 @@ def make_views() -> MakeViews:
             context=context,
             target=target,
             surrogate=target + 0.5 * steps[1] if surrogate else None,
+            local=context + torch.randn(crops, *context.shape, generator=generator)
+            if crops
+            else None,
             group=torch.arange(batch) // 2,
         )
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from adassl.augmentations import GAIN, LEAST_AREA, NUM_DRAWS, augment
+from adassl.augmentations import GAIN, LOCAL_AREA, NUM_DRAWS, WHOLE_AREA, augment
 
 WHOLE = torch.tensor([1.0, 0.5, 0.5, 0.5])
 """The whole frame, at the gain in the middle."""
@@ -21,11 +21,14 @@ def test_the_whole_frame_at_gain_one_is_left_as_it_is() -> None:
     torch.testing.assert_close(augment(clips, WHOLE.expand(3, -1)), clips, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("area", [WHOLE_AREA, LOCAL_AREA])
 @pytest.mark.parametrize("across", [0.0, 0.25, 1.0])
-def test_a_crop_keeps_the_share_asked_for_at_the_place_asked_for(across: float) -> None:
-    side, share = 64, LEAST_AREA**0.5
+def test_a_crop_keeps_the_share_asked_for_at_the_place_asked_for(
+    across: float, area: tuple[float, float]
+) -> None:
+    side, share = 64, area[0] ** 0.5
     draws = torch.tensor([[0.0, across, 1 - across, 0.5]])
-    horizontal, vertical = augment(ramp(side), draws)[0, 0]
+    horizontal, vertical = augment(ramp(side), draws, area)[0, 0]
     for line, place in ((horizontal[5], across), (vertical[:, 9], 1 - across)):
         first = (1 - share) * place + share * 0.5 / side - 1
         last = first + share * (side - 1) / side

@@ -93,6 +93,31 @@ def test_each_view_follows_the_teacher_s_other_with_a_temperature_of_the_step(
     assert method(views, step=step).loss.item() == pytest.approx(float(expected), rel=1e-4)
 
 
+@pytest.mark.parametrize("surrogate", [False, True])
+def test_each_small_crop_follows_the_teacher_s_every_view(
+    surrogate: bool, make_method: MakeMethod, make_views: MakeViews
+) -> None:
+    method, objective = build(make_method)
+    method.eval()
+    torch.nn.init.normal_(objective.teacher_prototypes.weight)
+    views = make_views(surrogate=surrogate, crops=3)
+    assert views.local is not None
+    student = [
+        objective.prototypes(method.encode(x).embedding).detach()
+        for x in (views.context, views.target, *views.local)
+    ]
+    teacher = teacher_scores(method, objective, views)
+    aims = (1,) if surrogate else (0, 1)  # of the forward direction the aim is x+ alone
+    losses = [
+        slow_dino(student[i], teacher[aim], objective.centre, 0.1, 0.04)
+        for aim in aims
+        for i in range(5)
+        if i != aim
+    ]
+    assert len(losses) == (4 if surrogate else 8)
+    assert method(views, step=0).loss.item() == pytest.approx(float(np.mean(losses)), rel=1e-4)
+
+
 def test_the_centre_is_a_moving_average_of_the_teacher_s_scores(
     make_method: MakeMethod, make_views: MakeViews
 ) -> None:

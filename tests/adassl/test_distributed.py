@@ -16,7 +16,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def case(
-    objective: str, latent: str, editor: str, *, surrogate: bool = False, **settings: Any
+    objective: str,
+    latent: str,
+    editor: str,
+    *,
+    surrogate: bool = False,
+    crops: int = 0,
+    **settings: Any,
 ) -> dict[str, Any]:
     config: dict[str, Any] = {
         "objective": objective,
@@ -26,7 +32,7 @@ def case(
     }
     if objective != "byol":
         config["same_video_negative_weight"] = 0.3
-    return {"config": config, "surrogate": surrogate}
+    return {"config": config, "surrogate": surrogate, "crops": crops}
 
 
 CASES = {
@@ -58,6 +64,8 @@ CASES = {
     # Twelve pairs a step: partly filled at first, then the oldest ones fall out.
     "swav-queue": case("swav", "none", "identity", queue_size=17),
     "swav-queue-surrogate": case("swav", "none", "identity", queue_size=17, surrogate=True),
+    "swav-queue-crops": case("swav", "none", "identity", queue_size=17, crops=2),
+    "dino-crops": case("dino", "none", "identity", crops=3),
     "dino": case("dino", "none", "identity"),
     "dino-surrogate": case("dino", "none", "identity", surrogate=True),
     "barlow-twins": case("barlow_twins", "none", "identity"),

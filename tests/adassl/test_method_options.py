@@ -96,6 +96,13 @@ def test_a_given_r_that_is_missing_of_the_wrong_size_or_not_asked_for_is_refused
             run(other, with_latent(views))
 
 
+def test_small_crops_are_refused_where_pairs_alone_are_compared(
+    make_method: MakeMethod, make_views: MakeViews
+) -> None:
+    with pytest.raises(ValueError, match=r"objective='byol'.*choose swav or dino"):
+        run(make_method(objective="byol"), make_views(crops=1))
+
+
 @pytest.mark.parametrize("components", [1, 3])
 def test_below_its_free_nats_the_kl_has_no_say_and_above_it_the_usual_one(
     components: int, make_method: MakeMethod, make_views: MakeViews

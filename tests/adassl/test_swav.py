@@ -69,26 +69,29 @@ def build(make_method: MakeMethod, **changes: Any) -> tuple[Method, SwAV]:
 
 
 def slow_loss(method: Method, views: Views, queues: list[torch.Tensor], both: bool) -> float:
-    """Each view's scores against the codes of the other, those balanced with its queue."""
+    """Every crop's scores against the codes of each other view, those balanced with its queue."""
     assert isinstance(method.objective, SwAV)
-    z = [normalize(method.encode(x).embedding, dim=1) for x in (views.context, views.target)]
+    crops = (views.context, views.target, *([] if views.local is None else views.local))
+    z = [normalize(method.encode(x).embedding, dim=1) for x in crops]
     prototypes = normalize(method.objective.prototypes.weight, dim=1)
     losses = []
-    for source, other in ((0, 1), (1, 0)) if both else ((0, 1),):
+    for other in (0, 1) if both else (1,):
         rows = torch.cat([z[other], queues[other]])
         codes = slow_sinkhorn((rows @ prototypes.T).detach(), 0.05, 3)[: len(z[other])]
-        scores = (z[source] @ prototypes.T / 0.1).detach().double().numpy()
-        log = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        losses.append(-(codes * log).sum(axis=1).mean())
+        for source in (v for v in range(len(z)) if v != other):
+            scores = (z[source] @ prototypes.T / 0.1).detach().double().numpy()
+            log = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+            losses.append(-(codes * log).sum(axis=1).mean())
     return float(np.mean(losses))
 
 
+@pytest.mark.parametrize("crops", [0, 3])
 @pytest.mark.parametrize("surrogate", [False, True])
-def test_each_view_predicts_the_other_s_code(
-    surrogate: bool, make_method: MakeMethod, make_views: MakeViews
+def test_each_view_and_each_small_crop_predicts_the_other_s_code(
+    surrogate: bool, crops: int, make_method: MakeMethod, make_views: MakeViews
 ) -> None:
     method, _ = build(make_method)
-    views = make_views(surrogate=surrogate)
+    views = make_views(surrogate=surrogate, crops=crops)
     none = [torch.zeros(0, 8)] * 2
     expected = slow_loss(method.eval(), views, none, both=not surrogate)
     assert method(views, step=0).loss.item() == pytest.approx(expected, rel=1e-4)

@@ -24,7 +24,9 @@ GLOBAL_BATCH = 12
 
 def rows_of(batch: int, case: dict[str, Any], seed: int, rows: slice) -> Views:
     generator = torch.Generator().manual_seed(seed)
-    context, first, second = torch.randn(3, batch, 12, 1, 1, 1, generator=generator)
+    context, first, second, *local = torch.randn(
+        3 + case["crops"], batch, 12, 1, 1, 1, generator=generator
+    )
     target = context + 0.5 * first
     # Videos 0 to 4: several of them have pairs on both workers.
     group = torch.arange(batch) % 5
@@ -32,6 +34,7 @@ def rows_of(batch: int, case: dict[str, Any], seed: int, rows: slice) -> Views:
         context=context[rows],
         target=target[rows],
         surrogate=(target + 0.5 * second)[rows] if case["surrogate"] else None,
+        local=torch.stack(local)[:, rows] if local else None,
         latent=first[rows, :4].flatten(1) if case["config"]["latent"] == "given" else None,
         group=group[rows],
     )

@@ -9,6 +9,14 @@ from pipelines.learner import Learner
 from pipelines.video.pairs import PairBatch
 from tests.pipelines.test_learner import batch_of, config_of
 
+MULTI_CROP = {
+    "data.views": "augmentation",
+    "data.local_crops": 2,
+    "method.objective": "swav",
+    "method.latent": "none",
+    "method.editor": "identity",
+}
+
 
 def test_augmented_views_are_two_of_x_and_each_pair_has_its_own() -> None:
     config = config_of(**{"data.views": "augmentation", "data.surrogate": True})
@@ -29,7 +37,7 @@ def test_augmented_views_are_two_of_x_and_each_pair_has_its_own() -> None:
 def test_the_augmentation_of_a_pair_does_not_depend_on_the_number_of_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    learner = Learner(config_of(**{"data.views": "augmentation"}), torch.device("cpu"))
+    learner = Learner(config_of(**MULTI_CROP), torch.device("cpu"))
     whole = learner._augmented(learner.views(batch_of(0)), 0)
     monkeypatch.setattr("pipelines.learner.collectives.world_size", lambda: 2)
     for rank in range(2):
@@ -37,6 +45,20 @@ def test_the_augmentation_of_a_pair_does_not_depend_on_the_number_of_workers(
         mine = learner._augmented(learner.views(dealt(batch_of(0), rank)), 0)
         assert torch.equal(mine.context, whole.context[rank::2])
         assert torch.equal(mine.target, whole.target[rank::2])
+        assert mine.local is not None
+        assert whole.local is not None
+        assert torch.equal(mine.local, whole.local[:, rank::2])
+
+
+def test_small_crops_are_crops_of_x_of_their_own_that_are_trained_on() -> None:
+    learner = Learner(config_of(**MULTI_CROP), torch.device("cpu"))
+    seen = learner._augmented(learner.views(batch_of(0)), 0)
+    assert seen.local is not None
+    assert seen.local.shape == (2, *seen.context.shape)
+    each = [seen.context, seen.target, *seen.local]
+    assert len({float(clips.double().sum()) for clips in each}) == 4
+    without = Learner(config_of(**{**MULTI_CROP, "data.local_crops": 0}), torch.device("cpu"))
+    assert loss_of(learner, batch_of(0)) != loss_of(without, batch_of(0))
 
 
 def loss_of(learner: Learner, batch: PairBatch) -> float:

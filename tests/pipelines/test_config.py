@@ -52,6 +52,11 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
         ({"train.global_batch_size": 60, "data.pairs_per_window": 16}, "divisor of 60"),
         ({"method.latent": "variatonal"}, "variational"),
         ({"method.editor": "identity", "method.latent": "sparse"}, "identity"),
+        ({"data.local_crops": 2}, "set data.views=augmentation"),
+        (
+            {"data.local_crops": 2, "data.views": "augmentation", "method.objective": "byol"},
+            "set method.objective=swav or dino",
+        ),
         ({"method.temperature": 0}, "temperature"),
         ({"train.steps": 0}, "train.steps"),
         ({"train.steps": "many"}, "train.steps"),
