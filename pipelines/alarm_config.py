@@ -23,8 +23,9 @@ class AlarmConfig(Record):
     collapse_residual: Share = 0.03
     """Mean residual below which it has. Sound encoders came as low as 0.038, at temperature 0.002
     (docs/numerical.md); what collapses goes to 0.00."""
-    collapse_rankme: Annotated[float, Field(ge=1)] = 1.5
-    """Uncentred RankMe below which it has."""
+    collapse_rankme_power: Share = 0.25
+    """Uncentred RankMe below the number of dimensions to this power: 1.7 of 8, 3.4 of 128. The same
+    small residual makes the more RankMe the more dimensions it lies in."""
     dimensional_share: Share = 0.25
     """RankMe below this share of the run's best so far is a dimensional collapse."""
     latent_nats: Annotated[float, Field(ge=0)] = 0.05

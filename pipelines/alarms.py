@@ -18,8 +18,8 @@ PREFIX = "alarm/"
 ADVICE: dict[AlarmName, str] = {
     "collapse": (
         "all embeddings lie on one point: the centre is as long as they are, the residuals are "
-        "gone and RankMe is 1. Something has to push from the centre: negatives, a predictor with "
-        "a stop-gradient or an EMA target, centring, decorrelation or a centre penalty (arXiv "
+        "gone and RankMe is near 1. Something has to push from the centre: negatives, a predictor "
+        "with a stop-gradient or an EMA target, centring, decorrelation or a centre penalty (arXiv "
         "2402.14957); see that none of it is switched off, or lower optim.learning_rate"
     ),
     "dimensional_collapse": (
@@ -104,10 +104,11 @@ class Watch:
         """All three: ‖s‖ near 1 alone is what an accurate encoder with a small temperature has."""
         if "train/centre_norm" not in metrics:
             return None
+        power = self._config.collapse_rankme_power
         return (
             metrics["train/centre_norm"] > self._config.collapse_centre
             and metrics["train/residual_norm"] < self._config.collapse_residual
-            and metrics["train/rankme"] < self._config.collapse_rankme
+            and metrics["train/rankme"] < self._method.embedding_dim**power
         )
 
     def _dimensional(self, metrics: Mapping[str, float]) -> bool | None:

@@ -58,7 +58,9 @@ def experiment(*, quick: bool) -> Experiment:
     """The whole, or a version of some minutes that shows that everything works."""
     config, arms = base_config(), tuple(_arms())
     if quick:
-        config = with_overrides(config, {"train.steps": 40, "train.checkpoint_every": 40})
+        config = with_overrides(
+            config, {"train.steps": 50, "train.checkpoint_every": 50, "optim.warmup_steps": 10}
+        )
         arms = tuple(replace(arm, num_seeds=1) for arm in arms if arm.name in QUICK_ARMS)
     return Experiment(
         name="stability",
@@ -78,11 +80,9 @@ def base_config() -> RunConfig:
         recipe("digit-scenes"),
         {
             **BARE,
-            "train.steps": 100,
             "train.precision": "bfloat16",
             "train.log_every": 5,
-            "train.checkpoint_every": 50,
-            "optim.warmup_steps": 25,
+            "train.checkpoint_every": 75,
             "tracking.experiment": "stability",
         },
     )

@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 
-from pipelines.alarm_config import AlarmConfig
+from pipelines.alarms import PREFIX
 from pipelines.experiments.page import Claim, judged
 from pipelines.experiments.results import Results, told
 from pipelines.recipes import OBJECTIVES
 
+ALARM = "test/collapse_alarm"
 CENTRE, RESIDUAL, RANK = "train/centre_norm", "train/residual_norm", "train/rankme"
 START_CENTRE = "start/centre_norm"
 DIGIT, START_DIGIT = "test/digit", "start/digit"
 RECIPE_WEIGHT = float(OBJECTIVES["simple"]["method.centre_weight"])
 SMALL, LARGE = 0.5, 0.5
 """Of the centre and of the residual, of unit vectors."""
-COLLAPSE = AlarmConfig()
-"""The alarm's thresholds."""
 MATCHES = 0.02
 """Accuracy by which Simple may be behind and still match."""
 PAIRS = {"time": "two moments", "augmentation": "two augmentations"}
@@ -32,20 +31,14 @@ def claims(results: Results, whole: Sequence[str]) -> list[Claim]:
     """Each claim, decided by the figures of the whole methods and of those without a part."""
     found = [_stable(results, whole), _small(results, whole), _falls(results, whole)]
     found += [_collapses(results, method) for method in REASONS]
-    return [*found, _accuracy(results), _weight(results), _no_proof(results, whole)]
+    found += [_accuracy(results), _weight(results), _no_proof(results, whole)]
+    return [*found, _alarms(results, whole)]
 
 
 def has_collapsed(results: Results, group: str, method: str) -> bool | None:
-    """Whether every seed has, by the alarm's three signs in the last batch; None: no trials."""
-    runs = results.of_arm(group, method)
-    if not len(runs):
-        return None
-    at_one_point = (
-        (runs[CENTRE] > COLLAPSE.collapse_centre)
-        & (runs[RESIDUAL] < COLLAPSE.collapse_residual)
-        & (runs[RANK] < COLLAPSE.collapse_rankme)
-    )
-    return bool(at_one_point.all())
+    """Whether every seed has raised the alarm; None: no trials."""
+    raised = results.values(group, method, ALARM)
+    return bool(raised.all()) if len(raised) else None
 
 
 def _stable(results: Results, whole: Sequence[str]) -> Claim:
@@ -164,4 +157,20 @@ def _no_proof(results: Results, whole: Sequence[str]) -> Claim:
         and results.mean(group, method, DIGIT) > results.mean(group, method, START_DIGIT),
         f"the longest that stands: {method}, {PAIRS[group]}, ‖s‖ {centre:.2f}, digit "
         f"{results.shown(group, method, START_DIGIT)} → {results.shown(group, method, DIGIT)}",
+    )
+
+
+def _alarms(results: Results, whole: Sequence[str]) -> Claim:
+    runs = results.runs[results.runs.group.isin(list(PAIRS)) & results.runs.method.isin(whole)]
+    raised = [
+        f"{row['trial']}: {name.removeprefix(PREFIX)}"
+        for row in runs.to_dict("records")
+        for name in map(str, row)
+        if name.startswith(PREFIX) and row[name] == 1
+    ]
+    return judged(
+        "ours",
+        "No whole method raises an alarm of any kind",
+        not raised if len(runs) else None,
+        f"{len(runs)} trainings; raised: {'; '.join(raised) or 'none'}",
     )
