@@ -25,7 +25,7 @@ demo: $(READY)
 	$(BIN)/adassl demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow'
 
 test-all: $(READY)
 	@$(BIN)/python -m tests.browser > /dev/null  # says how to install a Chromium if there is none
