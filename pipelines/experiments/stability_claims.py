@@ -95,9 +95,10 @@ def _collapses(results: Results, method: str) -> Claim:
     states = {group: has_collapsed(results, group, method) for group in PAIRS}
     known = {group: state for group, state in states.items() if state is not None}
     figures = "; ".join(
-        f"{PAIRS[g]}: ‖s‖ {results.shown(g, method, CENTRE, 3)}, residual "
+        f"{PAIRS[g]}: {'collapsed' if state else 'stands'}, ‖s‖ "
+        f"{results.shown(g, method, CENTRE, 3)}, residual "
         f"{results.shown(g, method, RESIDUAL, 3)}, RankMe {results.shown(g, method, RANK, 1)}"
-        for g in known
+        for g, state in known.items()
     )
     return judged("paper", REASONS[method], all(known.values()) if known else None, figures or "–")
 
