@@ -1,13 +1,13 @@
 """The claims of arXiv 2402.14957 that the stability experiment decides, each by a stated rule."""
 
+import math
 from collections.abc import Sequence
 
-from pipelines.alarms import PREFIX
 from pipelines.experiments.page import Claim, judged
 from pipelines.experiments.results import Results, told
 from pipelines.recipes import OBJECTIVES
 
-ALARM = "test/collapse_alarm"
+ALARM, DIMENSIONS = "test/collapse_alarm", "alarm/dimensional_collapse"
 CENTRE, RESIDUAL, RANK = "train/centre_norm", "train/residual_norm", "train/rankme"
 START_CENTRE = "start/centre_norm"
 DIGIT, START_DIGIT = "test/digit", "start/digit"
@@ -31,8 +31,8 @@ def claims(results: Results, whole: Sequence[str]) -> list[Claim]:
     """Each claim, decided by the figures of the whole methods and of those without a part."""
     found = [_stable(results, whole), _small(results, whole), _falls(results, whole)]
     found += [_collapses(results, method) for method in REASONS]
-    found += [_accuracy(results), _weight(results), _no_proof(results, whole)]
-    return [*found, _alarms(results, whole)]
+    found += [_accuracy(results), _weight(results)]
+    return [*found, _dimensions(results, whole), _probes(results)]
 
 
 def has_collapsed(results: Results, group: str, method: str) -> bool | None:
@@ -41,16 +41,20 @@ def has_collapsed(results: Results, group: str, method: str) -> bool | None:
     return bool(raised.all()) if len(raised) else None
 
 
+def _named(results: Results, group: str, method: str) -> str:
+    return f"{results.titles(group)[method]}, {PAIRS[group]}"
+
+
 def _stable(results: Results, whole: Sequence[str]) -> Claim:
     seen = {(g, m): has_collapsed(results, g, m) for g in PAIRS for m in whole}
     known = {arm: state for arm, state in seen.items() if state is not None}
-    fallen = [f"{method} ({PAIRS[group]})" for (group, method), state in known.items() if state]
+    fallen = [_named(results, *arm) for arm, state in known.items() if state]
     return judged(
         "paper",
         "Every method, whole, does not collapse",
         not fallen if known else None,
         f"{len(known) - len(fallen)} of {len(known)} arms stand; collapsed: "
-        f"{', '.join(fallen) or 'none'}",
+        f"{'; '.join(fallen) or 'none'}",
     )
 
 
@@ -62,9 +66,8 @@ def _small(results: Results, whole: Sequence[str]) -> Claim:
             if centre == centre:  # not NaN
                 known += 1
                 if centre > SMALL or residual < LARGE:
-                    large.append(
-                        f"{method}, {PAIRS[group]}: ‖s‖ {centre:.2f}, residual {residual:.2f}"
-                    )
+                    name = _named(results, group, method)
+                    large.append(f"{name}: ‖s‖ {centre:.2f}, residual {residual:.2f}")
     return judged(
         "paper",
         f"Every method, whole, keeps the centre small (‖s‖ ≤ {SMALL}) and the residuals large "
@@ -82,7 +85,8 @@ def _falls(results: Results, whole: Sequence[str]) -> Claim:
             if end == end:
                 known += 1
                 if end > start:
-                    rising.append(f"{method}, {PAIRS[group]}: {start:.2f} → {end:.2f}")
+                    name = _named(results, group, method)
+                    rising.append(f"{name}: {start:.2f} → {end:.2f}")
     return judged(
         "paper",
         "Training shortens the centre, with or without a term that says so",
@@ -95,10 +99,11 @@ def _collapses(results: Results, method: str) -> Claim:
     states = {group: has_collapsed(results, group, method) for group in PAIRS}
     known = {group: state for group, state in states.items() if state is not None}
     figures = "; ".join(
-        f"{PAIRS[g]}: {'collapsed' if state else 'stands'}, ‖s‖ "
+        f"{PAIRS[g]}: {results.values(g, method, ALARM).sum():.0f} of "
+        f"{len(results.of_arm(g, method))} seeds collapsed, ‖s‖ "
         f"{results.shown(g, method, CENTRE, 3)}, residual "
         f"{results.shown(g, method, RESIDUAL, 3)}, RankMe {results.shown(g, method, RANK, 1)}"
-        for g, state in known.items()
+        for g in known
     )
     return judged("paper", REASONS[method], all(known.values()) if known else None, figures or "–")
 
@@ -112,7 +117,8 @@ def _accuracy(results: Results) -> Claim:
             best = max(rivals, key=lambda m: rivals[m])
             holds.append(ours >= rivals[best] - MATCHES)
             shown = ", ".join(
-                f"{m} {results.shown(group, m, DIGIT)}" for m in ("simple", "infonce", "byol")
+                f"{results.titles(group)[m]} {results.shown(group, m, DIGIT)}"
+                for m in ("simple", "infonce", "byol")
             )
             test = results.compare(group, "simple", best, DIGIT)
             parts.append(f"{pairs}: {shown}; against the better {told(test)}")
@@ -140,38 +146,38 @@ def _weight(results: Results) -> Claim:
     )
 
 
-def _no_proof(results: Results, whole: Sequence[str]) -> Claim:
-    arms = [
-        (group, method, results.mean(group, method, CENTRE))
-        for group in PAIRS
-        for method in whole
-        if has_collapsed(results, group, method) is False
-    ]
-    if not arms:
-        return judged("ours", "A long centre alone is no proof of a collapse", None, "–")
-    group, method, centre = max(arms, key=lambda arm: arm[2])
+def _dimensions(results: Results, whole: Sequence[str]) -> Claim:
+    falling, known = [], 0
+    for group in PAIRS:
+        for method in whole:
+            runs = results.of_arm(group, method)
+            known += len(runs) > 0
+            raised = int((runs[DIMENSIONS] == 1).sum()) if DIMENSIONS in runs else 0
+            if raised:
+                rank = results.shown(group, method, RANK, 1)
+                name = _named(results, group, method)
+                falling.append(f"{name}: {raised} of {len(runs)}, RankMe {rank}")
     return judged(
         "ours",
-        "A long centre alone is no proof of a collapse: some arm at ‖s‖ > 0.8 knows more of the "
-        "digit than when it started",
-        centre > 0.8
-        and results.mean(group, method, DIGIT) > results.mean(group, method, START_DIGIT),
-        f"the longest that stands: {method}, {PAIRS[group]}, ‖s‖ {centre:.2f}, digit "
-        f"{results.shown(group, method, START_DIGIT)} → {results.shown(group, method, DIGIT)}",
+        "A method that keeps its centre small keeps its dimensions too: none raises the alarm "
+        "`dimensional_collapse`",
+        not falling if known else None,
+        f"{known} arms; seeds that raise it: {'; '.join(falling) or 'none'}",
     )
 
 
-def _alarms(results: Results, whole: Sequence[str]) -> Claim:
-    runs = results.runs[results.runs.group.isin(list(PAIRS)) & results.runs.method.isin(whole)]
-    raised = [
-        f"{row['trial']}: {name.removeprefix(PREFIX)}"
-        for row in runs.to_dict("records")
-        for name in map(str, row)
-        if name.startswith(PREFIX) and row[name] == 1
+def _probes(results: Results) -> Claim:
+    arms = [(g, m) for g in PAIRS for m in REASONS if has_collapsed(results, g, m)]
+    known = [arm for arm in arms if not math.isnan(results.mean(*arm, START_DIGIT))]
+    parts = [
+        f"{_named(results, *arm)}: {results.shown(*arm, START_DIGIT)} → "
+        f"{results.shown(*arm, DIGIT)}"
+        for arm in known
     ]
+    lower = [arm for arm in known if results.mean(*arm, DIGIT) < results.mean(*arm, START_DIGIT)]
     return judged(
         "ours",
-        "No whole method raises an alarm of any kind",
-        not raised if len(runs) else None,
-        f"{len(runs)} trainings; raised: {'; '.join(raised) or 'none'}",
+        "A probe on h shows a collapse: it knows less of the digit than before the first step",
+        len(lower) == len(known) if known else None,
+        "; ".join(parts) or "–",
     )

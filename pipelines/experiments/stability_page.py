@@ -49,6 +49,8 @@ PROTOCOL = """\
   (`conv3d_pooled`, z of 128 dimensions), batches of 128 pairs, 150 steps and
   seeds; no alarm ends one.
 - **Without a part.** The very settings of the whole method with that part switched off.
+- **Length.** 150 steps in which the learning rate falls to nought: what stands here might fall in a
+  longer run.
 - **Figures.** ‖s‖, residual and uncentred RankMe of unit z over a training batch, of the first step
   and of the last. *digit*, *velocity*: logistic and ridge regression on h, standardised, fitted on
   training, regularised on validation and judged on test videos; *start* is the encoder before its
