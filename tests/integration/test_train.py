@@ -203,7 +203,7 @@ def assert_as_if_nothing_had_happened(folder: RunFolder, straight: Path) -> None
 def test_a_killed_driver_goes_on_with_the_same_command_on_fewer_workers(
     digits: Path, tmp_path: Path
 ) -> None:
-    more = ["--no-evaluate", "--set=train.steps=60"]
+    more = ["--no-evaluate", "--set=train.steps=36"]
     with started(tmp_path, command(digits, tmp_path, "cut", *more)) as process:
         wait_for_checkpoint(tmp_path / "cut", process)
         workers = train_workers(process.pid)
@@ -213,12 +213,12 @@ def test_a_killed_driver_goes_on_with_the_same_command_on_fewer_workers(
         assert not alive
     reached = newest_state(RunFolder(tmp_path / "cut"))
     assert reached is not None
-    assert 0 < reached["step"] < 60
+    assert 0 < reached["step"] < 36
     printed = run(tmp_path, command(digits, tmp_path, "cut", *more, workers=1))
-    assert f"going on from step {reached['step']} of 60" in printed
+    assert f"going on from step {reached['step']} of 36" in printed
     state = newest_state(RunFolder(tmp_path / "cut"))
     assert state is not None
-    assert steps_of(state) == [1, *range(3, 61, 3)]
+    assert steps_of(state) == [1, *range(3, 37, 3)]
     assert statuses(tmp_path) == ["FINISHED"]
 
 
