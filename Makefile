@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 
 help:
 	@echo "make demo      small real run: videos, index, two trainings, evaluation (about 10 minutes)"
-	@echo "make test      the tests (about 10 minutes); make test-all adds the slow ones"
+	@echo "make test      the tests (about 12 minutes); make test-all adds the slow ones"
 	@echo "make lint      ruff and mypy; make format rewrites"
 	@echo "make bench     the benchmark: a table and bench.json"
 

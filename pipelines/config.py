@@ -43,7 +43,7 @@ class DataConfig(Record):
     instead of x+."""
     local_crops: NonNegative = 0
     """Further crops of x, each a small part of it, beside two augmentations: multi-crop, for swav
-    and dino. A step costs as much more as they are views."""
+    and dino. Each costs a step as much as one more view."""
     frame_size: Positive = 64
     """Side in pixels of the square that the encoder sees; the short side is resized to it."""
     grayscale: bool = False
@@ -188,7 +188,7 @@ class RunConfig(Record):
                 f"train.global_batch_size={batch} is not a multiple of "
                 f"data.pairs_per_window={pairs}; set data.pairs_per_window to a divisor of {batch}"
             )
-        traits, least = TRAITS[self.method.objective], TRAITS[self.method.objective].least_pairs
+        traits = TRAITS[self.method.objective]
         if self.data.local_crops and not traits.takes_local:
             takers = " or ".join(name for name, each in TRAITS.items() if each.takes_local)
             raise ValueError(
@@ -196,11 +196,11 @@ class RunConfig(Record):
                 f"{self.method.objective}: only assignments to prototypes of a small crop and of "
                 f"the whole are comparable; set method.objective={takers}, or data.local_crops=0"
             )
-        if batch < least:
+        if batch < traits.least_pairs:
             raise ValueError(
                 f"train.global_batch_size={batch}: method.objective={self.method.objective} learns "
                 "from how the pairs of a batch differ; "
-                f"use at least {least}, or method.objective=byol"
+                f"use at least {traits.least_pairs}, or method.objective=byol"
             )
         return self
 
