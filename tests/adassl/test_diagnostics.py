@@ -23,6 +23,14 @@ def unit(*shape: int) -> torch.Tensor:
     return normalize(torch.randn(*shape), dim=-1)
 
 
+@pytest.mark.parametrize(("dimensions", "expected"), [(8, 1.33), (128, 3.23)])
+def test_the_same_small_residual_leaves_more_rankme_in_more_dimensions(
+    dimensions: int, expected: float
+) -> None:
+    near = torch.eye(dimensions)[0] + 0.02 * unit(128, dimensions)
+    assert rankme(near / near.norm(dim=1, keepdim=True)).item() == pytest.approx(expected, abs=0.1)
+
+
 def test_a_collapse_onto_one_point() -> None:
     point = unit(1, 8).expand(64, 8)
     views = torch.stack([point, point])

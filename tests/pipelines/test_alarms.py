@@ -86,6 +86,15 @@ def test_a_long_centre_alone_is_no_collapse(spared: str) -> None:
     assert "collapse" not in feed(watch(), [almost] * 9)
 
 
+@pytest.mark.parametrize(("dimensions", "raised"), [(8, []), (128, ["collapse"])])
+def test_rankme_tells_of_a_collapse_by_the_dimensions_it_is_of(
+    dimensions: int, raised: list[str]
+) -> None:
+    """A residual of 0.02 leaves a RankMe of 3 in 128 dimensions, in 8 it cannot."""
+    fallen = {**GOOD, **COLLAPSED, "train/residual_norm": 0.02, "train/rankme": 3.0}
+    assert feed(watch(embedding_dim=dimensions), [fallen] * 9) == raised
+
+
 def test_the_start_and_the_warm_up_of_beta_are_not_judged() -> None:
     dead = {**GOOD, "train/kl": 0.0}
     assert feed(watch(), [{**dead, "train/beta": 0.05}] * 9) == []
