@@ -176,7 +176,7 @@ class MethodConfig:
             _require(good, self, field, "must be a tuple of positive integers, such as (256, 256)")
 
     def _check_objective(self) -> None:
-        if not TRAITS[self.objective].composes:
+        if TRAITS[self.objective].assigns:
             for name, plain in (("latent", "none"), ("editor", "identity")):
                 if getattr(self, name) != plain:
                     raise ValueError(

@@ -152,7 +152,7 @@ class Method(nn.Module):
                 f"views.latent is set with latent={self.config.latent!r}, which would ignore it; "
                 "choose latent='given', or leave views.latent=None"
             )
-        if views.local is not None and not TRAITS[self.config.objective].takes_local:
+        if views.local is not None and not TRAITS[self.config.objective].assigns:
             raise ValueError(
                 f"views.local is set with objective={self.config.objective!r}, which compares "
                 "pairs alone; choose swav or dino, or leave views.local=None"

@@ -189,8 +189,8 @@ class RunConfig(Record):
                 f"data.pairs_per_window={pairs}; set data.pairs_per_window to a divisor of {batch}"
             )
         traits = TRAITS[self.method.objective]
-        if self.data.local_crops and not traits.takes_local:
-            takers = " or ".join(name for name, each in TRAITS.items() if each.takes_local)
+        if self.data.local_crops and not traits.assigns:
+            takers = " or ".join(name for name, each in TRAITS.items() if each.assigns)
             raise ValueError(
                 f"data.local_crops={self.data.local_crops} with method.objective="
                 f"{self.method.objective}: only assignments to prototypes of a small crop and of "

@@ -163,10 +163,13 @@ class Learner:
         shape = len(names) + crops, workers * len(views.group), NUM_DRAWS
         generator = self._noise(purpose, "augmentation")
         noise = torch.rand(shape, generator=generator, device=self.device)[:, rank::workers]
-        seen = {name: augment(views.context, d) for name, d in zip(names, noise, strict=False)}
+        whole, small = noise[: len(names)], noise[len(names) :]
+        seen = {
+            name: augment(views.context, draws) for name, draws in zip(names, whole, strict=True)
+        }
         if crops:
-            small = [augment(views.context, draws, LOCAL_AREA) for draws in noise[-crops:]]
-            seen["local"] = torch.stack(small)
+            local = [augment(views.context, draws, LOCAL_AREA) for draws in small]
+            seen["local"] = torch.stack(local)
         return dataclasses.replace(views, **seen)
 
     def to_input(self, frames: NDArray[np.uint8]) -> Tensor:

@@ -13,16 +13,14 @@ class Traits:
             encoder, with its gradient; the same one "stopped", as a constant; or that of a
             "network" of its own, an EMA of the encoder. The posterior of r reads that very one.
         predictor: whether an MLP between the edit and the comparison is part of it.
-        composes: whether it compares an edited context with a target, so that there is something
-            for r to edit.
-        takes_local: whether small crops may be compared with the views: multi-crop.
+        assigns: whether it compares assignments to prototypes. There is then no edited context, and
+            so nothing for r to edit; but small crops may be compared with the views: multi-crop.
         least_pairs: fewest pairs in a global batch that teach it anything.
     """
 
     target: Literal["online", "stopped", "network"] = "online"
     predictor: bool = False
-    composes: bool = True
-    takes_local: bool = False
+    assigns: bool = False
     least_pairs: int = 2
 
 
@@ -33,8 +31,8 @@ TRAITS = {
     "triplet": Traits(),
     "byol": Traits(target="network", predictor=True, least_pairs=1),
     "simsiam": Traits(target="stopped", predictor=True, least_pairs=1),
-    "swav": Traits(target="stopped", composes=False, takes_local=True),
-    "dino": Traits(target="network", composes=False, takes_local=True, least_pairs=1),
+    "swav": Traits(target="stopped", assigns=True),
+    "dino": Traits(target="network", assigns=True, least_pairs=1),
     "barlow_twins": Traits(),
     "vicreg": Traits(),
     "simple": Traits(),

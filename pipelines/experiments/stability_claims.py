@@ -1,6 +1,5 @@
 """The claims of arXiv 2402.14957 that the stability experiment decides, each by a stated rule."""
 
-import math
 from collections.abc import Sequence
 
 from pipelines.experiments.page import Claim, judged
@@ -41,71 +40,68 @@ def has_collapsed(results: Results, group: str, method: str) -> bool | None:
     return bool(raised.all()) if len(raised) else None
 
 
+def _arms(results: Results, methods: Sequence[str]) -> list[tuple[str, str]]:
+    """Group and method of those that have trials."""
+    arms = [(group, method) for group in PAIRS for method in methods]
+    return [arm for arm in arms if len(results.of_arm(*arm))]
+
+
 def _named(results: Results, group: str, method: str) -> str:
     return f"{results.titles(group)[method]}, {PAIRS[group]}"
 
 
 def _stable(results: Results, whole: Sequence[str]) -> Claim:
-    seen = {(g, m): has_collapsed(results, g, m) for g in PAIRS for m in whole}
-    known = {arm: state for arm, state in seen.items() if state is not None}
-    fallen = [_named(results, *arm) for arm, state in known.items() if state]
+    arms = _arms(results, whole)
+    fallen = [_named(results, *arm) for arm in arms if has_collapsed(results, *arm)]
     return judged(
         "paper",
         "Every method, whole, does not collapse",
-        not fallen if known else None,
-        f"{len(known) - len(fallen)} of {len(known)} arms stand; collapsed: "
+        not fallen if arms else None,
+        f"{len(arms) - len(fallen)} of {len(arms)} arms stand; collapsed: "
         f"{'; '.join(fallen) or 'none'}",
     )
 
 
 def _small(results: Results, whole: Sequence[str]) -> Claim:
-    large, known = [], 0
-    for group in PAIRS:
-        for method in whole:
-            centre, residual = (results.mean(group, method, key) for key in (CENTRE, RESIDUAL))
-            if centre == centre:  # not NaN
-                known += 1
-                if centre > SMALL or residual < LARGE:
-                    name = _named(results, group, method)
-                    large.append(f"{name}: ‖s‖ {centre:.2f}, residual {residual:.2f}")
+    arms, large = _arms(results, whole), []
+    for arm in arms:
+        centre, residual = (results.mean(*arm, key) for key in (CENTRE, RESIDUAL))
+        if centre > SMALL or residual < LARGE:
+            large.append(f"{_named(results, *arm)}: ‖s‖ {centre:.2f}, residual {residual:.2f}")
     return judged(
         "paper",
         f"Every method, whole, keeps the centre small (‖s‖ ≤ {SMALL}) and the residuals large "
         f"(≥ {LARGE})",
-        not large if known else None,
-        f"{known - len(large)} of {known} arms do; not: {'; '.join(large) or 'none'}",
+        not large if arms else None,
+        f"{len(arms) - len(large)} of {len(arms)} arms do; not: {'; '.join(large) or 'none'}",
     )
 
 
 def _falls(results: Results, whole: Sequence[str]) -> Claim:
-    rising, known = [], 0
-    for group in PAIRS:
-        for method in whole:
-            start, end = (results.mean(group, method, key) for key in (START_CENTRE, CENTRE))
-            if end == end:
-                known += 1
-                if end > start:
-                    name = _named(results, group, method)
-                    rising.append(f"{name}: {start:.2f} → {end:.2f}")
+    arms, rising = _arms(results, whole), []
+    for arm in arms:
+        start, end = (results.mean(*arm, key) for key in (START_CENTRE, CENTRE))
+        if end > start:
+            rising.append(f"{_named(results, *arm)}: {start:.2f} → {end:.2f}")
     return judged(
         "paper",
         "Training shortens the centre, with or without a term that says so",
-        not rising if known else None,
-        f"in {known - len(rising)} of {known} arms; longer: {'; '.join(rising) or 'none'}",
+        not rising if arms else None,
+        f"in {len(arms) - len(rising)} of {len(arms)} arms; longer: {'; '.join(rising) or 'none'}",
     )
 
 
 def _collapses(results: Results, method: str) -> Claim:
-    states = {group: has_collapsed(results, group, method) for group in PAIRS}
-    known = {group: state for group, state in states.items() if state is not None}
+    arms = _arms(results, [method])
     figures = "; ".join(
-        f"{PAIRS[g]}: {results.values(g, method, ALARM).sum():.0f} of "
-        f"{len(results.of_arm(g, method))} seeds collapsed, ‖s‖ "
-        f"{results.shown(g, method, CENTRE, 3)}, residual "
-        f"{results.shown(g, method, RESIDUAL, 3)}, RankMe {results.shown(g, method, RANK, 1)}"
-        for g in known
+        f"{PAIRS[arm[0]]}: {results.values(*arm, ALARM).sum():.0f} of "
+        f"{len(results.of_arm(*arm))} seeds collapsed, ‖s‖ "
+        f"{results.shown(*arm, CENTRE, 3)}, residual "
+        f"{results.shown(*arm, RESIDUAL, 3)}, RankMe {results.shown(*arm, RANK, 1)}"
+        for arm in arms
     )
-    return judged("paper", REASONS[method], all(known.values()) if known else None, figures or "–")
+    fallen = [has_collapsed(results, *arm) is True for arm in arms]
+    return judged("paper", REASONS[method], all(fallen) if arms else None, figures or "–")
 
 
 def _accuracy(results: Results) -> Claim:
@@ -147,37 +143,31 @@ def _weight(results: Results) -> Claim:
 
 
 def _dimensions(results: Results, whole: Sequence[str]) -> Claim:
-    falling, known = [], 0
-    for group in PAIRS:
-        for method in whole:
-            runs = results.of_arm(group, method)
-            known += len(runs) > 0
-            raised = int((runs[DIMENSIONS] == 1).sum()) if DIMENSIONS in runs else 0
-            if raised:
-                rank = results.shown(group, method, RANK, 1)
-                name = _named(results, group, method)
-                falling.append(f"{name}: {raised} of {len(runs)}, RankMe {rank}")
+    arms, falling = _arms(results, whole), []
+    for arm in arms:
+        raised = len(results.values(*arm, DIMENSIONS))  # a run has the figure if it raised it
+        if raised:
+            seeds, rank = len(results.of_arm(*arm)), results.shown(*arm, RANK, 1)
+            falling.append(f"{_named(results, *arm)}: {raised} of {seeds}, RankMe {rank}")
     return judged(
         "ours",
-        "A method that keeps its centre small keeps its dimensions too: none raises the alarm "
-        "`dimensional_collapse`",
-        not falling if known else None,
-        f"{known} arms; seeds that raise it: {'; '.join(falling) or 'none'}",
+        "Every method, whole, keeps its dimensions: none raises the alarm `dimensional_collapse`",
+        not falling if arms else None,
+        f"{len(arms)} arms; seeds that raise it: {'; '.join(falling) or 'none'}",
     )
 
 
 def _probes(results: Results) -> Claim:
-    arms = [(g, m) for g in PAIRS for m in REASONS if has_collapsed(results, g, m)]
-    known = [arm for arm in arms if not math.isnan(results.mean(*arm, START_DIGIT))]
-    parts = [
+    arms = [arm for arm in _arms(results, list(REASONS)) if has_collapsed(results, *arm)]
+    lower = [arm for arm in arms if results.mean(*arm, DIGIT) < results.mean(*arm, START_DIGIT)]
+    shown = "; ".join(
         f"{_named(results, *arm)}: {results.shown(*arm, START_DIGIT)} → "
         f"{results.shown(*arm, DIGIT)}"
-        for arm in known
-    ]
-    lower = [arm for arm in known if results.mean(*arm, DIGIT) < results.mean(*arm, START_DIGIT)]
+        for arm in arms
+    )
     return judged(
         "ours",
         "A probe on h shows a collapse: it knows less of the digit than before the first step",
-        len(lower) == len(known) if known else None,
-        "; ".join(parts) or "–",
+        len(lower) == len(arms) if arms else None,
+        shown or "–",
     )

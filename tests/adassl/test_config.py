@@ -92,5 +92,5 @@ def test_the_ablations_are_settings_of_their_own() -> None:
 
 def test_changing_the_objective_is_all_it_takes() -> None:
     for objective, traits in TRAITS.items():
-        plain = {} if traits.composes else {"latent": "none", "editor": "identity"}
+        plain = {"latent": "none", "editor": "identity"} if traits.assigns else {}
         assert MethodConfig(objective=objective, **plain).objective == objective

@@ -109,7 +109,7 @@ def test_what_the_paper_says_holds_where_the_figures_say_so() -> None:
         ({"lambda_0.01": FALLEN}, "Simple stands at every λ"),
         (
             {"time_dino": {"alarm/dimensional_collapse": 1.0}},
-            "A method that keeps its centre small",
+            "Every method, whole, keeps its dimensions",
         ),
     ],
 )
