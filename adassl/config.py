@@ -4,7 +4,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from adassl.objectives.traits import TRAITS
+from adassl.traits import TRAITS
 
 BackboneName = Literal["mlp", "conv3d", "conv3d_pooled", "resnet18", "resnet50"]
 ObjectiveName = Literal[

@@ -25,9 +25,9 @@ from adassl.latents import GivenLatent, Latent, LatentSample, build_latent
 from adassl.objectives.aninfonce import Weights, build_weights
 from adassl.objectives.build import build_objective
 from adassl.objectives.objective import Comparison, Objective
-from adassl.objectives.traits import TRAITS
 from adassl.regularisers import free_bits, use_entropy
 from adassl.schedules import beta_warmup, ema_momentum
+from adassl.traits import TRAITS
 from adassl.views import Views
 
 __all__ = ["Embeddings", "Method", "MethodConfig", "StepOutput", "build_method"]

@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import AuthenticationError
 from ray.util import placement_group, remove_placement_group
 
-from pipelines.config import ClusterConfig, ConfigError
+from pipelines.config.run import ClusterConfig, ConfigError
 
 DRIVER = "driver"
 """A resource that the head of a cluster may have, so that drivers of trials take no CPUs."""

@@ -11,16 +11,17 @@ from typing import Any
 
 import torch
 
-from pipelines import figures, storage, tracking
+from pipelines import figures, tracking
 from pipelines.cluster import Demand, connected
-from pipelines.config import ConfigError, RunConfig, with_overrides
-from pipelines.evaluate import Evaluation, evaluate
-from pipelines.learner import build
-from pipelines.plan import plan
-from pipelines.runs import RunFolder, last_metrics
-from pipelines.tracked import tracked
+from pipelines.config.run import ConfigError, RunConfig, with_overrides
+from pipelines.evaluation.evaluate import Evaluation, evaluate
+from pipelines.storage import folder as storage
+from pipelines.storage.runs import RunFolder, last_metrics
 from pipelines.tracking import Tracker
-from pipelines.train import train
+from pipelines.training.group import train
+from pipelines.training.learner import build
+from pipelines.training.tracked import tracked
+from pipelines.video.plan import plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
     with (
         connected(config.cluster) as demand,
         stoppable(),
-        tracking.guardian() as guard,
+        tracking.run_watchdog() as guard,
         tracked(config, folder, videos, uri) as tracker,
     ):
         guard(tracker.uri, tracker.run_id)

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from adassl.config import MethodConfig, ObjectiveName
-from pipelines.config import (
+from pipelines.config.run import (
     BackboneConfig,
     ConfigError,
     DataConfig,
@@ -109,7 +109,7 @@ OBJECTIVES: dict[ObjectiveName, Mapping[str, Any]] = {
     "simple": {"method.centre_weight": 10.0},
 }
 """What each objective trains well with on moving digits; how it was found says the protocol in
-`pipelines/experiments/stability_page.py`."""
+`pipelines/experiments/stability/page.py`."""
 
 
 def digits_by(objective: ObjectiveName) -> RunConfig:

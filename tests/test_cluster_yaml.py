@@ -21,9 +21,9 @@ from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from pipelines.cli import app
+from pipelines.cli.app import app
 from pipelines.cluster import demand_of
-from pipelines.config import parse_assignment, with_overrides
+from pipelines.config.run import parse_assignment, with_overrides
 from pipelines.recipes import recipe
 
 ROOT = Path(__file__).parent.parent

@@ -16,9 +16,9 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
     _derive_autoscaling_config_from_ray_cr,
 )
 
-from pipelines.cli import app
+from pipelines.cli.app import app
 from pipelines.cluster import demand_of
-from pipelines.config import flatten, parse_assignment, with_overrides
+from pipelines.config.run import flatten, parse_assignment, with_overrides
 from pipelines.recipes import recipe
 
 JOB: dict[str, Any] = yaml.safe_load(

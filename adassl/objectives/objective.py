@@ -11,7 +11,7 @@ class Comparison:
     """One worker's pairs, encoded and edited; rows forward (x to x+), then, if used, in reverse.
 
     Nothing is normalised. Whose embedding the destination is, and whether it has a gradient, says
-    `adassl.objectives.traits`.
+    `adassl.traits`.
 
     Attributes:
         prediction: what is held against the destination: the edited source, after the predictor

@@ -1,7 +1,9 @@
 """The experiments by name."""
 
-from pipelines.experiments import moving_digits, numerical, stability
 from pipelines.experiments.grid import Experiment
+from pipelines.experiments.moving_digits import arms as moving_digits
+from pipelines.experiments.numerical import arms as numerical
+from pipelines.experiments.stability import arms as stability
 
 
 def load(name: str, *, quick: bool) -> Experiment:

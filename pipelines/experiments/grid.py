@@ -1,41 +1,14 @@
 """What an experiment is: arms to compare, each a setting of the config run with several seeds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from pipelines.config import ConfigError, RunConfig
-from pipelines.storage import Folder
-from pipelines.sweep.records import Value
-
-if TYPE_CHECKING:
-    from pipelines.experiments.page import Page
-    from pipelines.experiments.results import Results
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One method under one condition.
-
-    Attributes:
-        group: the table that it stands in, such as "complex".
-        method: its short name within the group, such as "adassl-v".
-        title: its name in tables and figures.
-        settings: values at dotted keys of the config, and at `task.` keys those of the experiment.
-        num_seeds: seeds, where not as many as the experiment's.
-    """
-
-    group: str
-    method: str
-    title: str
-    settings: Mapping[str, Value]
-    num_seeds: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Of its trials' folders and runs."""
-        return f"{self.group}.{self.method}"
+from pipelines.config.run import ConfigError, RunConfig
+from pipelines.experiments.arm import Arm
+from pipelines.experiments.page import Page
+from pipelines.experiments.results import Results
+from pipelines.storage.folder import Folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +33,18 @@ class Experiment:
     metric: str
     trial: Callable[..., None]
     prepare: Callable[[RunConfig, Folder], RunConfig]
-    report: Callable[["Results", Path], "Page"]
+    report: Callable[[Results, Path], Page]
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ConfigError(f"{self.name}: arms must differ by name; twice: {sorted(twice)}")
+
+    @property
+    def num_trials(self) -> int:
+        """Trials of all arms."""
+        return sum(map(self.seeds_of, self.arms))
 
     def seeds_of(self, arm: Arm) -> int:
         """How many seeds an arm is run with."""

@@ -5,16 +5,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import joblib
+
 from pipelines import tracking
-from pipelines.config import ConfigError, with_overrides
+from pipelines.config.run import ConfigError, with_overrides
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.results import Results
-from pipelines.storage import Folder
-from pipelines.sweep.job import conduct
-from pipelines.sweep.ledger import FAILURES, Ledger
-from pipelines.sweep.records import SweepRecord, TrialRecord, Value
-from pipelines.sweep.search import TrialSearch
-from pipelines.video.killable import usable_cores
+from pipelines.storage.folder import Folder
+from pipelines.trials.queue import TrialSearch
+from pipelines.trials.records import SweepRecord, TrialRecord, Value
+from pipelines.trials.run import conduct
+from pipelines.trials.store import FAILURES, Ledger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +87,7 @@ def run_experiment(
         return _result(ledger, page)
     search = TrialSearch(ledger, setting, first_seed=config.train.seed)
     is_ours = not (config.cluster.address or os.environ.get("RAY_ADDRESS"))
-    copies = (at_once or usable_cores()) if is_ours else 1
+    copies = (at_once or joblib.cpu_count()) if is_ours else 1
     with conduct(
         config,
         ledger,
@@ -126,7 +127,7 @@ def write_report(
         ConfigError: if no trial has finished yet.
     """
     ledger = Ledger(folder)
-    results = Results.of(experiment, ledger.all_trials())
+    results = Results.of(experiment.arms, ledger.all_trials(), num_trials=experiment.num_trials)
     if not len(results.runs):
         raise ConfigError(f"{folder} has no finished trial yet: run the experiment first")
     assert folder.local is not None

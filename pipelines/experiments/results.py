@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.experiments.grid import Experiment
-from pipelines.forecasts import PairedTest, paired_test
-from pipelines.runs import RunFolder, newest_state
-from pipelines.sweep.records import TrialRecord
+from pipelines.experiments.arm import Arm
+from pipelines.experiments.paired_test import PairedTest, paired_test
+from pipelines.storage.runs import RunFolder, newest_state
+from pipelines.trials.records import TrialRecord
 
 SIGNIFICANT = 0.05
 """Two-sided p below which a paired test decides."""
@@ -39,13 +39,15 @@ class Results:
     num_failed: int
 
     @classmethod
-    def of(cls, experiment: Experiment, trials: Sequence[TrialRecord]) -> "Results":
-        """The finished trials of the experiment, arm by arm."""
+    def of(
+        cls, arms: Sequence[Arm], trials: Sequence[TrialRecord], *, num_trials: int
+    ) -> "Results":
+        """The finished trials of some arms, of `num_trials` in all, arm by arm."""
         by_setting: dict[int, list[TrialRecord]] = {}
         for trial in trials:
             by_setting.setdefault(trial.setting, []).append(trial)
         rows = []
-        for number, arm in enumerate(experiment.arms):
+        for number, arm in enumerate(arms):
             for trial in sorted(by_setting.get(number, []), key=lambda t: t.seed):
                 if trial.state == "finished":
                     known = {"group": arm.group, "method": arm.method, "title": arm.title}
@@ -55,7 +57,7 @@ class Results:
                     )
         return cls(
             runs=pd.DataFrame(rows),
-            num_trials=sum(experiment.seeds_of(arm) for arm in experiment.arms),
+            num_trials=num_trials,
             num_failed=sum(trial.state == "failed" for trial in trials),
         )
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pipelines.figures.look import (
+from pipelines.figures.style import (
     BLUE,
     FAINT,
     GREEN,

@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from pipelines.figures.look import COLOURS, FAINT, INK, TEN_COLOURS, TEXT_SIZE, new_figure, save
+from pipelines.figures.style import COLOURS, FAINT, INK, TEN_COLOURS, TEXT_SIZE, new_figure, save
 
 Array = NDArray[Any]
 

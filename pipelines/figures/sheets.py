@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from pipelines.figures.look import FAINT, INK, TEXT_SIZE, new_figure, save
+from pipelines.figures.style import FAINT, INK, TEXT_SIZE, new_figure, save
 
 Frames = NDArray[np.uint8]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,7 +35,6 @@ from pipelines.sources.digit_law import (
     load_glyphs,
     render,
 )
-from pipelines.video.killable import usable_cores
 
 LABELS = ("digit",)
 """Columns of factors.parquet that name a class."""
@@ -124,7 +124,7 @@ def write_moving_digits(
         for number, scenes_ in enumerate(videos)
         if not (path := out / _name(number)).exists()
     ]
-    _write_videos(todo, num_workers or usable_cores(), console)
+    _write_videos(todo, num_workers or joblib.cpu_count(), console)
     return MovingDigitsSummary(
         out=out, num_videos=num_videos, num_written=len(todo), num_kept=num_videos - len(todo)
     )

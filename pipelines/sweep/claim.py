@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines import tracking
-from pipelines.config import ConfigError, RunConfig, with_overrides
-from pipelines.plan import plan
-from pipelines.sweep.ledger import Ledger
+from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.sweep.pruning import Scheduler
-from pipelines.sweep.records import SweepRecord
 from pipelines.sweep.settings import Search, num_settings
+from pipelines.trials.records import SweepRecord
+from pipelines.trials.store import Ledger
+from pipelines.video.plan import plan
 from tune_spaces import Choice, Space
 
 

@@ -8,45 +8,24 @@ Tuner ◄── TrialSearch           run_trial: the job of `adassl train`
 Conductor ◄── step, score ──────┘  its folder, its run in MLflow
 """
 
-import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from ray import tune
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from pipelines import tracking
-from pipelines.cluster import (
-    ClusterTooSmallError,
-    Demand,
-    connected,
-    node_resources,
-    trial_demand,
-    trials_at_once,
-    wait_for_nodes,
-)
-from pipelines.config import ConfigError, RunConfig, flatten
-from pipelines.job import stoppable, with_absolute_index
-from pipelines.storage import Folder
+from pipelines.config.run import ConfigError, RunConfig
+from pipelines.job import with_absolute_index
+from pipelines.storage.folder import Folder
 from pipelines.sweep.claim import SweepOptions, claim
-from pipelines.sweep.conductor import Conductor
-from pipelines.sweep.ledger import FAILURES, Ledger
-from pipelines.sweep.pruning import AlarmStopper, scheduler_of
-from pipelines.sweep.records import TrialRecord, Value
-from pipelines.sweep.report import Report, write_report
-from pipelines.sweep.search import TrialSearch
+from pipelines.sweep.pruning import scheduler_of
+from pipelines.sweep.report.write import Report, write_report
 from pipelines.sweep.settings import decide
-from pipelines.sweep.trial import TrialJob, resources_of, run_trial
 from pipelines.tracking import Tracker
+from pipelines.trials.queue import TrialSearch
+from pipelines.trials.records import TrialRecord, Value
+from pipelines.trials.run import conduct
+from pipelines.trials.store import Ledger
 from tune_spaces import Space
-
-MAX_LOST_PROCESSES = 3
-"""Times that a trial's process is replaced by another, which goes on from the checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,107 +76,6 @@ def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder
     )
 
 
-@contextmanager
-def conduct(
-    config: RunConfig,
-    ledger: Ledger,
-    search: TrialSearch,
-    scheduler: TrialScheduler | None = None,
-    *,
-    most: int | None = None,
-    copies: int = 1,
-    trial: Callable[..., None] = run_trial,
-) -> Iterator[Tracker]:
-    """Run every trial that is left of a claimed ledger; the parent's run is open in the block.
-
-    `most` trials at once, unset: as many as fit; a Ray of our own is made to fit `copies`.
-    """
-    record = ledger.sweep
-    assert record is not None
-    total = record.num_trials
-    with ExitStack() as stack:
-        demand = trial_demand(stack.enter_context(connected(config.cluster, copies=copies)))
-        stack.enter_context(stoppable())
-        at_once = _at_once(config, demand, most, total)
-        guard = stack.enter_context(tracking.guardian())
-        tracker = stack.enter_context(_tracked(config, ledger))
-        guard(tracker.uri, tracker.run_id)
-        stack.callback(tracker.end_children)
-        print(f"{record.size} = {total} trials, {at_once} at once; each {demand}", flush=True)
-        job = TrialJob(
-            config=config.model_dump(mode="json"),
-            trials=str(ledger.folder.child("trials")),
-            tracking_uri=tracker.uri,
-            parent_run_id=tracker.run_id,
-            metric=record.metric,
-            demand=demand,
-        )
-        conductor = Conductor(ledger, tracker, demand, config.cluster, total=total, at_once=at_once)
-        run_trials(job, search, scheduler or FIFOScheduler(), conductor, at_once, trial)
-        yield tracker
-
-
-def _at_once(config: RunConfig, demand: Demand, most: int | None, total: int) -> int:
-    """How many trials run side by side; where nodes may still come, some wait for those asked for.
-
-    Raises:
-        ClusterTooSmallError: if there is no room for one.
-    """
-    if most and config.cluster.wait_minutes:
-        try:
-            wait_for_nodes([demand] * min(most, total), config.cluster.wait_minutes)
-        except ClusterTooSmallError as error:
-            print(f"{error}. Going on with as many trials as fit", flush=True)
-    return trials_at_once(demand, node_resources(), most=min(total, most or total))
-
-
-def run_trials(
-    job: TrialJob,
-    search: TrialSearch,
-    scheduler: TrialScheduler,
-    conductor: Conductor,
-    at_once: int,
-    trial: Callable[..., None] = run_trial,
-) -> None:
-    """Let Tune run every trial that the search hands out, by what is to be done for each."""
-    for name in (
-        "TUNE_DISABLE_SIGINT_HANDLER",  # the job's own way of stopping
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS",  # MLflow and the ledger hold the results
-        "TUNE_DISABLE_STRICT_METRIC_CHECKING",  # not every report is a look at validation videos
-    ):
-        os.environ.setdefault(name, "1")
-    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # whose silence is not silent
-    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "30")  # to let go of the decoders
-    trainable = tune.with_parameters(trial, job=job)
-    with tempfile.TemporaryDirectory(prefix="adassl-tune-") as scratch:
-        # Only for Tune's own state, which is not used again: the ledger is what a sweep resumes by.
-        tune.Tuner(
-            tune.with_resources(trainable, resources_of(job.demand)),
-            tune_config=tune.TuneConfig(
-                search_alg=search,
-                scheduler=scheduler,
-                num_samples=-1,
-                max_concurrent_trials=at_once,
-                reuse_actors=True,  # a process that has imported everything starts at once
-                trial_name_creator=_name_of,
-                trial_dirname_creator=_name_of,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[conductor],
-                stop=AlarmStopper(job.config["alarms"]["stop"]),
-                failure_config=tune.FailureConfig(max_failures=MAX_LOST_PROCESSES),
-            ),
-        ).fit()
-
-
-def _name_of(trial: Any) -> str:
-    return str(trial.config["name"])
-
-
 def write_sweep_report(folder: Folder, metric: str | None = None) -> Report:
     """`adassl sweep-report`: what the ledger of a sweep says, without running anything.
 
@@ -230,32 +108,3 @@ def _report_folder(folder: Folder) -> Path:
     path = folder.local / "report"
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def _tracked(config: RunConfig, ledger: Ledger) -> Tracker:
-    """The sweep's run in MLflow, new or the one it had.
-
-    Raises:
-        ConfigError: if MLflow does not answer: the trials' runs are to hang under this one.
-    """
-    sweep = ledger.sweep
-    assert sweep is not None
-    tracker = Tracker.start(
-        sweep.tracking_uri,
-        config.tracking.experiment,
-        ledger.folder.name,
-        tags={**tracking.standard_tags(), "adassl.sweep": ledger.folder.name},
-        run_id=sweep.mlflow_run_id,
-    )
-    if tracker.run_id is None:
-        tracker.finish()
-        raise ConfigError(
-            f"MLflow does not answer ({tracking.ui_command(sweep.tracking_uri)}): start it, or set "
-            "MLFLOW_TRACKING_URI or tracking.uri to one that runs"
-        )
-    ledger.keep(replace(sweep, mlflow_run_id=tracker.run_id))
-    params = {**flatten(config.model_dump(mode="json")), "failures_allowed": FAILURES}
-    own = ("space", "search", "scheduler", "metric", "mode", "num_settings", "num_seeds")
-    tracker.log_params({**params, **{key: getattr(sweep, key) for key in own}})
-    tracker.log_config(json.loads(json.dumps(asdict(sweep))))
-    return tracker

@@ -1,16 +1,12 @@
 """Ending trials that fall behind: ASHA on the step, by the looks at the validation videos."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from pipelines.alarm_config import AlarmName
-from pipelines.alarms import raised_in
-from pipelines.config import ConfigError, RunConfig
-from pipelines.sweep.ledger import Ledger
+from pipelines.config.run import ConfigError, RunConfig
+from pipelines.trials.store import Ledger
 from tune_spaces import Space
 
 Scheduler = Literal["asha", "none"]
@@ -37,25 +33,6 @@ def first_rung(config: RunConfig, space: Space) -> int:
             "more often, or use --scheduler none"
         )
     return grace
-
-
-class AlarmStopper(tune.Stopper):
-    """Ends a trial that has raised one of some alarms: what has collapsed does not come back.
-
-    Never the baseline, which the others are held against.
-    """
-
-    def __init__(self, names: Collection[AlarmName]) -> None:
-        """The alarms that end a trial."""
-        self._names = tuple(names)
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether this report of a trial is its last."""
-        return not result["is_baseline"] and bool(raised_in(result["metrics"], self._names))
-
-    def stop_all(self) -> bool:
-        """Never for the sake of one."""
-        return False
 
 
 def scheduler_of(

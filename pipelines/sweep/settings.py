@@ -18,8 +18,8 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 import tune_spaces
-from pipelines.config import ConfigError
-from pipelines.sweep.records import BASELINE, TrialRecord, Value
+from pipelines.config.run import ConfigError
+from pipelines.trials.records import BASELINE, TrialRecord, Value
 from tune_spaces import Choice, Range, Space
 
 Search = Literal["random", "grid", "tpe"]

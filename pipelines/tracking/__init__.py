@@ -5,10 +5,10 @@
 A server that is away stops nothing, slows nothing and loses nothing that fits the outbox.
 """
 
-from pipelines.tracking.guardian import guardian
 from pipelines.tracking.provenance import device_tags, standard_tags
 from pipelines.tracking.tracker import Status, Tracker, aliases
 from pipelines.tracking.uri import TrackingError, default_uri, resolve_uri, ui_command
+from pipelines.tracking.watchdog import run_watchdog
 
 __all__ = [
     "Status",
@@ -17,8 +17,8 @@ __all__ = [
     "aliases",
     "default_uri",
     "device_tags",
-    "guardian",
     "resolve_uri",
+    "run_watchdog",
     "standard_tags",
     "ui_command",
 ]

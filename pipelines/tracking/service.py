@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.tracking.outbox import without_password
+from pipelines.tracking.async_logger import without_password
 from pipelines.tracking.uri import database_file
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipelines.tracking import service
-from pipelines.tracking.outbox import brief
+from pipelines.tracking.async_logger import brief
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pipelines.tracking import service
-from pipelines.tracking.outbox import Job, Outbox, brief, without_password
+from pipelines.tracking.async_logger import Job, Outbox, brief, without_password
 from pipelines.tracking.service import Measurement, OpenRun
 from pipelines.tracking.system import SystemSampler
 from pipelines.tracking.uri import check_uri, database_file

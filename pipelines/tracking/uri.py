@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipelines.errors import UserError
-from pipelines.tracking.outbox import without_password
+from pipelines.tracking.async_logger import without_password
 
 _DATABASES = ("postgresql", "mysql", "mssql")
 _REMEDY = "use sqlite:////absolute/path/mlflow.db, or http://host:port of an `mlflow server`"

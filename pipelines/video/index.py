@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines import storage
 from pipelines.errors import UserError
+from pipelines.storage import folder as storage
 from pipelines.video.splits import SPLITS
 
 VERSION = b"1"

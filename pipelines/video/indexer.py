@@ -11,15 +11,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pipelines import storage
-from pipelines.storage import Folder
+from pipelines.storage import folder as storage
+from pipelines.storage.folder import Folder
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
-from pipelines.video.killable import Done, Moved, run_killable, usable_cores
+from pipelines.video.killable import Done, Moved, run_killable
 from pipelines.video.probe import Probe, probe_video
 from pipelines.video.splits import (
     FactorSplit,
@@ -108,7 +109,7 @@ def build_index(
     num_reused = len(rows)
     todo = {path: stamp for path, stamp in stamps.items() if path not in rows}
     try:
-        _probe_all(todo, rows, timeout_seconds, num_workers or usable_cores(), console)
+        _probe_all(todo, rows, timeout_seconds, num_workers or joblib.cpu_count(), console)
     finally:  # Ctrl-C too
         for row in rows.values():
             given = given_splits.get(row["path"])

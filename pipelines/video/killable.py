@@ -91,11 +91,6 @@ def run_killable(
             worker.kill()
 
 
-def usable_cores() -> int:
-    """Cores that this process may use, which in a container are not all."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class _Worker:
     """One process and the item it works on."""
 

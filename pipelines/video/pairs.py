@@ -2,70 +2,19 @@
 
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.video.batch import DecodedWindow, Frames, PairBatch, StreamCounts
+
 if TYPE_CHECKING:  # the records here also serve where no index can be read
     from pipelines.video.schedule import Schedule, Window
-
-Frames = NDArray[np.uint8]
 
 
 class TooManyFailuresError(RuntimeError):
     """More windows failed to decode than the config allows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodedWindow:
-    """The frames of one window, uint8 [frames, height, width, channels], or why there are none."""
-
-    number: int
-    frames: Frames | None
-    decoded_frames: int
-    error: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairBatch:
-    """One worker's share of a global batch, as uint8 [batch, frames, height, width, channels].
-
-    `row` is each pair's place in the run, -1 for a pair that stands in for one whose window
-    failed; `video` numbers the videos of the schedule.
-    """
-
-    row: NDArray[np.int64]
-    video: NDArray[np.int64]
-    start: NDArray[np.int64]
-    context: Frames
-    target: Frames
-    surrogate: Frames | None
-
-
-@dataclass(kw_only=True)
-class StreamCounts:
-    """What went through a stream so far."""
-
-    windows: int = 0
-    frames_decoded: int = 0
-    frames_shipped: int = 0
-    failures: dict[str, str] = field(default_factory=dict)
-    """Path to reason, for each video of which a window failed."""
-    windows_failed: int = 0
-
-    @property
-    def unused_share(self) -> float:
-        """Share of decoded frames that no window holds: those between key frame and window."""
-        return 1 - self.frames_shipped / max(1, self.frames_decoded)
-
-    def metrics(self) -> dict[str, float]:
-        """The counts as figures to log."""
-        return {
-            "data/decoded_unused_share": self.unused_share,
-            "data/windows_failed": float(self.windows_failed),
-        }
 
 
 class PairCutter:

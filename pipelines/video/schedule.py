@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config import ConfigError, DataConfig
+from pipelines.config.run import ConfigError, DataConfig
 from pipelines.video.index import VideoIndex
 
 _VIDEO_ORDER, _WINDOW = 0, 1  # what a random stream is for: part of its counter

@@ -21,8 +21,9 @@ import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 
+from pipelines.video.batch import DecodedWindow, PairBatch, StreamCounts
 from pipelines.video.decode import DecodeError, decoded_frames, read_window, resized_shape
-from pipelines.video.pairs import DecodedWindow, PairBatch, PairCutter, StreamCounts
+from pipelines.video.pairs import PairCutter
 from pipelines.video.schedule import Schedule
 
 FRAMES_PER_BLOCK = 512

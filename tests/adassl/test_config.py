@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import adassl.config
-from adassl.objectives.traits import TRAITS
+from adassl.traits import TRAITS
 
 # Without the tests' run-time type checks, which would refuse a wrong word before the config can.
 MethodConfig = runpy.run_path(adassl.config.__file__)["MethodConfig"]

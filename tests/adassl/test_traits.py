@@ -6,7 +6,7 @@ import pytest
 from adassl.config import ObjectiveName
 from adassl.method import Method
 from adassl.objectives.build import build_objective
-from adassl.objectives.traits import TRAITS
+from adassl.traits import TRAITS
 
 MakeMethod = Callable[..., Method]
 

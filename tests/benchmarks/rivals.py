@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from ray.data import DataContext
 
-from pipelines.config import DataConfig
+from pipelines.config.run import DataConfig
 from pipelines.video.decode import read_window, resized_shape
 from pipelines.video.index import VideoIndex
 

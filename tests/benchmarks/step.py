@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from pipelines.config import RunConfig, with_overrides
-from pipelines.learner import Learner
+from pipelines.config.run import RunConfig, with_overrides
 from pipelines.recipes import recipe
-from pipelines.video.pairs import PairBatch
+from pipelines.training.learner import Learner
+from pipelines.video.batch import PairBatch
 
 BATCH, STEPS = 64, 20
 

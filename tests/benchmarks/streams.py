@@ -16,10 +16,10 @@ import torch
 from rich.console import Console
 
 from pipelines.cluster import quiet_ray
-from pipelines.config import DataConfig
+from pipelines.config.run import DataConfig
 from pipelines.recipes import recipe
+from pipelines.video.batch import PairBatch
 from pipelines.video.index import VideoIndex
-from pipelines.video.pairs import PairBatch
 from pipelines.video.schedule import Schedule
 from pipelines.video.stream import PairStream, Share, WindowDecoder
 from tests.benchmarks.footage import footage

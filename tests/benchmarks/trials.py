@@ -21,19 +21,20 @@ from ray.tune.schedulers import FIFOScheduler
 from rich.console import Console
 
 from pipelines.cluster import Demand, quiet_ray
-from pipelines.config import with_overrides
+from pipelines.config.run import with_overrides
 from pipelines.recipes import recipe
 from pipelines.sources.moving_digits import write_moving_digits
-from pipelines.storage import Folder
+from pipelines.storage.folder import Folder
 from pipelines.sweep.claim import SweepOptions
-from pipelines.sweep.conductor import Conductor
-from pipelines.sweep.job import run_trials, sweep
-from pipelines.sweep.ledger import Ledger
-from pipelines.sweep.records import SweepRecord
-from pipelines.sweep.search import TrialSearch
+from pipelines.sweep.job import sweep
 from pipelines.sweep.settings import decide
-from pipelines.sweep.trial import TrialJob, Voice
 from pipelines.tracking import Tracker, default_uri
+from pipelines.trials.callback import Conductor
+from pipelines.trials.queue import TrialSearch
+from pipelines.trials.records import SweepRecord
+from pipelines.trials.run import run_trials
+from pipelines.trials.store import Ledger
+from pipelines.trials.trial import TrialJob, Voice
 from pipelines.video.indexer import build_index
 from tune_spaces import load
 

@@ -7,16 +7,16 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines import tracking
-from pipelines.config import RunConfig, with_overrides
-from pipelines.experiments import numerical
-from pipelines.experiments.numerical_trial import run_numerical_trial
-from pipelines.storage import Folder
-from pipelines.sweep.job import conduct
-from pipelines.sweep.ledger import Ledger
-from pipelines.sweep.records import SweepRecord, TrialRecord, Value
-from pipelines.sweep.report import write_report
-from pipelines.sweep.search import TrialSearch
+from pipelines.config.run import RunConfig, with_overrides
+from pipelines.experiments.numerical import arms as numerical
+from pipelines.experiments.numerical.trial import run_numerical_trial
+from pipelines.storage.folder import Folder
+from pipelines.sweep.report.write import write_report
 from pipelines.sweep.settings import decide
+from pipelines.trials.queue import TrialSearch
+from pipelines.trials.records import SweepRecord, TrialRecord, Value
+from pipelines.trials.run import conduct
+from pipelines.trials.store import Ledger
 from tune_spaces import Choice, Space
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]

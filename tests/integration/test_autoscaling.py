@@ -29,7 +29,7 @@ from pipelines.cluster import (
     node_resources,
     wait_for_nodes,
 )
-from pipelines.config import ClusterConfig
+from pipelines.config.run import ClusterConfig
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -172,7 +172,7 @@ def test_what_no_autoscaler_brings_is_refused_at_the_deadline(address: str) -> N
 def test_a_driver_that_is_killed_takes_its_wish_for_nodes_with_it(address: str) -> None:
     """Else a cloud would go on paying for it."""
     code = (
-        "from pipelines.cluster import connected; from pipelines.config import ClusterConfig\n"
+        "from pipelines.cluster import connected; from pipelines.config.run import ClusterConfig\n"
         f"config = ClusterConfig(address={address!r}, use_gpu=True, wait_minutes=9)\n"
         "with connected(config): pass"
     )

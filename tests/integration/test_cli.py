@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipelines.cli import main
+from pipelines.cli.app import main
 
 Told = Callable[..., tuple[int, str, str]]
 

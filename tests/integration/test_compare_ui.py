@@ -19,9 +19,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from playwright.sync_api import Locator, Page
 
-from pipelines.sweep.report import write_report
+from pipelines.sweep.report.write import write_report
 from tests import browser
-from tests.pipelines.sweep import made
+from tests.pipelines.sweep.report import made
 from tests.pipelines.tracking.test_server import Server
 from tests.processes import started
 

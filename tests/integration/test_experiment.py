@@ -9,11 +9,11 @@ import mlflow
 import pytest
 
 from pipelines import tracking
-from pipelines.config import ConfigError, with_overrides
+from pipelines.config.run import ConfigError, with_overrides
 from pipelines.experiments import catalogue
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.job import run_experiment
-from pipelines.storage import Folder
+from pipelines.storage.folder import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 

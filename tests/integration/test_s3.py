@@ -10,9 +10,9 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.runs import RunFolder, newest_state
-from pipelines.storage import Folder
-from pipelines.sweep.ledger import Ledger
+from pipelines.storage.folder import Folder
+from pipelines.storage.runs import RunFolder, newest_state
+from pipelines.trials.store import Ledger
 from tests.buckets import KEYS, s3_server
 from tests.integration.test_cli import adassl
 from tests.integration.test_sweep import command as sweep_command

@@ -10,10 +10,11 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.config import DataConfig
+from pipelines.config.run import DataConfig
 from pipelines.video import stream
+from pipelines.video.batch import PairBatch
 from pipelines.video.index import VideoIndex
-from pipelines.video.pairs import PairBatch, TooManyFailuresError
+from pipelines.video.pairs import TooManyFailuresError
 from pipelines.video.schedule import Schedule
 from pipelines.video.stream import PairStream, Share
 from tests.videos import read_number

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.cluster import connected
-from pipelines.config import ClusterConfig, ConfigError
-from pipelines.sweep.records import TrialRecord
+from pipelines.config.run import ClusterConfig, ConfigError
+from pipelines.trials.records import TrialRecord
 from tests.cluster import Cluster, cluster
 from tests.integration.test_sweep import ledger_of, tracked
 

@@ -14,9 +14,9 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pipelines.storage import Folder
-from pipelines.sweep.ledger import Ledger
-from pipelines.sweep.records import TrialRecord
+from pipelines.storage.folder import Folder
+from pipelines.trials.records import TrialRecord
+from pipelines.trials.store import Ledger
 from tests.processes import run, started
 
 pytestmark = pytest.mark.ray

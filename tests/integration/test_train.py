@@ -16,11 +16,11 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.cluster import ClusterTooSmallError
-from pipelines.config import ConfigError, RunConfig, with_overrides
+from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.job import run_job
 from pipelines.recipes import recipe
-from pipelines.runs import RunFolder, best_state, newest_state
-from tests.pipelines.test_learner import assert_same
+from pipelines.storage.runs import RunFolder, best_state, newest_state
+from tests.pipelines.training.test_learner import assert_same
 from tests.processes import run, started, train_workers
 
 pytestmark = pytest.mark.ray

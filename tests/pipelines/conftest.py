@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from pipelines.figures import arms, cells, curves, forecasts, look, points, sheets, sweeps
+from pipelines.experiments.figures import arms, forecasts
+from pipelines.figures import curves, points, sheets
+from pipelines.figures import style as look
+from pipelines.sweep.report import cells
+from pipelines.sweep.report import pictures as sweeps
 
 
 @pytest.fixture

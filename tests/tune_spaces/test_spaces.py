@@ -3,10 +3,10 @@
 import pytest
 
 import tune_spaces
-from pipelines.config import RunConfig, flatten, with_overrides
-from pipelines.learner import build
+from pipelines.config.run import RunConfig, flatten, with_overrides
 from pipelines.recipes import recipe
 from pipelines.sweep.settings import decide
+from pipelines.training.learner import build
 from tune_spaces import Choice, LogUniform, Space
 
 NAMES = tune_spaces.names()

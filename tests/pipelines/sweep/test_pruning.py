@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from pipelines.config import ConfigError, RunConfig, with_overrides
-from pipelines.storage import Folder
-from pipelines.sweep.ledger import Ledger
+from pipelines.config.run import ConfigError, RunConfig, with_overrides
+from pipelines.storage.folder import Folder
 from pipelines.sweep.pruning import first_rung, scheduler_of
-from pipelines.sweep.records import TrialRecord
-from tests.pipelines.sweep.test_ledger import SWEEP
+from pipelines.trials.records import TrialRecord
+from pipelines.trials.store import Ledger
 from tests.pipelines.sweep.test_settings import SPACE
+from tests.pipelines.trials.test_store import SWEEP
 from tune_spaces import Choice
 
 CONFIG = with_overrides(

@@ -5,9 +5,9 @@ import math
 import pytest
 from optuna.trial import TrialState
 
-from pipelines.config import ConfigError
-from pipelines.sweep.records import TrialRecord, Value
+from pipelines.config.run import ConfigError
 from pipelines.sweep.settings import Search, decide, num_settings, study_of
+from pipelines.trials.records import TrialRecord, Value
 from tune_spaces import Choice, LogUniform, Space
 
 SPACE = Space(

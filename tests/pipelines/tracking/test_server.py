@@ -16,7 +16,8 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
-from pipelines.tracking import Tracker, outbox, tracker
+from pipelines.tracking import Tracker, tracker
+from pipelines.tracking import async_logger as outbox
 
 
 class Server:

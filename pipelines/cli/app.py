@@ -1,0 +1,223 @@
+"""The command line: `adassl`, or `python -m pipelines`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.cli import sweep as commands
+from pipelines.cli.experiment import experiment
+from pipelines.cli.options import Out, Set, console, resolve
+
+# What a command needs is imported in it, so that --help answers at once.
+
+QUIET_RAY = {
+    "RAY_DATA_LOG_LEVEL": "ERROR",  # else a plan and a summary of each stream
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else each line that a worker prints comes twice
+    "RAY_DEDUP_LOGS": "0",  # else lines that look alike, such as progress, are dropped
+}
+"""What keeps Ray's processes from talking over ours; Ray reads it when it is imported."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+    help="""AdaSSL on Ray: learn representations from natural pairs of video frames.
+
+    Three lines for a folder of your own videos:
+
+        adassl data index ~/videos --out videos.parquet
+        adassl train --index videos.parquet --name first
+        adassl evaluate runs/first
+
+    `adassl demo` shows it all on digits that it makes itself.""",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make or index videos.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("moving-digits")
+def moving_digits(
+    out: Annotated[Path, typer.Argument(help="Folder for the videos and factors.parquet.")],
+    num_videos: Annotated[int, typer.Option(help="Videos over all splits.", min=1)] = 2000,
+    setting: Annotated[
+        Literal["A", "B"],
+        typer.Option(help="A: both axes change alike; B: by the digit."),
+    ] = "A",
+    num_frames: Annotated[int, typer.Option(help="Frames a scene; the law is of 9.", min=9)] = 9,
+    scenes: Annotated[
+        int, typer.Option(help="Scenes of a video, each with a digit of its own.", min=1)
+    ] = 1,
+    canvas: Annotated[int, typer.Option(help="Side in pixels.", min=16)] = 64,
+    fps: Annotated[int, typer.Option(help="Frames per second of the files.", min=1)] = 10,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same videos.", min=0)] = 0,
+) -> None:
+    """Write stochastic moving digits as mp4 files, with their true factors beside them.
+
+    A handwritten digit moves over the canvas; before the fourth frame the velocity along one axis
+    changes at random (arXiv 2602.02381). Train and test split by the identity of the glyph.
+    """
+    from pipelines.sources.moving_digits import write_moving_digits
+
+    summary = write_moving_digits(
+        out,
+        num_videos=num_videos,
+        setting=setting,
+        num_frames=num_frames,
+        scenes=scenes,
+        canvas=canvas,
+        fps=fps,
+        seed=seed,
+        console=console,
+    )
+    console.print(f"{summary.num_videos} videos in {out}, factors in {out / 'factors.parquet'}")
+
+
+@data_app.command("index")
+def index(
+    paths: Annotated[list[Path], typer.Argument(help="Folders and files.")],
+    out: Annotated[
+        str, typer.Option(help="The index to write or bring up to date: a path or a URI.")
+    ] = "videos.parquet",
+    val_share: Annotated[float, typer.Option(help="Share of videos for validation.")] = 0.1,
+    test_share: Annotated[float, typer.Option(help="Share of videos for tests.")] = 0.1,
+    timeout_seconds: Annotated[
+        float, typer.Option(help="A file whose probe is silent for longer is set aside.")
+    ] = 30.0,
+) -> None:
+    """Look at every video once: what can be decoded, how, and to which split it belongs.
+
+    What cannot be used stands in the index with the reason. A second run looks only at what is new
+    or changed.
+    """
+    from pipelines.video.indexer import build_index
+
+    summary = build_index(
+        paths,
+        out,
+        val_share=val_share,
+        test_share=test_share,
+        timeout_seconds=timeout_seconds,
+        console=console,
+    )
+    for line in summary.lines():
+        console.print(line, markup=False, highlight=False)
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Option(help="The run's name; the same name goes on.")] = "run",
+    recipe: Annotated[
+        str, typer.Option(help="A recipe to begin with: videos, video-frames, moving-digits, …")
+    ] = "videos",
+    index: Annotated[str | None, typer.Option(help="Short for --set data.index=…")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Short for --set cluster.num_workers=…", min=1)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Short for --set train.steps=…", min=1)] = None,
+    set_: Set = None,
+    out: Out = "runs",
+    evaluate: Annotated[bool, typer.Option(help="Evaluate on the test videos at the end.")] = True,
+    show: Annotated[bool, typer.Option(help="Print the resolved settings and stop.")] = False,
+) -> None:
+    """Train an encoder on the pairs of an index's videos, on this machine or a Ray cluster.
+
+    The same command again goes on from the newest checkpoint. Everything that may be set is shown
+    by --show. A cluster is found by RAY_ADDRESS or cluster.address; without one, Ray starts here.
+    """
+    from pipelines.job import run_job
+    from pipelines.storage.folder import Folder
+    from pipelines.storage.runs import RunFolder
+
+    config = resolve(recipe, set_, index=index, workers=workers, steps=steps)
+    if show:
+        console.print_json(json.dumps(config.model_dump(mode="json")))
+        return
+    result = run_job(config, RunFolder(Folder(out).child(name)), with_evaluation=evaluate)
+    _print_result(result)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[
+        str, typer.Argument(help="A run's folder, such as runs/first or s3://bucket/runs/first.")
+    ],
+    checkpoint: Annotated[
+        str, typer.Option(help="newest, or best (train.best_metric).")
+    ] = "newest",
+    pairs: Annotated[int, typer.Option(help="Pairs of each split to embed.", min=10)] = 2000,
+) -> None:
+    """Freeze a run's encoder and report what it knows, on videos never trained on.
+
+    Linear and kNN probes of the labels beside the videos, if there are any; centre, residual,
+    RankMe, alignment and uniformity; the use of r; and figures.
+    """
+    from pipelines.job import evaluate_job
+    from pipelines.storage.runs import RunFolder
+
+    _print_result(evaluate_job(RunFolder(run), checkpoint=checkpoint, num_pairs=pairs))
+
+
+app.command()(commands.sweep)
+app.command("sweep-report")(commands.sweep_report)
+app.command()(experiment)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("demo"),
+    workers: Annotated[int, typer.Option(help="Ray Train workers.", min=1)] = 2,
+) -> None:
+    """Moving digits from nothing to a comparison: AdaSSL-V against the same recipe without r."""
+    from pipelines.cli.demo import run_demo
+
+    run_demo(out, num_workers=workers, console=console)
+
+
+@app.command()
+def doctor(
+    address: Annotated[str | None, typer.Option(help="A Ray cluster to look at.")] = None,
+) -> None:
+    """Say what this machine and cluster can run, the versions, and what is missing."""
+    from pipelines.cli.doctor import examine
+
+    findings = examine(address)
+    table = Table("what", "", "", show_header=False, box=None)
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
+    for finding in findings:
+        table.add_row(finding.what, marks[finding.verdict], finding.text)
+    console.print(table)
+    if any(finding.verdict == "missing" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _print_result(result: Any) -> None:
+    from pipelines.training.learner import without_dimensions
+
+    for name, value in sorted(without_dimensions(result.metrics).items()):
+        if name.startswith("test/"):
+            console.print(f"  {name:<44} {value:.4g}", highlight=False)
+    console.print(f"run folder  {result.folder}", highlight=False, soft_wrap=True)
+    pictures = result.folder.folder.child("figures")
+    console.print(f"figures     {pictures}", highlight=False, soft_wrap=True)
+    console.print(f"compare     {result.ui_command}", highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is said in words, without a traceback."""
+    from pipelines.errors import UserError
+
+    for name, value in QUIET_RAY.items():
+        os.environ.setdefault(name, value)
+    try:
+        app(standalone_mode=True)
+    except UserError as error:
+        say = Console(stderr=True)
+        say.print("[red]error[/] ", end="")
+        say.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)

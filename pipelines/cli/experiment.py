@@ -1,0 +1,56 @@
+"""`adassl experiment`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markdown import Markdown
+
+from pipelines.cli.options import console
+
+Name = Literal["numerical", "moving-digits", "stability"]
+Quick = Annotated[bool, typer.Option(help="A small version in minutes: shows that it works.")]
+
+
+def experiment(
+    name: Annotated[Name, typer.Argument(help="Which one.")],
+    quick: Quick = False,
+    seeds: Annotated[
+        int | None, typer.Option(help="Seeds of every arm; unset: the experiment's own.", min=1)
+    ] = None,
+    max_concurrent: Annotated[
+        int | None,
+        typer.Option(help="Trials at once; unset: one a core, or as many as fit.", min=1),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of all experiments.")] = Path("experiments"),
+    docs: Annotated[
+        Path | None, typer.Option(help="A folder to write the page and its pictures to as well.")
+    ] = None,
+) -> None:
+    """Reproduce an experiment: every arm with its seeds, then tables, figures and verdicts.
+
+    Trials run side by side on what there is, each a run in MLflow below that of the experiment.
+    The same command goes on where it stopped, and once all are finished writes the page anew.
+    """
+    from pipelines.experiments import catalogue
+    from pipelines.experiments.job import run_experiment
+    from pipelines.storage.folder import Folder
+
+    chosen = catalogue.load(name, quick=quick)
+    if seeds is not None:
+        chosen = chosen.with_seeds(seeds)
+    result = run_experiment(
+        chosen,
+        Folder(out).child(f"{name}-quick" if quick else name),
+        command=f"adassl experiment {name}"
+        + (" --quick" if quick else "")
+        + (f" --seeds {seeds}" if seeds else ""),
+        at_once=max_concurrent,
+        docs=docs,
+    )
+    verdicts = result.page.read_text().partition("## Verdicts")[2].partition("## ")[0]
+    console.print(Markdown(verdicts))
+    for trial in result.failed:
+        console.print(f"failed      {trial.name}: {trial.reason}", markup=False, highlight=False)
+    console.print(f"page        {result.page}", highlight=False, soft_wrap=True)
+    console.print(f"compare     {result.ui_command}", highlight=False, soft_wrap=True)

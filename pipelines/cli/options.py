@@ -1,0 +1,34 @@
+"""What the commands have in common: options, the terminal, and the config that they resolve."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+console = Console()
+
+Out = Annotated[
+    str, typer.Option(help="Folder of all runs: a path, or a URI such as s3://bucket/runs.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a setting: key=value, such as method.beta=0.1. Repeatable."),
+]
+
+
+def resolve(
+    recipe_name: str,
+    assignments: list[str] | None,
+    settings: Mapping[str, Any] | None = None,
+    **short: Any,
+) -> Any:
+    """The config of a recipe with a space's settings, the flags and `--set` applied in turn."""
+    from pipelines.config.run import parse_assignment, with_overrides
+    from pipelines.recipes import recipe
+
+    keys = {"index": "data.index", "workers": "cluster.num_workers", "steps": "train.steps"}
+    overrides = dict(settings or {})
+    overrides |= {keys[name]: value for name, value in short.items() if value is not None}
+    overrides |= dict(parse_assignment(text) for text in assignments or [])
+    return with_overrides(recipe(recipe_name), overrides)

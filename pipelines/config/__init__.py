@@ -1,0 +1,1 @@
+"""The configuration of a run: typed, frozen, checked before any work starts."""

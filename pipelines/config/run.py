@@ -1,0 +1,286 @@
+"""The configuration of a run: one typed, frozen tree, checked before any work starts.
+
+Every field says its unit. `with_overrides` is the one way in which single values are changed, by
+`--set` on the command line and by a sweep alike. The limits that involve the videos themselves
+(are they long enough, are there enough of them) are checked by the schedule.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from adassl.config import BackboneName, MethodConfig
+from adassl.traits import TRAITS
+from pipelines.config.alarms import AlarmConfig
+from pipelines.config.fields import NonNegative, Positive, Record, Share
+from pipelines.errors import UserError
+
+
+class ConfigError(UserError, ValueError):
+    """A setting that cannot work; the message names the value, the rule and the remedy."""
+
+
+class DataConfig(Record):
+    """Which pairs are cut from which videos."""
+
+    index: str = "videos.parquet"
+    """The index that `adassl data index` wrote."""
+    frames_per_clip: Positive = 3
+    """Consecutive frames in each view; 1 makes pairs of single frames."""
+    gap: tuple[float, float] = (3, 3)
+    """Least and greatest distance from the first frame of x to the first frame of x+."""
+    gap_unit: Literal["frames", "seconds"] = "frames"
+    """Unit of `gap`; seconds are turned into frames by each video's own rate."""
+    views: Literal["time", "augmentation"] = "time"
+    """What a pair is while it trains: x and the x+ that came, or two augmentations of x
+    (`adassl/augmentations.py`). x+ is decoded all the same; what evaluates goes on seeing it."""
+    surrogate: bool = False
+    """Also cut x++, one more gap after x+ (or augment x once more), for the posterior to read
+    instead of x+."""
+    local_crops: NonNegative = 0
+    """Further crops of x, each a small part of it, beside two augmentations: multi-crop, for swav
+    and dino. Each costs a step as much as one more view."""
+    frame_size: Positive = 64
+    """Side in pixels of the square that the encoder sees; the short side is resized to it."""
+    grayscale: bool = False
+    crop: Literal["center", "random"] = "center"
+    """Where along the long side the square is cut, the same place for all views of a pair."""
+    start_multiple: Positive = 1
+    """Pairs start at multiples of this frame number."""
+    starts_per_window: Positive = 64
+    """Most start frames that one decoded run of frames (a window) offers its pairs."""
+    pairs_per_window: Positive = 32
+    """Pairs cut from one window, in as many successive batches, so that batches mix videos."""
+    max_pairs_per_video: Positive | None = None
+    """Most pairs of one video in a global batch; unset: the fewest that the videos allow."""
+    max_failed_share: Share = 0.01
+    """Share of windows that may fail to decode before the run stops."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.gap
+        if low > high:
+            raise ValueError(
+                f"gap=({low:g}, {high:g}): the first must not exceed the second; "
+                f"did you mean ({high:g}, {low:g})?"
+            )
+        if low <= 0:
+            raise ValueError(f"gap=({low:g}, {high:g}): a pair needs a gap above 0 {self.gap_unit}")
+        if self.gap_unit == "frames" and (low != int(low) or high != int(high)):
+            raise ValueError(
+                f"gap=({low:g}, {high:g}): frames are whole numbers; "
+                "for seconds set data.gap_unit=seconds"
+            )
+        if self.local_crops and self.views != "augmentation":
+            raise ValueError(
+                f"local_crops={self.local_crops} with views={self.views!r}: small crops stand "
+                "beside augmented views; set data.views=augmentation, or data.local_crops=0"
+            )
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Channels of a frame: 1 in greyscale, else 3."""
+        return 1 if self.grayscale else 3
+
+    @property
+    def view_shape(self) -> tuple[int, int, int, int]:
+        """Channels, frames, height and width of one view."""
+        return self.channels, self.frames_per_clip, self.frame_size, self.frame_size
+
+
+class BackboneConfig(Record):
+    """The encoder in front of the projector."""
+
+    name: BackboneName = "conv3d"
+    hidden_dims: tuple[Positive, ...] | None = None
+    """Widths of the hidden layers of mlp and conv3d; unset: the backbone's own."""
+
+
+class OptimConfig(Record):
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """On weight matrices only: never on biases, norms or scalars."""
+    warmup_steps: NonNegative = 100
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Greatest norm of the gradient over all trained parameters."""
+
+
+class TrainConfig(Record):
+    """How long, on how much, and how often things are written down."""
+
+    steps: Positive = 2000
+    global_batch_size: Positive = 64
+    """Pairs per step over all workers."""
+    seed: NonNegative = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
+    compile: bool = False
+    sync_batchnorm: bool = False
+    log_every: Positive = 20
+    """Steps between logged metrics."""
+    checkpoint_every: Positive = 500
+    """Steps between checkpoints, and between looks at the validation videos."""
+    val_pairs: NonNegative = 256
+    """Pairs of validation videos that each look uses; 0 turns it off."""
+    best_metric: str = "val/loss"
+    """The metric, lower is better, by which the best checkpoint is kept."""
+
+
+class ClusterConfig(Record):
+    """What a run asks of the Ray cluster."""
+
+    num_workers: Positive = 1
+    use_gpu: bool | None = None
+    """Unset: GPUs where the cluster has enough of them, else CPUs."""
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
+    decoders_per_worker: Positive = 1
+    """Decoding processes beside each worker, one CPU each."""
+    max_failures: NonNegative = 3
+    """Times that lost workers are replaced and the run goes on from its checkpoint."""
+    address: str | None = None
+    """A running Ray cluster; unset: RAY_ADDRESS, else a Ray of our own on this machine."""
+    wait_minutes: Annotated[float, Field(ge=0)] = 0.0
+    """Longest wait for nodes that a cluster's autoscaler is to bring; 0: what is up must do. Set
+    use_gpu too: unset, the nodes that are up before the wait decide it."""
+    stall_minutes: Annotated[float, Field(gt=0)] = 10.0
+    """A trial of a sweep of which nothing is heard for longer is ended and tried again."""
+
+
+class TrackingConfig(Record):
+    """Where MLflow keeps the run."""
+
+    uri: str | None = None
+    """Unset: MLFLOW_TRACKING_URI, else SQLite under the output folder."""
+    experiment: str = "adassl"
+
+
+class RunConfig(Record):
+    """Everything that defines a run."""
+
+    data: DataConfig = DataConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    method: MethodConfig = MethodConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    alarms: AlarmConfig = AlarmConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        batch, pairs = self.train.global_batch_size, self.data.pairs_per_window
+        workers = self.cluster.num_workers
+        if batch % workers:
+            raise ValueError(
+                f"train.global_batch_size={batch} does not divide among "
+                f"cluster.num_workers={workers}; "
+                f"the next that does is {-(-batch // workers) * workers}"
+            )
+        if batch % pairs:
+            raise ValueError(
+                f"train.global_batch_size={batch} is not a multiple of "
+                f"data.pairs_per_window={pairs}; set data.pairs_per_window to a divisor of {batch}"
+            )
+        traits = TRAITS[self.method.objective]
+        if self.data.local_crops and not traits.assigns:
+            takers = " or ".join(name for name, each in TRAITS.items() if each.assigns)
+            raise ValueError(
+                f"data.local_crops={self.data.local_crops} with method.objective="
+                f"{self.method.objective}: only assignments to prototypes of a small crop and of "
+                f"the whole are comparable; set method.objective={takers}, or data.local_crops=0"
+            )
+        if batch < traits.least_pairs:
+            raise ValueError(
+                f"train.global_batch_size={batch}: method.objective={self.method.objective} learns "
+                "from how the pairs of a batch differ; "
+                f"use at least {traits.least_pairs}, or method.objective=byol"
+            )
+        return self
+
+    @property
+    def batch_size_per_worker(self) -> int:
+        """Pairs per step on one worker."""
+        return self.train.global_batch_size // self.cluster.num_workers
+
+    def fingerprint(self) -> str:
+        """Digest of what changes the training itself: not of where it runs or what it writes."""
+        apart = {"cluster": True, "tracking": True, "alarms": True}
+        content = self.model_dump(mode="json", exclude=apart)
+        content["data"].pop("index")
+        for key in ("log_every", "compile"):
+            content["train"].pop(key)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of a nested mapping under dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
+    """A checked copy of `config` with the values at dotted keys replaced.
+
+    Raises:
+        ConfigError: for an unknown key, naming the nearest known one, or a value that cannot be.
+    """
+    tree = config.model_dump()
+    known = flatten(tree)
+    for key, value in overrides.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"unknown setting {key}{hint}")
+        *groups, leaf = key.split(".")
+        node = tree
+        for group in groups:
+            node = node[group]
+        node[leaf] = value
+    return parse(tree)
+
+
+def parse(tree: Mapping[str, Any]) -> RunConfig:
+    """The checked config of a nested mapping, such as a saved one.
+
+    Raises:
+        ConfigError: with one line for each thing that is wrong.
+    """
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line(e) for e in error.errors())) from None
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `key=value`; the value is read as JSON where it is JSON, else as a plain word.
+
+    Raises:
+        ConfigError: where there is no `=`.
+    """
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {text}: write it as key=value, such as method.beta=0.1")
+    try:
+        return key.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return key.strip(), value.strip()
+
+
+def _line(error: Any) -> str:
+    place = ".".join(str(part) for part in error["loc"])
+    message: str = error["msg"].removeprefix("Value error, ")
+    if not place or error["type"] == "value_error":
+        return message
+    return f"{place}={error['input']!r}: {message}"

@@ -1,0 +1,1 @@
+"""After training: embeddings, probes, forecasts, disentanglement."""

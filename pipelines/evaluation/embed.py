@@ -1,0 +1,134 @@
+"""Embeddings of pairs of a split by a trained encoder, decoded through the same stream."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from adassl.latents import LatentSample
+from pipelines.config.run import DataConfig, RunConfig
+from pipelines.training.learner import Learner
+from pipelines.video.batch import PairBatch
+from pipelines.video.index import VideoIndex, load_index
+from pipelines.video.schedule import Schedule
+from pipelines.video.stream import PairStream, Share, pairs_here
+
+_SEED = 2_000_003
+_AT_ONCE = 250
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedPairs:
+    """Pairs of one split, one entry of each field a pair.
+
+    `representation` is h of x; `context`, `target` and `edited` are unit embeddings; `clips` and
+    `next_clips` the uint8 frames of x and x+.
+    """
+
+    representation: Floats
+    context: Floats
+    target: Floats
+    edited: Floats
+    path: NDArray[np.object_]
+    start: NDArray[np.int64]
+    clips: NDArray[np.uint8]
+    next_clips: NDArray[np.uint8]
+    latent: LatentSample | None
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedPairs:
+    """Batches of pairs of one split, the last one with more than are asked for."""
+
+    rows: Schedule
+    num_pairs: int
+    batches: Iterable[PairBatch]
+
+
+def pairs_to_embed(
+    config: RunConfig, videos: VideoIndex, num_pairs: int, *, num_decoders: int
+) -> DecodedPairs:
+    """`num_pairs` pairs or all there are, every video once before any comes twice.
+
+    The actors of the Ray cluster decode them, as they are wanted.
+    """
+    rows = _rows(config.data, videos, config.train.global_batch_size)
+    num_pairs, batches = _batches(rows, num_pairs)
+    stream = PairStream(rows, batches, Share(num_decoders=num_decoders))
+    return DecodedPairs(rows=rows, num_pairs=num_pairs, batches=stream)
+
+
+@lru_cache(maxsize=8)
+def pairs_at_hand(data: DataConfig, split: str, num_pairs: int) -> DecodedPairs:
+    """The same pairs decoded in this process and kept for the next trial that it runs.
+
+    No other process has to start for a few small videos.
+    """
+    videos = load_index(data.index).select(split=split)
+    rows = _rows(data, videos, _AT_ONCE)
+    num_pairs, batches = _batches(rows, num_pairs)
+    decoded = pairs_here(rows, batches, Share(num_decoders=1))
+    return DecodedPairs(rows=rows, num_pairs=num_pairs, batches=decoded)
+
+
+def _rows(data: DataConfig, videos: VideoIndex, at_once: int) -> Schedule:
+    update = {"pairs_per_window": 1, "starts_per_window": 1, "max_pairs_per_video": None}
+    data = data.model_copy(update={**update, "crop": "center"})
+    return Schedule(videos, data, seed=_SEED, global_batch_size=at_once)
+
+
+def _batches(rows: Schedule, num_pairs: int) -> tuple[int, range]:
+    num_pairs = min(num_pairs, rows.num_starts)
+    return num_pairs, range(-(-num_pairs // rows.global_batch_size))
+
+
+@torch.no_grad()
+def embed(learner: Learner, pairs: DecodedPairs) -> EmbeddedPairs:
+    """Embed pairs by a trained encoder."""
+    num_pairs, paths = pairs.num_pairs, np.asarray(pairs.rows.index.path)
+    learner.method.eval()
+    noise = torch.Generator(learner.device).manual_seed(_SEED)
+    parts: list[dict[str, Tensor]] = []
+    latents: list[LatentSample] = []
+    seen: list[PairBatch] = []
+    for batch in pairs.batches:
+        views = learner.views(batch)
+        output = learner.method(views, step=learner.step, generator=noise)
+        named = {name: getattr(output, name) for name in ("context", "target", "edited")}
+        parts.append({"representation": learner.method.embed(views.context), **named})
+        if output.latent is not None:
+            latents.append(output.latent)
+        seen.append(replace(batch, surrogate=None))
+    return EmbeddedPairs(
+        **{
+            name: torch.cat([part[name] for part in parts])[:num_pairs].float().cpu().numpy()
+            for name in parts[0]
+        },
+        path=np.concatenate([paths[batch.video] for batch in seen])[:num_pairs],
+        start=np.concatenate([batch.start for batch in seen])[:num_pairs],
+        clips=np.concatenate([batch.context for batch in seen])[:num_pairs],
+        next_clips=np.concatenate([batch.target for batch in seen])[:num_pairs],
+        latent=joined(latents, num_pairs),
+    )
+
+
+def joined(latents: list[LatentSample], rows: int | None = None) -> LatentSample | None:
+    """Samples of successive batches as one, its first rows; None where there are none."""
+    if not latents:
+        return None
+    masks = [latent.mask for latent in latents if latent.mask is not None]
+    return LatentSample(
+        value=torch.cat([latent.value for latent in latents]),
+        penalty=torch.cat([latent.penalty for latent in latents]),
+        penalty_per_dimension=torch.cat([latent.penalty_per_dimension for latent in latents]),
+        mask=torch.cat(masks) if masks else None,
+    ).first(rows)

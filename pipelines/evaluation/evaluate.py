@@ -1,0 +1,192 @@
+"""`adassl evaluate`: freeze the encoder and say what it knows, on videos never trained on.
+
+Probes read whatever labels and factors stand in a `factors.parquet` beside the videos: whole
+numbers and words are classes, fractions are values. They are fitted on training videos and judged
+on test videos. Everything else needs no labels.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from adassl import diagnostics
+from pipelines import figures
+from pipelines.config.run import ConfigError
+from pipelines.evaluation import probes
+from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_to_embed
+from pipelines.storage.runs import RunFolder, best_state, newest_state
+from pipelines.training.learner import Learner, dimension_figures, latent_figures, pair_figures
+from pipelines.video.index import VideoIndex, load_index
+
+NOT_FACTORS = {"path", "frame", "split"}
+NUM_SOURCES, NUM_FUTURES = 6, 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Flat figures, and the pictures that were drawn."""
+
+    metrics: dict[str, float]
+    pictures: list[Path]
+
+
+def evaluate(
+    folder: RunFolder,
+    *,
+    checkpoint: str = "newest",
+    split: str = "test",
+    num_pairs: int = 2000,
+    num_decoders: int = 1,
+    draw: bool = True,
+) -> Evaluation:
+    """Evaluate a run on the connected cluster, on its test videos or those of another split.
+
+    Raises:
+        ConfigError: if the run has no such checkpoint or its index no video of the split.
+    """
+    config = folder.config()
+    state = newest_state(folder) if checkpoint == "newest" else best_state(folder)
+    if state is None:
+        raise ConfigError(f"{folder} has no {checkpoint} checkpoint yet; go on with `adassl train`")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    learner = Learner(config, device)
+    learner.load_state_dict(state)
+    index = load_index(config.data.index)
+    test_videos = index.select(split=split)
+    if not len(test_videos):
+        raise ConfigError(
+            f"{config.data.index} has no {split} video; index again with a larger --{split}-share"
+        )
+
+    def embedded(videos: VideoIndex) -> EmbeddedPairs:
+        pairs = pairs_to_embed(config, videos, num_pairs, num_decoders=num_decoders)
+        return embed(learner, pairs)
+
+    test = embedded(test_videos)
+    metrics = label_free(test)
+    factors = factors_of(test, test_videos)
+    if len(factors.columns):
+        train_videos = index.select(split="train")
+        train = embedded(train_videos)
+        metrics |= probe(train, factors_of(train, train_videos), test, factors)
+    named = {f"{split}/{name}": value for name, value in metrics.items()}
+    if not draw:
+        return Evaluation(metrics=named, pictures=[])
+    pictures = _draw(folder, learner, test, factors)
+    folder.publish()
+    return Evaluation(metrics=named, pictures=pictures)
+
+
+def label_free(pairs: EmbeddedPairs) -> dict[str, float]:
+    """Collapse, spread and the use of r."""
+    context, target = torch.from_numpy(pairs.context), torch.from_numpy(pairs.target)
+    figures = pair_figures(context, target)
+    figures["representation_rankme"] = float(
+        diagnostics.rankme(torch.from_numpy(pairs.representation))
+    )
+    if pairs.latent is not None:
+        figures |= latent_figures(pairs.latent)
+        figures |= dimension_figures(pairs.latent)
+    return figures
+
+
+def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
+    """Labels and factors of each pair, by its video and, where there is one, its first frame.
+
+    A table without a `frame` column speaks of whole videos. No columns where there is no table.
+    """
+    tables = sorted({str(t) for t in videos.column("factors") if t})
+    if not tables:
+        return pd.DataFrame(index=range(len(pairs)))
+    parts = []
+    for table in tables:
+        part = pd.read_parquet(table)
+        part["path"] = [str(Path(table).parent / p) for p in part["path"]]
+        parts.append(part)
+    known = pd.concat(parts, ignore_index=True)
+    wanted = pd.DataFrame({"path": pairs.path, "frame": pairs.start})
+    keys = ["path", "frame"] if "frame" in known else ["path"]
+    found = wanted.merge(known.drop_duplicates(keys), on=keys, how="left", validate="m:1")
+    return found[[c for c in found.columns if c not in NOT_FACTORS]]
+
+
+def probe(
+    train: EmbeddedPairs, train_factors: pd.DataFrame, test: EmbeddedPairs, factors: pd.DataFrame
+) -> dict[str, float]:
+    """Linear and kNN probes of h, and linear ones of the edited embedding.
+
+    What h cannot know, such as a change that is still to come, only the edited one can tell. The
+    mean counts both of each factor alike: where r copies x+ the edited one knows all, h little.
+    """
+    metrics: dict[str, float] = {}
+    scores: list[float] = []
+    for name in factors.columns:
+        seen = train_factors[name].notna().to_numpy(), factors[name].notna().to_numpy()
+        values = (train_factors[name].to_numpy()[seen[0]], factors[name].to_numpy()[seen[1]])
+        if min(len(np.unique(values[0])), len(values[1])) < 2:
+            continue
+        is_value = pd.api.types.is_float_dtype(factors[name])
+        kind: probes.Kind = "value" if is_value else "class"
+        if kind == "class" and not np.isin(values[1], values[0]).all():
+            continue  # such as the identity of a glyph: no probe can know one it never saw
+        groups = train.path[seen[0]]
+        for source in ("representation", "edited"):
+            features = getattr(train, source)[seen[0]], getattr(test, source)[seen[1]]
+            prefix = "" if source == "representation" else "edited/"
+            linear = probes.linear_probe(
+                features[0], values[0], features[1], values[1], kind=kind, groups=groups
+            )
+            found = linear.metrics(name)
+            metrics |= {prefix + key: value for key, value in found.items()}
+            scores += [max(0.0, v) for k, v in found.items() if k.endswith(("_accuracy", "_r2"))]
+            if source == "representation":
+                near = probes.knn_probe(features[0], values[0], features[1], values[1], kind=kind)
+                metrics |= near.metrics(name)
+    if scores:
+        metrics["probe/mean"] = float(np.mean(scores))
+    return metrics
+
+
+def nearest_futures(
+    learner: Learner, pairs: EmbeddedPairs, sources: NDArray[np.int64], num_futures: int
+) -> NDArray[np.int64] | None:
+    """For each source the pairs whose x+ lies nearest to each of its sampled futures.
+
+    Returns:
+        Indices [sources, futures]; None for a method that has no futures to sample.
+    """
+    if not learner.method.has_futures:
+        return None
+    noise = torch.Generator(learner.device).manual_seed(learner.config.train.seed)
+    clips = learner.to_input(pairs.clips[sources])
+    samples = learner.method.futures(clips, num_futures, noise).float().cpu()
+    bank = torch.from_numpy(pairs.target)
+    return np.asarray((samples @ bank.T).argmax(dim=-1).T.numpy(), np.int64)
+
+
+def _draw(
+    folder: RunFolder, learner: Learner, test: EmbeddedPairs, factors: pd.DataFrame
+) -> list[Path]:
+    label = next(iter(factors.columns), None)
+    colours = factors[label].to_numpy() if label else test.path
+    pictures = [
+        figures.projection(
+            test.representation, colours, folder.figures / "projection.png", label=label or "video"
+        )
+    ]
+    sources = np.arange(min(NUM_SOURCES, len(test)))
+    nearest = nearest_futures(learner, test, sources, NUM_FUTURES)
+    if nearest is not None:
+        pictures.append(
+            figures.futures(
+                test.clips[sources],
+                test.next_clips[sources],
+                test.next_clips[nearest],
+                folder.figures / "futures.png",
+            )
+        )
+    return pictures

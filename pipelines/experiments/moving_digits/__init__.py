@@ -1,0 +1,1 @@
+"""Stochastic moving digits: videos whose true distribution is known."""

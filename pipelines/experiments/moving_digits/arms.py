@@ -1,0 +1,148 @@
+"""`adassl experiment moving-digits`: on real files through the real stream."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from rich.console import Console
+
+from pipelines.config.run import RunConfig, with_overrides
+from pipelines.experiments.arm import Arm
+from pipelines.experiments.grid import Experiment
+from pipelines.experiments.moving_digits.page import page_of
+from pipelines.experiments.moving_digits.trial import index_of, run_digit_trial
+from pipelines.recipes import SCENES, recipe
+from pipelines.sources.digit_law import Setting
+from pipelines.sources.moving_digits import write_moving_digits
+from pipelines.storage.folder import Folder
+from pipelines.trials.records import Value
+from pipelines.video.indexer import build_index
+
+Settings = dict[str, Value]
+
+NUM_VIDEOS, QUICK_VIDEOS = 500, 60
+SETTINGS: tuple[Setting, ...] = ("A", "B")
+
+BYOL: Settings = {
+    "method.objective": "byol",
+    "method.editor": "low_rank",
+    "method.ema_momentum": 0.99,
+    "method.free_nats": 0.0,
+    "method.beta": 0.001,
+    "train.global_batch_size": 64,
+    "train.steps": 800,
+    "optim.learning_rate": 0.002,
+}
+"""As many pairs as InfoNCE, in smaller batches, which BYOL does without."""
+
+OBJECTIVES: dict[str, tuple[str, Settings]] = {
+    "infonce": ("InfoNCE", {"method.objective": "infonce"}),
+    "byol": ("BYOL", BYOL),
+}
+PLAIN: Settings = {"method.latent": "none", "method.editor": "identity", "data.surrogate": False}
+NO_R: Settings = {"method.latent": "none"}
+MIXTURE: Settings = {"method.prior_components": 4}
+SPARSE: Settings = {
+    "method.latent": "sparse",
+    "method.editor": "low_rank",
+    "method.free_nats": 0.0,
+    "method.beta": 0.001,
+}
+LOW_RANK: Settings = {"method.editor": "low_rank"}
+WITHOUT: Settings = {"data.surrogate": False}
+
+METHODS: dict[str, tuple[str, Settings]] = {
+    "plain": ("alone", PLAIN),
+    "no-r": ("+ editor, no r", NO_R),
+    "v": ("+ AdaSSL-V", {}),
+    "s": ("+ AdaSSL-S", SPARSE),
+    "v-without": ("+ AdaSSL-V, without x++", WITHOUT),
+    "s-without": ("+ AdaSSL-S, without x++", {**SPARSE, **WITHOUT}),
+    "v-mixture": ("+ AdaSSL-V, mixture prior", MIXTURE),
+    "no-r-low-rank": ("+ low-rank editor, no r", {**NO_R, **LOW_RANK}),
+    "v-low-rank": ("+ AdaSSL-V, low-rank editor", LOW_RANK),
+}
+RUN = {
+    ("A", "infonce"): tuple(m for m in METHODS if m != "v-mixture"),
+    ("A", "byol"): ("plain", "no-r", "v", "s", "v-without", "v-mixture"),
+    ("B", "infonce"): ("v",),
+    ("B", "byol"): ("no-r", "v", "v-mixture"),
+}
+"""Which methods run in which setting with which objective."""
+
+LONG: Settings = {"task.setting": "A", "train.steps": 400}
+LONG_ARMS: dict[str, tuple[str, Settings]] = {
+    "paid": ("β 0.01 from the first nat", {"method.free_nats": 0.0}),
+    "free": ("β 0.01 above 25 free nats", {}),
+}
+"""InfoNCE with AdaSSL-V, long enough for the KL to die where nothing keeps it."""
+
+
+def experiment(*, quick: bool) -> Experiment:
+    """The whole, or a version of two minutes that shows that everything works."""
+    arms = tuple(_arms())
+    config = base_config()
+    if quick:
+        steps = {"train.steps": 30, "train.checkpoint_every": 30}
+        config = with_overrides(config, {**steps, "train.global_batch_size": 64})
+        kept = ("A.infonce-no-r", "A.infonce-v", "A.byol-v")
+        arms = tuple(replace(arm, num_seeds=1) for arm in arms if arm.name in kept)
+    return Experiment(
+        name="moving-digits",
+        config=config,
+        arms=arms,
+        num_seeds=1 if quick else 3,
+        metric="test/change_edited/linear",
+        trial=run_digit_trial,
+        prepare=_prepare_quick if quick else _prepare,
+        report=page_of,
+    )
+
+
+def base_config() -> RunConfig:
+    """What all arms have in common."""
+    return with_overrides(
+        recipe("digit-scenes"),
+        {
+            "train.precision": "bfloat16",
+            "train.checkpoint_every": 100,
+            "tracking.experiment": "moving-digits",
+        },
+    )
+
+
+def _arms() -> Iterator[Arm]:
+    for (setting, objective), methods in RUN.items():
+        name, how = OBJECTIVES[objective]
+        for method in methods:
+            title, what = METHODS[method]
+            yield Arm(
+                group=setting,
+                method=f"{objective}-{method}",
+                title=f"{name} {title}",
+                settings={"task.setting": setting, **how, **what},
+            )
+    for method, (title, what) in LONG_ARMS.items():
+        yield Arm(group="long", method=method, title=title, settings={**LONG, **what})
+
+
+def _prepare(config: RunConfig, folder: Folder, num_videos: int = NUM_VIDEOS) -> RunConfig:
+    assert folder.local is not None
+    console = Console()
+    pattern = str((folder.local / "data" / "{setting}.parquet").absolute())
+    config = with_overrides(config, {"data.index": pattern})
+    for seed, setting in enumerate(SETTINGS):
+        videos = folder.local / "data" / setting
+        write_moving_digits(
+            videos,
+            num_videos=num_videos,
+            setting=setting,
+            scenes=SCENES,
+            seed=seed,
+            console=console,
+        )
+        build_index([videos], index_of(config, setting), console=console)
+    return config
+
+
+def _prepare_quick(config: RunConfig, folder: Folder) -> RunConfig:
+    return _prepare(config, folder, QUICK_VIDEOS)

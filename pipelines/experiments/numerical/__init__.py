@@ -1,0 +1,1 @@
+"""Numbers whose true distribution is known."""

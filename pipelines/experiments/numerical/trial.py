@@ -1,0 +1,161 @@
+"""One training on numerical pairs, judged by what is known of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from adassl.latents import LatentSample
+from adassl.views import Views
+from pipelines.evaluation import probes
+from pipelines.evaluation.disentanglement import dci_of_importance, linear_importance
+from pipelines.evaluation.embed import joined
+from pipelines.sources.numerical import (
+    Conditional,
+    Mixing,
+    NumericalSettings,
+    as_clips,
+    batches,
+    draw_pairs,
+)
+from pipelines.storage.runs import last_metrics
+from pipelines.training import loop
+from pipelines.training.learner import Learner, latent_figures, pair_figures
+from pipelines.training.worker import RunSink
+from pipelines.trials.trial import TrialJob, TrialRun, run_trial
+
+Array = NDArray[Any]
+
+NUM_PAIRS = 3000
+"""Pairs for each of fitting, choosing the regularisation, and judging."""
+PAIRS_AT_ONCE = 500
+"""The loss, which is computed too, takes the square of it."""
+OUT_OF_DISTRIBUTION = 5.0
+"""Variance of the factors there."""
+_FIT, _CHOOSE, _JUDGE = 1, 2, 3
+
+
+def run_numerical_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
+    """What Tune runs."""
+    run_trial(trial, job=job, body=train_on_numbers)
+
+
+def train_on_numbers(trial: TrialRun) -> dict[str, float]:
+    """The training of `adassl train`, on pairs that are drawn and not decoded, and its figures."""
+    config, folder = trial.config, trial.folder
+    torch.set_num_threads(1)
+    settings = NumericalSettings(
+        conditional=cast(Conditional, trial.task["conditional"]),
+        dim=config.data.frames_per_clip,
+        seed=config.train.seed,
+    )
+    folder.claim(config, repr(settings))
+    with trial.tracked(None) as tracker:
+        learner = Learner(config, torch.device("cpu"))
+        sink = RunSink(config, folder, tracker, trial.report, quiet=True)
+        history = sink.restore(learner, folder.checkpoints.step())
+        if learner.step < config.train.steps:
+            pairs = batches(
+                settings,
+                config.train.seed,
+                config.train.global_batch_size,
+                learner.step,
+                config.train.steps - learner.step,
+                config.method.latent == "given",
+            )
+            history = loop.run(learner, pairs, sink, history=history)
+        figures = judge(learner, settings)
+        return trial.finish(tracker, {**last_metrics(history), **figures})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Fresh pairs as the trained method sees them."""
+
+    factors: Array
+    change: Array
+    embedding: Array
+    target: Array
+    edited: Array
+    latent: LatentSample | None
+
+
+def judge(learner: Learner, settings: NumericalSettings) -> dict[str, float]:
+    """Linear R² of the factors from unit z: in distribution, and with covariance 5I both ways.
+
+    `c/ood` carries the regression over from in distribution, `c/refit` fits it anew; `change` is
+    c+ - c from the edited embedding alone, `change_pair` from z and z+.
+    """
+    near = [look(learner, settings, 1.0, purpose) for purpose in (_FIT, _CHOOSE, _JUDGE)]
+    far = [
+        look(learner, settings, OUT_OF_DISTRIBUTION, purpose) for purpose in (_FIT, _CHOOSE, _JUDGE)
+    ]
+    fit, _, test = near
+    figures = {
+        "c/id": _r2(near, "embedding", "factors"),
+        "c/ood": _r2([*near[:2], far[2]], "embedding", "factors"),
+        "c/refit": _r2(far, "embedding", "factors"),
+        "change": _r2(near, "edited", "change"),
+        "disentanglement": dci_of_importance(
+            linear_importance(fit.embedding, fit.factors)
+        ).disentanglement,
+    }
+    pairs = [np.concatenate([part.embedding, part.target], axis=1) for part in near]
+    figures["change_pair"] = probes.linear_probe(
+        pairs[0],
+        fit.change,
+        pairs[2],
+        test.change,
+        kind="value",
+        validation=(pairs[1], near[1].change),
+    ).score
+    figures |= pair_figures(torch.from_numpy(test.embedding), torch.from_numpy(test.target))
+    if test.latent is not None and learner.config.method.latent != "given":
+        figures |= latent_figures(test.latent)
+        figures["penalty"] = float(test.latent.penalty.mean())
+    return {f"test/{name}": value for name, value in figures.items()}
+
+
+@torch.no_grad()
+def look(learner: Learner, settings: NumericalSettings, variance: float, purpose: int) -> Seen:
+    """Pairs that were not trained on, another set for each purpose."""
+    learner.method.eval()
+    seed = 7_000_000 + 10 * learner.config.train.seed + purpose
+    factors, changed = draw_pairs(
+        settings, NUM_PAIRS, torch.Generator().manual_seed(seed), variance=variance
+    )
+    mixing, noise = Mixing(settings), torch.Generator().manual_seed(seed)
+    given = learner.config.method.latent == "given"
+    parts = zip(factors.split(PAIRS_AT_ONCE), changed.split(PAIRS_AT_ONCE), strict=True)
+    outputs = [
+        learner.method(
+            Views(
+                context=as_clips(mixing(some)),
+                target=as_clips(mixing(then)),
+                group=torch.arange(len(some)),
+                latent=then - some if given else None,
+            ),
+            step=learner.step,
+            generator=noise,
+        )
+        for some, then in parts
+    ]
+    return Seen(
+        factors=factors.numpy(),
+        change=(changed - factors).numpy(),
+        embedding=torch.cat([output.context for output in outputs]).numpy(),
+        target=torch.cat([output.target for output in outputs]).numpy(),
+        edited=torch.cat([output.edited for output in outputs]).numpy(),
+        latent=joined([output.latent for output in outputs if output.latent is not None]),
+    )
+
+
+def _r2(parts: list[Seen], source: str, asked: str) -> float:
+    """R², the mean over the columns, of a ridge fitted, chosen and judged on three sets."""
+    (x_fit, y_fit), chosen, (x_test, y_test) = (
+        (getattr(part, source), getattr(part, asked)) for part in parts
+    )
+    return probes.linear_probe(x_fit, y_fit, x_test, y_test, kind="value", validation=chosen).score

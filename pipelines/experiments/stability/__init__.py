@@ -1,0 +1,1 @@
+"""Every objective, full and ablated: what keeps it from collapse."""

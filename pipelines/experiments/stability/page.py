@@ -1,0 +1,152 @@
+"""What the stability experiment says: claims by stated rules, one table, ‖s‖ over the steps."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.experiments import figures
+from pipelines.experiments.page import Page, Section
+from pipelines.experiments.results import Column, Results, curves_of
+from pipelines.experiments.stability.hypotheses import (
+    ALARM,
+    CENTRE,
+    DIGIT,
+    PAIRS,
+    RANK,
+    REASONS,
+    RECIPE_WEIGHT,
+    RESIDUAL,
+    START_CENTRE,
+    START_DIGIT,
+    claims,
+    weights_of,
+)
+
+COLUMNS = (
+    Column(metric=START_CENTRE, title="‖s‖, start"),
+    Column(metric=CENTRE, title="‖s‖, end"),
+    Column(metric="start/residual_norm", title="residual, start"),
+    Column(metric=RESIDUAL, title="residual, end"),
+    Column(metric="train/sample_mean_norm", title="‖s_x‖, end"),
+    Column(metric="start/rankme", title="RankMe, start", digits=1),
+    Column(metric=RANK, title="RankMe, end", digits=1),
+    Column(metric=ALARM, title="collapse, share of seeds", digits=1),
+    Column(metric=START_DIGIT, title="digit (h), start"),
+    Column(metric=DIGIT, title="digit (h), end"),
+    Column(metric="test/digit_knn_z", title="digit, kNN (z)"),
+    Column(metric="start/velocity", title="velocity (h), start"),
+    Column(metric="test/velocity", title="velocity (h), end"),
+)
+PROTOCOL = """\
+- **Data.** Stochastic moving digits, setting A (`pipelines/sources/digit_law.py`): 300 H.264 files
+  of 16 scenes, 64 × 64 pixels. No glyph is in two splits.
+- **Pairs.** *Two moments*: x and the clip of three frames that follows. *Two augmentations*: two
+  random crops of x of half of its area or more, each with a gain of its own
+  (`adassl/augmentations.py`).
+- **Runs.** Each objective as published, without editor or r, by its recipe (`digits-…`) through
+  index, stream, learner and MLflow as by `adassl train`. All arms have the same encoder
+  (`conv3d_pooled`, z of 128 dimensions), batches of 128 pairs, 150 steps and
+  seeds; no alarm ends one.
+- **Without a part.** The very settings of the whole method with that part switched off.
+- **Length.** 150 steps in which the learning rate falls to nought: what stands here might fall in a
+  longer run.
+- **Figures.** ‖s‖, residual and uncentred RankMe of unit z over a training batch, of the first step
+  and of the last. *digit*, *velocity*: logistic and ridge regression on h, standardised, fitted on
+  training, regularised on validation and judged on test videos; *start* is the encoder before its
+  first step.
+- **Collapsed** means that the alarm `collapse` (docs/alarms.md) rang in every seed: ‖s‖ > 0.99,
+  residual < 0.03 and RankMe < 128^¼ = 3.4 at three logged steps in a row.
+- **Tuning.** By the digit on validation videos of another set, with a seed that is not reported and
+  pairs of two moments: four trainings of BYOL and Simple each, three of SwAV and DINO, two of each
+  other method, of its own numbers or the learning rate. What is not named in `pipelines/recipes.py`
+  stayed as published.
+"""
+
+
+def page_of(results: Results, trials: Path) -> Page:
+    """The page of the trials so far."""
+    methods = dict.fromkeys(results.runs[results.runs.group.isin(list(PAIRS))].method)
+    whole = [method for method in methods if method not in REASONS]
+    sections = [_curves(results, trials, whole)]
+    sections += [
+        Section(
+            title=f"Pairs of {PAIRS[group]}",
+            tables={group: results.table(group, COLUMNS)},
+        )
+        for group in PAIRS
+        if (results.runs.group == group).any()
+    ]
+    if (results.runs.group == "lambda").any():
+        sections.append(_weights(results))
+    return Page(
+        title="Stability: what keeps an objective from collapsing",
+        summary=(
+            "The centre vector s of every objective while it trains, whole and without the part "
+            "that is said to keep it stable (arXiv 2402.14957)."
+        ),
+        protocol=PROTOCOL,
+        claims=claims(results, whole),
+        sections=sections,
+    )
+
+
+def _curves(results: Results, trials: Path, whole: Sequence[str]) -> Section:
+    def draw(path: Path) -> Path | None:
+        panels = {}
+        for group, pairs in PAIRS.items():
+            for name, methods in (("whole", whole), ("without a part", list(REASONS))):
+                curves = _centres(results, trials, group, methods)
+                if curves:
+                    panels[f"{pairs}, {name}"] = curves
+        if not panels:
+            return None
+        title = "Length of the centre vector ‖s‖ while training"
+        return figures.grid_of_lines(panels, path, title=title, y_label="‖s‖")
+
+    return Section(
+        title="The centre while training",
+        text="Mean over the seeds, with a shade of ± sd. At 1 all embeddings are one point.",
+        pictures={"centre": ("‖s‖ over the steps for all methods", draw)},
+    )
+
+
+def _centres(
+    results: Results, trials: Path, group: str, methods: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    titles = results.titles(group)
+    curves = {
+        titles[method]: curves_of(results, trials, group, method, CENTRE)
+        for method in methods
+        if method in titles
+    }
+    return {title: curve for title, curve in curves.items() if len(curve)}
+
+
+def _weights(results: Results) -> Section:
+    def draw(path: Path) -> Path:
+        curves = {}
+        for name, key in (("digit, accuracy (h)", DIGIT), ("‖s‖", CENTRE)):
+            values = {w: results.values(*arm, key) for w, arm in weights_of(results).items()}
+            columns = {
+                "x": list(values),
+                "mean": [some.mean() for some in values.values()],
+                "sd": [some.std() for some in values.values()],
+            }
+            curves[name] = pd.DataFrame(columns).fillna(0.0)
+        rivals = {
+            f"{name}, digit": results.mean("time", method, DIGIT)
+            for method, name in (("infonce", "InfoNCE"), ("byol", "BYOL"))
+            if len(results.values("time", method, DIGIT))
+        }
+        title = "Simple by the weight λ of its centre (two moments)"
+        return figures.lines(
+            curves, path, title=title, y_label="", x_label="λ", log_x=True, reference=rivals
+        )
+
+    return Section(
+        title="Simple by its λ",
+        text=f"Pairs of two moments. λ = {RECIPE_WEIGHT:g} is that of the recipe and stands above.",
+        tables={"lambda": results.table("lambda", COLUMNS)},
+        pictures={"lambda": ("Accuracy and ‖s‖ of Simple against λ", draw)},
+    )

@@ -1,0 +1,1 @@
+"""Folders at a path or a URI, checkpoints, and the folder of a run."""

@@ -1,0 +1,1 @@
+"""A training step, the loop, a training process, and a group of them on Ray Train."""

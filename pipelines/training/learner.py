@@ -1,0 +1,269 @@
+"""One worker's training state and step: torch and `adassl` alone, no Ray, so it runs anywhere.
+
+The state is a pure function of the config and the batches seen: the noise of a step is drawn from
+a generator seeded by (seed, step), and every schedule is a function of the step, so a
+checkpoint needs no counters and no generator states beside the step.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from adassl import collectives, diagnostics
+from adassl.augmentations import LOCAL_AREA, NUM_DRAWS, augment
+from adassl.backbones import build_backbone
+from adassl.latents import LatentSample
+from adassl.method import Method, StepOutput, build_method
+from adassl.next_clip import next_clip_nats, sample_futures
+from adassl.optim import build_adamw
+from adassl.schedules import cosine_with_warmup
+from adassl.views import Views
+from pipelines.config.run import RunConfig
+from pipelines.video.batch import PairBatch
+
+PER_DIMENSION = "latent_use/"
+"""Begins the names of the figures of each dimension of r, after their split."""
+_TRAINING, _VALIDATION = 0, 1
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number."""
+
+
+class Learner:
+    """A method with its optimiser, on one device, as one of the workers where there are several."""
+
+    def __init__(self, config: RunConfig, device: torch.device) -> None:
+        """Build everything from the config's seed, the same on every worker."""
+        self.config, self.device, self.step = config, device, 0
+        torch.manual_seed(config.train.seed)
+        method = build(config)
+        if config.train.sync_batchnorm and collectives.world_size() > 1:
+            method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        self.method: Method = method.to(device)
+        self.optimizer = build_adamw(
+            self.method,
+            lr=config.optim.learning_rate,
+            weight_decay=config.optim.weight_decay,
+        )
+        if config.train.compile:
+            self.method.encoder.compile()
+        self._forward: nn.Module = self.method
+        if collectives.world_size() > 1:
+            ids = [device.index] if device.type == "cuda" else None
+            self._forward = DistributedDataParallel(self.method, device_ids=ids)
+
+    def train_step(self, batch: PairBatch | Views) -> StepOutput:
+        """Update the parameters on this worker's share of one global batch.
+
+        Raises:
+            DivergedError: when the loss is not finite; nothing has been updated then.
+        """
+        self.method.train()
+        optim = self.config.optim
+        learning_rate = cosine_with_warmup(
+            self.step, optim.learning_rate, optim.warmup_steps, self.config.train.steps
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        with self._autocast():
+            views = self._augmented(self.views(batch), _TRAINING)
+            output: StepOutput = self._forward(
+                views, step=self.step, generator=self._noise(_TRAINING)
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        norm = nn.utils.clip_grad_norm_(self._trained(), optim.clip_norm)
+        if not math.isfinite(float(norm)):
+            raise DivergedError(
+                f"step {self.step}: loss {float(output.terms['loss']):g}, "
+                f"gradient norm {float(norm):g}; "
+                "lower optim.learning_rate, raise method.temperature or train in float32"
+            )
+        self.optimizer.step()
+        self.method.after_step(self.step, total_steps=self.config.train.steps)
+        self.step += 1
+        output.terms.update(grad_norm=norm.detach(), learning_rate=torch.tensor(learning_rate))
+        return output
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[PairBatch | Views]) -> dict[str, float]:
+        """Loss, diagnostics, the use of each dimension of r and foresight on validation pairs.
+
+        Reduced over workers.
+        """
+        self.method.eval()
+        totals: dict[str, list[float]] = {}
+        futures, targets, seen = [], [], []
+        for batch in batches:
+            views = self._augmented(self.views(batch), _VALIDATION)
+            noise = self._noise(_VALIDATION)
+            with self._autocast():
+                output = self.method(views, step=self.step, generator=noise)
+                sampled = sample_futures(self.method, views, output, noise)
+            found = self.metrics(output)
+            if output.latent is not None:
+                found |= dimension_figures(output.latent.map(collectives.all_gather))
+            for name, value in found.items():
+                totals.setdefault(name, []).append(value)
+            futures.append(collectives.all_gather(sampled.contiguous()))
+            targets.append(collectives.all_gather(output.target))
+            seen.append(collectives.all_gather(output.prediction))
+        means = {name: float(np.mean(values)) for name, values in totals.items()}
+        if futures:
+            target = torch.cat(targets)
+            means["next_clip_nats"] = next_clip_nats(torch.cat(futures).transpose(0, 1), target)
+            # By the r that has seen the next clip, where there is one: see alarms.
+            means["next_clip_nats_seen"] = next_clip_nats(torch.cat(seen)[None], target)
+        return means
+
+    @torch.no_grad()
+    def metrics(self, output: StepOutput) -> dict[str, float]:
+        """Loss terms and diagnostics of one step over the global batch, alike on every worker."""
+        names, terms = list(output.terms), torch.stack(list(output.terms.values()))
+        metrics = dict(zip(names, collectives.all_reduce_mean(terms).tolist(), strict=True))
+        context, target = (collectives.all_gather(z) for z in (output.context, output.target))
+        metrics |= pair_figures(context, target)
+        if output.latent is not None:
+            metrics |= latent_figures(output.latent.map(collectives.all_gather))
+        return metrics
+
+    def views(self, batch: PairBatch | Views) -> Views:
+        """A batch of frames as the method's input: floats around 0 on the device.
+
+        Views, which a source that has no pixels gives, are as the method wants them already.
+        """
+        if isinstance(batch, Views):
+            given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+            moved = {name: x.to(self.device) for name, x in given.items() if x is not None}
+            return dataclasses.replace(batch, **moved)
+        return Views(
+            context=self.to_input(batch.context),
+            target=self.to_input(batch.target),
+            surrogate=None if batch.surrogate is None else self.to_input(batch.surrogate),
+            group=torch.from_numpy(batch.video).to(self.device, non_blocking=True),
+        )
+
+    def _augmented(self, views: Views, purpose: int) -> Views:
+        """The views that are trained on; those of a pair do not depend on the number of workers."""
+        if self.config.data.views == "time":
+            return views
+        names = ["context", "target"] + (["surrogate"] if views.surrogate is not None else [])
+        workers, rank = collectives.world_size(), collectives.rank()
+        crops = self.config.data.local_crops
+        shape = len(names) + crops, workers * len(views.group), NUM_DRAWS
+        generator = self._noise(purpose, "augmentation")
+        noise = torch.rand(shape, generator=generator, device=self.device)[:, rank::workers]
+        whole, small = noise[: len(names)], noise[len(names) :]
+        seen = {
+            name: augment(views.context, draws) for name, draws in zip(names, whole, strict=True)
+        }
+        if crops:
+            local = [augment(views.context, draws, LOCAL_AREA) for draws in small]
+            seen["local"] = torch.stack(local)
+        return dataclasses.replace(views, **seen)
+
+    def to_input(self, frames: NDArray[np.uint8]) -> Tensor:
+        """uint8 [batch, frames, height, width, channels] → [batch, channels, frames, …] in ±1."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frames))
+        if self.device.type == "cuda":
+            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        return pixels.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that going on needs, of tensors, numbers and strings alone."""
+        return {
+            "step": self.step,
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "fingerprint": self.config.fingerprint(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            ValueError: if it was saved under another config.
+        """
+        if state["fingerprint"] != self.config.fingerprint():
+            raise ValueError(
+                f"this checkpoint was made under another config ({state['fingerprint']}, not "
+                f"{self.config.fingerprint()}); give the run another name"
+            )
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        precision = self.config.train.precision
+        if precision == "float32" or (precision == "auto" and self.device.type != "cuda"):
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _noise(self, purpose: int, use: str = "") -> torch.Generator:
+        step = self.step if purpose == _TRAINING else 0  # validation: the same noise every time
+        key = f"{self.config.train.seed} {purpose} {step}{use}".encode()
+        seed = int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
+        return torch.Generator(self.device).manual_seed(seed)
+
+
+def pair_figures(context: Tensor, target: Tensor) -> dict[str, float]:
+    """Collapse and spread of unit embeddings of pairs."""
+    views = torch.stack([context, target])
+    std = diagnostics.dimension_std(context)
+    figures = {
+        "centre_norm": diagnostics.centre_norm(views.flatten(0, 1)),
+        "sample_mean_norm": diagnostics.sample_mean_norm(views),
+        "residual_norm": diagnostics.residual_norm(views),
+        "residual_spread": diagnostics.residual_spread(views),
+        "dimension_std_mean": std.mean(),
+        "dimension_std_min": std.min(),
+        "rankme": diagnostics.rankme(context),
+        "alignment": diagnostics.alignment(context, target),
+        "uniformity": diagnostics.uniformity(context),
+    }
+    return {name: float(value) for name, value in figures.items()}
+
+
+def latent_figures(latent: LatentSample) -> dict[str, float]:
+    """How r is used over a batch of pairs."""
+    use = diagnostics.latent_use(latent)
+    return {
+        "latent_penalty_mean_dimension": float(use.per_dimension.mean()),
+        "latent_active_dimensions": float(use.active_dimensions),
+        "latent_mean_active": use.mean_active,
+        "latent_use_entropy": use.entropy,
+    }
+
+
+def dimension_figures(latent: LatentSample) -> dict[str, float]:
+    """Use of each dimension of r: mean KL in nats, or the share of pairs in which it is active."""
+    per_dimension = diagnostics.latent_use(latent).per_dimension
+    return {f"{PER_DIMENSION}{i:02}": float(value) for i, value in enumerate(per_dimension)}
+
+
+def without_dimensions(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics without those of each dimension of r, for whoever lists or compares them."""
+    return {name: value for name, value in metrics.items() if f"/{PER_DIMENSION}" not in name}
+
+
+def build(config: RunConfig) -> Method:
+    """The method of a config, with fresh weights."""
+    backbone = build_backbone(
+        config.backbone.name,
+        input_shape=config.data.view_shape,
+        hidden_dims=config.backbone.hidden_dims,
+    )
+    return build_method(config.method, backbone)

@@ -1,0 +1,183 @@
+"""What every training process runs, in a Ray Train worker and in a trial's own process alike.
+
+learner ← newest checkpoint; the stream of this worker's share of each global batch; the loop, which
+tells MLflow, the terminal and whoever started it how it goes, and saves.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pipelines.config.run import ConfigError, RunConfig, TrainConfig
+from pipelines.storage.runs import RunFolder
+from pipelines.tracking import Tracker, device_tags
+from pipelines.training import loop
+from pipelines.training.alarms import Alarm
+from pipelines.training.learner import Learner, without_dimensions
+from pipelines.video.batch import PairBatch
+from pipelines.video.plan import Plan
+from pipelines.video.stream import PairStream, Share, pairs_here
+
+SHEET_PAIRS = 8
+
+Report = Callable[[int, dict[str, float], bool], None]
+"""Told of a step, its metrics, and whether they come with a look and a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """The batches of one training process, being decoded already."""
+
+    share: Share
+    newest: int | None
+    """The checkpoint's step that they go on from."""
+    batches: Iterator[PairBatch]
+    measure: Callable[[], dict[str, float]]
+
+
+@contextmanager
+def streaming(
+    config: RunConfig, videos: Plan, share: Share, newest: int | None
+) -> Iterator[Streaming]:
+    """Start the decoders; what else a training needs, such as MLflow, is made meanwhile."""
+    stream = PairStream(videos.train, range(newest or 0, config.train.steps), share)
+    with closing(iter(stream)) as batches:
+        yield Streaming(share, newest, batches, stream.counts.metrics)
+
+
+def work(
+    config: RunConfig,
+    folder: RunFolder,
+    videos: Plan,
+    stream: Streaming,
+    device: torch.device,
+    *,
+    tracker: Tracker | None,
+    report: Report,
+    quiet: bool = False,
+) -> loop.History:
+    """Train from the newest checkpoint, or from the start, to the last step.
+
+    The first worker has the tracker, saves, and says how it goes unless it is to be quiet; all
+    report.
+    """
+    torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
+    learner = Learner(config, device)
+    sink = RunSink(config, folder, tracker, report, quiet=quiet)
+    history = sink.restore(learner, stream.newest)
+    return loop.run(
+        learner,
+        sink.keep_first(stream.batches),
+        sink,
+        validation=validation_batches(config, videos, stream.share),
+        history=history,
+        measure=stream.measure,
+    )
+
+
+def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[PairBatch]:
+    """The fixed pairs of validation videos that every look uses, decoded once."""
+    if videos.val is None:
+        return []
+    batches = range(-(-config.train.val_pairs // config.train.global_batch_size))
+    return pairs_here(videos.val, batches, share)
+
+
+class RunSink:
+    """Metrics to MLflow and the terminal, checkpoints to the run's folder."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        tracker: Tracker | None,
+        report: Report,
+        *,
+        quiet: bool,
+    ) -> None:
+        """The first worker has a tracker."""
+        self._config, self._checkpoints = config.train, folder.checkpoints
+        self._name, self._tracker, self._report = folder.name, tracker, report
+        self._quiet = quiet
+        self._sheet: dict[str, torch.Tensor] | None = None
+        self._warm = False
+        if tracker:
+            tracker.set_tags(device_tags())
+
+    def restore(self, learner: Learner, newest: int | None) -> loop.History:
+        """Load a checkpoint, if there is one, and return the history it holds."""
+        state = None if newest is None else self._checkpoints.load(newest)
+        if state is None:
+            return []
+        learner.load_state_dict(state)
+        self._sheet = state["sheet"]
+        if self._tracker:
+            print(
+                f"{self._name}: going on from step {learner.step} of {self._config.steps}",
+                flush=True,
+            )
+        return list(state["history"])
+
+    def keep_first(self, batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
+        """Pass batches on, keeping some pairs of the first for the figure."""
+        for batch in batches:
+            if self._sheet is None:
+                self._sheet = sheet_of(batch)
+            yield batch
+
+    def log(self, step: int, metrics: dict[str, float]) -> None:
+        """Metrics of a step."""
+        self._report(step, metrics, False)
+        if self._tracker is None:
+            return
+        self._tracker.log_metrics(metrics, step)
+        if self._quiet:
+            return
+        # The first steps' time is that of starting the decoders.
+        left = (self._config.steps - step) * metrics["time/step_seconds"] if self._warm else None
+        self._warm = True
+        print(loop.progress_line(step, self._config.steps, metrics, seconds_left=left), flush=True)
+
+    def alarm(self, alarm: Alarm) -> None:
+        """Say so, in the terminal and on the run in MLflow."""
+        if self._tracker:
+            print(f"alarm  {self._name}: {alarm.words}", flush=True)
+            self._tracker.set_tags({f"adassl.alarm.{alarm.name}": alarm.words})
+
+    def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:
+        """Keep the first worker's state, then report on all.
+
+        Raises:
+            ConfigError: if `train.best_metric` is none of the metrics.
+            CheckpointError: if the state cannot be written.
+        """
+        best = best_value(self._config, metrics)
+        if self._tracker:
+            state |= {"sheet": self._sheet, "mlflow_run_id": self._tracker.run_id}
+            self._checkpoints.save(step, state, best_value=best)
+        self._report(step, metrics, True)
+
+
+def best_value(config: TrainConfig, metrics: dict[str, float]) -> float:
+    """The value by which the best checkpoint is kept; the training loss where nothing is validated.
+
+    Raises:
+        ConfigError: if there is no such metric.
+    """
+    name = config.best_metric
+    if name.startswith("val/") and not any(key.startswith("val/") for key in metrics):
+        name = "train/loss"
+    if name not in metrics:
+        known = ", ".join(sorted(without_dimensions(metrics)))
+        raise ConfigError(f"train.best_metric={name} is none of {known}")
+    return metrics[name]
+
+
+def sheet_of(batch: PairBatch) -> dict[str, torch.Tensor]:
+    """Some pairs of a batch, for a figure."""
+    views = {"context": batch.context, "target": batch.target, "surrogate": batch.surrogate}
+    sheet = {k: torch.from_numpy(v[:SHEET_PAIRS].copy()) for k, v in views.items() if v is not None}
+    return {**sheet, "video": torch.from_numpy(batch.video[:SHEET_PAIRS].copy())}

@@ -1,0 +1,1 @@
+"""Many trainings at once on Ray Tune: what sweeps and experiments share."""

@@ -1,0 +1,254 @@
+"""One trial of a sweep, as Tune runs it: the training job of `adassl train`, judged on validation.
+
+A single worker trains in this very process: a worker group would cost more time than a small trial
+takes. More workers are a group of Ray Train's that this process drives.
+"""
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from pipelines.cluster import Demand, quiet_ray
+from pipelines.config.run import ConfigError, RunConfig, parse, with_overrides
+from pipelines.storage.folder import Folder
+from pipelines.storage.runs import RunFolder, last_metrics, newest_state
+from pipelines.tracking import Tracker
+from pipelines.training.group import train
+from pipelines.training.learner import without_dimensions
+from pipelines.training.tracked import tracked
+from pipelines.training.worker import Streaming, streaming, work
+from pipelines.video.plan import Plan, plan
+from pipelines.video.stream import Share
+
+TASK = "task."
+STALLS_FILE = "stalls.txt"
+MOST_STALLS = 2
+"""Processes of a trial that may stop moving before it counts as failed."""
+NUM_PAIRS = 1000
+"""Pairs of each split that the final probes see."""
+LATENT_FIGURES = (
+    "kl",
+    "l0",
+    "latent_penalty_mean_dimension",
+    "latent_active_dimensions",
+    "latent_mean_active",
+    "latent_use_entropy",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """What all trials of a sweep share."""
+
+    config: Mapping[str, Any]
+    trials: str
+    """The folder of their folders, a path or a URI."""
+    tracking_uri: str
+    parent_run_id: str | None
+    metric: str
+    demand: Demand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """How a trial's reports look: plain numbers and words that the conductor reads."""
+
+    metric: str
+    num_steps: int
+    is_baseline: bool
+    ids: dict[str, str | None] = field(default_factory=dict)
+
+    def tell(self, step: int, metrics: Mapping[str, float], is_look: bool) -> dict[str, Any]:
+        """The report of a step; of a look, with the metric that the sweep is judged by."""
+        report = {
+            "step": step,
+            "num_steps": self.num_steps,
+            "is_baseline": self.is_baseline,
+            "metrics": without_dimensions(metrics),
+            "mlflow_run_id": self.ids.get("mlflow"),
+            "outcome": "",
+            "reason": "",
+        }
+        if is_look and self.metric in metrics:
+            report["look"] = metrics[self.metric]
+            if not self.is_baseline:  # what the others are held against is never pruned
+                report["score"] = metrics[self.metric]
+        return report
+
+    def end(self, outcome: str, reason: str, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """The last report."""
+        step = int(metrics.get("step", 0))
+        return {**self.tell(step, metrics, False), "outcome": outcome, "reason": reason}
+
+
+class Forward(TuneReportCallback):
+    """Passes the reports of a worker group on to Tune."""
+
+    def __init__(self, voice: Voice) -> None:
+        """To be made in the trial's process."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._voice = voice
+
+    def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
+        """The first worker's report."""
+        known = dict(metrics[0])
+        told = self._voice.tell(int(known.pop("step")), known, known.pop("is_look"))
+        super().after_report(run_context, [told], None)
+
+
+def resources_of(demand: Demand) -> dict[str, float]:
+    """What Tune reserves for a trial's own process; decoders and workers ask for themselves."""
+    if demand.num_workers > 1:
+        return dict(demand.driver)
+    return {"CPU": demand.cpus_per_worker, "GPU": demand.gpus_per_worker}
+
+
+def run_trial(trial: Mapping[str, Any], *, job: TrialJob, body: "Body | None" = None) -> None:
+    """Train and judge one trial, or go on with it; how it ended is its last report.
+
+    Of the trial's params those at `task.` keys are none of the config's: they are the body's own.
+    """
+    quiet_ray()
+    gc.collect()  # the process may have run another trial
+    params = {key: value for key, value in trial["params"].items() if not key.startswith(TASK)}
+    config = with_overrides(parse(job.config), {**params, "train.seed": int(trial["seed"])})
+    folder = RunFolder(Folder(job.trials).child(trial["name"]))
+    voice = Voice(
+        metric=job.metric,
+        num_steps=config.train.steps,
+        is_baseline=bool(trial["is_baseline"]),
+    )
+    stalls = (folder.folder.read_text(STALLS_FILE) or "").splitlines()
+    if len(stalls) >= MOST_STALLS:
+        folder.folder.remove(STALLS_FILE)  # the same command may try again
+        tune.report(voice.end("failed", f"{stalls[-1]}, {len(stalls)} times", {}))
+        return
+    task = {k.removeprefix(TASK): v for k, v in trial["params"].items() if k.startswith(TASK)}
+    try:
+        metrics = (body or train_on_videos)(
+            TrialRun(config=config, task=task, folder=folder, job=job, voice=voice)
+        )
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        tune.report(voice.end("failed", reason, {}))
+    else:
+        tune.report(voice.end("finished", "", metrics))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRun:
+    """One trial in its process."""
+
+    config: RunConfig
+    task: Mapping[str, Any]
+    folder: RunFolder
+    job: TrialJob
+    voice: Voice
+
+    @property
+    def setting(self) -> str:
+        """The condition of the experiment that it is of."""
+        return str(self.task["setting"])
+
+    def with_config(self, config: RunConfig) -> "TrialRun":
+        """The same trial under another config."""
+        return replace(self, config=config)
+
+    def report(self, step: int, metrics: dict[str, float], is_look: bool) -> None:
+        """Tell Tune of a step."""
+        tune.report(self.voice.tell(step, metrics, is_look))
+
+    @contextmanager
+    def tracked(self, videos: Plan | None) -> Iterator[Tracker]:
+        """The trial's run in MLflow, below its parent's."""
+        uri, parent = self.job.tracking_uri, self.job.parent_run_id
+        with tracked(self.config, self.folder, videos, uri, parent, task=self.task) as tracker:
+            self.voice.ids["mlflow"] = tracker.run_id
+            yield tracker
+
+    def finish(self, tracker: Tracker, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Write the final metrics down.
+
+        Raises:
+            ConfigError: if the one to judge by is not among them.
+        """
+        final = comparable(metrics)
+        if self.job.metric not in final:
+            known = ", ".join(sorted(key for key in final if key.startswith("val/")))
+            raise ConfigError(f"there is no {self.job.metric} to judge by; there are {known}")
+        tracker.log_metrics(final, self.config.train.steps)
+        self.folder.add_to_summary(final)
+        return final
+
+
+Body = Callable[[TrialRun], dict[str, float]]
+"""What a trial does; returns its final metrics."""
+
+Judge = Callable[[TrialRun], dict[str, float]]
+"""Final metrics of what was trained, from the trial's folder."""
+
+
+def train_on_videos(trial: TrialRun, judge: Judge | None = None) -> dict[str, float]:
+    """The training job of `adassl train`, judged on validation videos unless said otherwise."""
+    config, folder, job = trial.config, trial.folder, trial.job
+    videos = plan(config)
+    folder.claim(config, videos.digest)
+    newest, here = folder.checkpoints.step(), job.demand.num_workers == 1
+    with ExitStack() as stack, ExitStack() as decoders:
+        stream = None
+        if here and newest != config.train.steps:
+            share = Share(num_decoders=config.cluster.decoders_per_worker)
+            stream = decoders.enter_context(streaming(config, videos, share, newest))
+        tracker = stack.enter_context(trial.tracked(videos))
+        if stream is not None:
+            _train_here(trial, videos, stream, tracker)
+            decoders.close()  # their places are wanted for judging
+        elif not here:
+            train(config, folder, job.demand, tracker, callbacks=[Forward(trial.voice)])
+        state = newest_state(folder)
+        assert state is not None, "a training that ended well has a checkpoint"
+        known = last_metrics(state["history"])
+        found = (judge or judge_by_probes)(trial)
+        new = {k: v for k, v in found.items() if k not in known}  # what the last look has not
+        return trial.finish(tracker, {**known, **new})
+
+
+def judge_by_probes(trial: TrialRun) -> dict[str, float]:
+    """Probes on validation videos."""
+    from pipelines.evaluation.evaluate import evaluate  # which takes a second to import
+
+    decoders = trial.config.cluster.decoders_per_worker
+    done = evaluate(
+        trial.folder, split="val", num_pairs=NUM_PAIRS, num_decoders=decoders, draw=False
+    )
+    return done.metrics
+
+
+def _train_here(trial: TrialRun, videos: Plan, stream: Streaming, tracker: Tracker) -> None:
+    """The training in this process, which takes the worker's place."""
+    work(
+        trial.config,
+        trial.folder,
+        videos,
+        stream,
+        torch.device("cuda" if trial.job.demand.gpus_per_worker else "cpu"),
+        tracker=tracker,
+        report=trial.report,
+        quiet=True,
+    )
+
+
+def comparable(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The same keys for every method and d_r: one without r carries nothing in it.
+
+    MLflow's parallel coordinates leave out a run that lacks a metric. The use of each dimension of
+    r stays where it was logged, in the trial's own run.
+    """
+    empty = {f"{split}/{name}": 0.0 for split in ("train", "val") for name in LATENT_FIGURES}
+    return {**empty, **without_dimensions(metrics)}

@@ -1,0 +1,125 @@
+import pytest
+
+from adassl.traits import TRAITS
+from pipelines.config.run import ConfigError, RunConfig, parse, parse_assignment, with_overrides
+from pipelines.recipes import RECIPES, recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_survive_being_saved(name: str) -> None:
+    config = recipe(name)
+    assert parse(config.model_dump(mode="json")) == config
+
+
+def test_unknown_recipe_names_the_known() -> None:
+    with pytest.raises(ConfigError, match="moving-digits"):
+        recipe("moving-digit")
+
+
+def test_overrides_reach_every_group() -> None:
+    changed = with_overrides(
+        RunConfig(),
+        {"method.beta": 0.25, "data.gap": [1, 4], "train.steps": 7, "cluster.num_workers": 2},
+    )
+    assert changed.method.beta == 0.25
+    assert changed.data.gap == (1, 4)
+    assert changed.train.steps == 7
+    assert changed.cluster.num_workers == 2
+    assert RunConfig().train.steps != 7
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("method.betta", "method.beta"),
+        ("beta", "method.beta"),
+        ("data.frame_per_clip", "data.frames_per_clip"),
+        ("optim.lr_rate", "optim.learning_rate"),
+    ],
+)
+def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}.*did you mean {nearest}"):
+        with_overrides(RunConfig(), {key: 1})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"data.gap": [4, 2]}, r"did you mean \(2, 4\)"),
+        ({"data.gap": [0, 2]}, "above 0"),
+        ({"data.gap": [0.5, 2]}, "data.gap_unit=seconds"),
+        ({"train.global_batch_size": 65, "cluster.num_workers": 2}, "66"),
+        ({"train.global_batch_size": 60, "data.pairs_per_window": 16}, "divisor of 60"),
+        ({"method.latent": "variatonal"}, "variational"),
+        ({"method.editor": "identity", "method.latent": "sparse"}, "identity"),
+        ({"data.local_crops": 2}, "set data.views=augmentation"),
+        (
+            {"data.local_crops": 2, "data.views": "augmentation", "method.objective": "byol"},
+            "set method.objective=swav or dino",
+        ),
+        ({"method.temperature": 0}, "temperature"),
+        ({"train.steps": 0}, "train.steps"),
+        ({"train.steps": "many"}, "train.steps"),
+        ({"backbone.name": "resnet19"}, "resnet18"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_in_words(
+    overrides: dict[str, object], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        with_overrides(RunConfig(), overrides)
+
+
+@pytest.mark.parametrize("objective", TRAITS)
+def test_a_single_pair_is_refused_where_nothing_can_be_learnt_from_it(objective: str) -> None:
+    single = {
+        "train.global_batch_size": 1,
+        "data.pairs_per_window": 1,
+        "method.objective": objective,
+        "method.latent": "none",
+        "method.editor": "identity",
+    }
+    if objective in ("byol", "simsiam", "dino"):
+        assert with_overrides(RunConfig(), single).train.global_batch_size == 1
+    else:
+        with pytest.raises(ConfigError, match=f"objective={objective} .*use at least 2"):
+            with_overrides(RunConfig(), single)
+
+
+def test_config_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        RunConfig().train.steps = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("method.beta=0.1", ("method.beta", 0.1)),
+        ("data.gap=[1,2]", ("data.gap", [1, 2])),
+        ("method.latent=none", ("method.latent", "none")),
+        ("data.index=a=b.parquet", ("data.index", "a=b.parquet")),
+        ("data.max_pairs_per_video=null", ("data.max_pairs_per_video", None)),
+        ("train.compile=true", ("train.compile", True)),
+    ],
+)
+def test_assignments(text: str, expected: tuple[str, object]) -> None:
+    assert parse_assignment(text) == expected
+
+
+def test_assignment_without_a_value_is_refused() -> None:
+    with pytest.raises(ConfigError, match="key=value"):
+        parse_assignment("method.beta")
+
+
+def test_fingerprint_sees_the_training_and_not_the_place() -> None:
+    config = RunConfig()
+    for same in (
+        {"cluster.num_workers": 2},
+        {"tracking.experiment": "x"},
+        {"data.index": "elsewhere.parquet"},
+        {"train.log_every": 7},
+        {"alarms.patience": 9},
+    ):
+        assert with_overrides(config, same).fingerprint() == config.fingerprint()
+    for other in ({"method.beta": 0.7}, {"train.seed": 1}, {"data.gap": [1, 3]}):
+        assert with_overrides(config, other).fingerprint() != config.fingerprint()

@@ -1,0 +1,72 @@
+"""Pairs of two augmentations: of x alone, each pair's own, whatever the number of workers."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from pipelines.training.learner import Learner
+from pipelines.video.batch import PairBatch
+from tests.pipelines.training.test_learner import batch_of, config_of
+
+MULTI_CROP = {
+    "data.views": "augmentation",
+    "data.local_crops": 2,
+    "method.objective": "swav",
+    "method.latent": "none",
+    "method.editor": "identity",
+}
+
+
+def test_augmented_views_are_two_of_x_and_each_pair_has_its_own() -> None:
+    config = config_of(**{"data.views": "augmentation", "data.surrogate": True})
+    one, other = Learner(config, torch.device("cpu")), Learner(config, torch.device("cpu"))
+    batch = batch_of(0, surrogate=True)
+    swapped = dataclasses.replace(batch, target=batch_of(1).target)
+    losses = [loss_of(one, batch), loss_of(other, swapped)]
+    assert losses[0] == losses[1], "x+ plays no part"
+    by_time = Learner(config_of(**{"data.surrogate": True}), torch.device("cpu"))
+    assert loss_of(by_time, batch) != losses[0]
+    same = dataclasses.replace(batch, context=batch.context[:1].repeat(8, axis=0))
+    seen = one._augmented(one.views(same), 0)
+    assert seen.surrogate is not None
+    assert len({float(view.double().sum()) for view in (*seen.context, *seen.target)}) == 16
+    assert one.validate([batch]) == one.validate([batch])
+
+
+def test_the_augmentation_of_a_pair_does_not_depend_on_the_number_of_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    learner = Learner(config_of(**MULTI_CROP), torch.device("cpu"))
+    whole = learner._augmented(learner.views(batch_of(0)), 0)
+    monkeypatch.setattr("pipelines.training.learner.collectives.world_size", lambda: 2)
+    for rank in range(2):
+        monkeypatch.setattr("pipelines.training.learner.collectives.rank", lambda rank=rank: rank)
+        mine = learner._augmented(learner.views(dealt(batch_of(0), rank)), 0)
+        assert torch.equal(mine.context, whole.context[rank::2])
+        assert torch.equal(mine.target, whole.target[rank::2])
+        assert mine.local is not None
+        assert whole.local is not None
+        assert torch.equal(mine.local, whole.local[:, rank::2])
+
+
+def test_small_crops_are_crops_of_x_of_their_own_that_are_trained_on() -> None:
+    learner = Learner(config_of(**MULTI_CROP), torch.device("cpu"))
+    seen = learner._augmented(learner.views(batch_of(0)), 0)
+    assert seen.local is not None
+    assert seen.local.shape == (2, *seen.context.shape)
+    each = [seen.context, seen.target, *seen.local]
+    assert len({float(clips.double().sum()) for clips in each}) == 4
+    without = Learner(config_of(**{**MULTI_CROP, "data.local_crops": 0}), torch.device("cpu"))
+    assert loss_of(learner, batch_of(0)) != loss_of(without, batch_of(0))
+
+
+def loss_of(learner: Learner, batch: PairBatch) -> float:
+    return float(learner.train_step(batch).terms["loss"])
+
+
+def dealt(batch: PairBatch, rank: int) -> PairBatch:
+    """The rows of one of two workers."""
+    mine = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
+    mine = {name: rows[rank::2] for name, rows in mine.items() if rows is not None}
+    return dataclasses.replace(batch, **mine)
