@@ -45,7 +45,7 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
     videos = plan(config)
     for line in videos.lines():
         print(line, flush=True)
-    folder.claim(config, videos.digest)
+    folder.register(config, videos.digest)
     with (
         connected(config.cluster) as demand,
         stoppable(),

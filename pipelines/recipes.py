@@ -14,7 +14,7 @@ from pipelines.config.run import (
     TrainConfig,
     with_overrides,
 )
-from pipelines.sources.digit_law import SEGMENT_FRAMES
+from pipelines.sources.digit_motion import SEGMENT_FRAMES
 
 SCENES = 16
 """Of the videos that the recipe `digit-scenes` is for."""

@@ -52,8 +52,8 @@ def sweep(
     MLflow under that of the sweep. At the end: leaderboard, maps and a page, as by `sweep-report`.
     """
     from pipelines.storage.folder import Folder
-    from pipelines.sweep.claim import SweepOptions
     from pipelines.sweep.job import sweep as run_sweep
+    from pipelines.sweep.register import SweepOptions
     from pipelines.sweep.settings import load_space
 
     varied = load_space(space, recipe=recipe, metric=metric, mode=mode)

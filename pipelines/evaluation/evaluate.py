@@ -19,7 +19,7 @@ from pipelines.config.run import ConfigError
 from pipelines.evaluation import probes
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_to_embed
 from pipelines.storage.runs import RunFolder, best_state, newest_state
-from pipelines.training.learner import Learner, dimension_figures, latent_figures, pair_figures
+from pipelines.training.learner import Learner, dimension_metrics, latent_metrics, pair_metrics
 from pipelines.video.index import VideoIndex, load_index
 
 NOT_FACTORS = {"path", "frame", "split"}
@@ -84,13 +84,13 @@ def evaluate(
 def label_free(pairs: EmbeddedPairs) -> dict[str, float]:
     """Collapse, spread and the use of r."""
     context, target = torch.from_numpy(pairs.context), torch.from_numpy(pairs.target)
-    figures = pair_figures(context, target)
+    figures = pair_metrics(context, target)
     figures["representation_rankme"] = float(
         diagnostics.rankme(torch.from_numpy(pairs.representation))
     )
     if pairs.latent is not None:
-        figures |= latent_figures(pairs.latent)
-        figures |= dimension_figures(pairs.latent)
+        figures |= latent_metrics(pairs.latent)
+        figures |= dimension_metrics(pairs.latent)
     return figures
 
 

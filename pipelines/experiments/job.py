@@ -12,10 +12,10 @@ from pipelines.config.run import ConfigError, with_overrides
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.results import Results
 from pipelines.storage.folder import Folder
-from pipelines.trials.queue import TrialSearch
+from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import SweepRecord, TrialRecord, Value
 from pipelines.trials.run import conduct
-from pipelines.trials.store import FAILURES, Ledger
+from pipelines.trials.store import FAILURES, TrialStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def run_experiment(
         raise ConfigError(f"{folder}: an experiment needs a folder on this machine")
     # What collapses is a row of the tables too.
     config = with_overrides(experiment.prepare(experiment.config, folder), {"alarms.stop": []})
-    ledger = Ledger(folder)
+    store = TrialStore(folder)
     record = SweepRecord(
         space=experiment.name,
         metric=experiment.metric,
@@ -75,22 +75,22 @@ def run_experiment(
         config=config.model_dump(mode="json"),
         data_digest="",
         tracking_uri=tracking.resolve_uri(config.tracking.uri, folder.parent.local),
-        mlflow_run_id=ledger.sweep.mlflow_run_id if ledger.sweep else None,
+        mlflow_run_id=store.sweep.mlflow_run_id if store.sweep else None,
     )
-    ledger.claim(record)
+    store.register(record)
 
     def setting(number: int) -> dict[str, Value]:
         return dict(experiment.arms[number].settings)
 
-    if not trials_left(ledger):
+    if not trials_left(store):
         page = write_report(experiment, folder, command=command, docs=docs)
-        return _result(ledger, page)
-    search = TrialSearch(ledger, setting, first_seed=config.train.seed)
+        return _result(store, page)
+    search = TrialQueue(store, setting, first_seed=config.train.seed)
     is_ours = not (config.cluster.address or os.environ.get("RAY_ADDRESS"))
     copies = (at_once or joblib.cpu_count()) if is_ours else 1
     with conduct(
         config,
-        ledger,
+        store,
         search,
         most=copies if is_ours else at_once,
         copies=copies,
@@ -98,23 +98,23 @@ def run_experiment(
     ) as tracker:
         page = write_report(experiment, folder, command=command, docs=docs)
         tracker.log_file(page.parent, "report")
-    return _result(ledger, page)
+    return _result(store, page)
 
 
-def trials_left(ledger: Ledger) -> bool:
-    """Whether any trial of a claimed ledger is still to run."""
-    assert ledger.sweep is not None
-    done = sum(t.has_ended or t.failures >= FAILURES for t in ledger.all_trials())
-    return done < ledger.sweep.num_trials
+def trials_left(store: TrialStore) -> bool:
+    """Whether any trial of a claimed store is still to run."""
+    assert store.sweep is not None
+    done = sum(t.has_ended or t.failures >= FAILURES for t in store.all_trials())
+    return done < store.sweep.num_trials
 
 
-def _result(ledger: Ledger, page: Path) -> ExperimentResult:
-    assert ledger.sweep is not None
+def _result(store: TrialStore, page: Path) -> ExperimentResult:
+    assert store.sweep is not None
     return ExperimentResult(
-        folder=ledger.folder,
+        folder=store.folder,
         page=page,
-        trials=ledger.all_trials(),
-        ui_command=tracking.ui_command(ledger.sweep.tracking_uri),
+        trials=store.all_trials(),
+        ui_command=tracking.ui_command(store.sweep.tracking_uri),
     )
 
 
@@ -126,8 +126,8 @@ def write_report(
     Raises:
         ConfigError: if no trial has finished yet.
     """
-    ledger = Ledger(folder)
-    results = Results.of(experiment.arms, ledger.all_trials(), num_trials=experiment.num_trials)
+    store = TrialStore(folder)
+    results = Results.of(experiment.arms, store.all_trials(), num_trials=experiment.num_trials)
     if not len(results.runs):
         raise ConfigError(f"{folder} has no finished trial yet: run the experiment first")
     assert folder.local is not None

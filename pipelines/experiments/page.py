@@ -13,7 +13,7 @@ Verdict = Literal["held", "did not hold", "not tested"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class Hypothesis:
     """Something that the experiment can decide.
 
     Attributes:
@@ -29,10 +29,10 @@ class Claim:
     evidence: str
 
 
-def judged(source: str, statement: str, holds: bool | None, evidence: str) -> Claim:
+def judged(source: str, statement: str, holds: bool | None, evidence: str) -> Hypothesis:
     """A claim that holds, does not, or (None) lacks the figures to say."""
     verdict: Verdict = "not tested" if holds is None else "held" if holds else "did not hold"
-    return Claim(source=source, statement=statement, verdict=verdict, evidence=evidence)
+    return Hypothesis(source=source, statement=statement, verdict=verdict, evidence=evidence)
 
 
 Draw = Callable[[Path], Path | None]
@@ -56,7 +56,7 @@ class Page:
     title: str
     summary: str
     protocol: str
-    claims: Sequence[Claim]
+    hypotheses: Sequence[Hypothesis]
     sections: Sequence[Section]
 
     def write(self, out: Path, *, name: str, images: Path, command: str, results: Results) -> Path:
@@ -70,7 +70,7 @@ class Page:
                     "verdict": f"**{c.verdict}**",
                     "figures": c.evidence,
                 }
-                for c in self.claims
+                for c in self.hypotheses
             ]
         )
         parts += ["## Verdicts", markdown(claims), "## Protocol", self.protocol]

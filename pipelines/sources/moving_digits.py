@@ -1,7 +1,7 @@
 """Moving digits as real videos with their true factors: the embedded data set.
 
-The law is in `digit_law`. Videos are H.264 as a phone or a film library has it, B-frames and all,
-nearly lossless, so that everything downstream is exercised as on any other folder.
+How they move is in `digit_motion`. Videos are H.264 as a phone or a film library has it, with
+B-frames, nearly lossless, so that everything downstream is exercised as on any other folder.
 """
 
 import json
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipelines.sources.digit_law import (
+from pipelines.sources.digit_motion import (
     CHANGE_EVERY,
     SEGMENT_FRAMES,
     MovingDigitsError,

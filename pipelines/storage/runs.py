@@ -67,7 +67,7 @@ class RunFolder:
             for picture in sorted(self.figures.iterdir()):
                 self.folder.put(picture, f"figures/{picture.name}")
 
-    def claim(self, config: RunConfig, data_digest: str) -> RunRecord:
+    def register(self, config: RunConfig, data_digest: str) -> RunRecord:
         """Take the name for this config, or go on where the same config has it already.
 
         Raises:

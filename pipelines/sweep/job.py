@@ -2,10 +2,10 @@
 
 driver                          each trial, a process of its own
 ────────────────────────────────────────────────────────────────────
-Tuner ◄── TrialSearch           run_trial: the job of `adassl train`
-│         (ledger: what is left)│  one worker: in this very process
+Tuner ◄── TrialQueue           run_trial: the job of `adassl train`
+│         (store: what is left)│  one worker: in this very process
 │                               │  more: a TorchTrainer of its own
-Conductor ◄── step, score ──────┘  its folder, its run in MLflow
+TrialCallback ◄── step, score ──────┘  its folder, its run in MLflow
 """
 
 import tempfile
@@ -16,15 +16,15 @@ from pipelines import tracking
 from pipelines.config.run import ConfigError, RunConfig
 from pipelines.job import with_absolute_index
 from pipelines.storage.folder import Folder
-from pipelines.sweep.claim import SweepOptions, claim
 from pipelines.sweep.pruning import scheduler_of
+from pipelines.sweep.register import SweepOptions, register
 from pipelines.sweep.report.write import Report, write_report
 from pipelines.sweep.settings import decide
 from pipelines.tracking import Tracker
-from pipelines.trials.queue import TrialSearch
+from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import TrialRecord, Value
 from pipelines.trials.run import conduct
-from pipelines.trials.store import Ledger
+from pipelines.trials.store import TrialStore
 from tune_spaces import Space
 
 
@@ -56,49 +56,49 @@ def sweep(config: RunConfig, space: Space, options: SweepOptions, folder: Folder
         KeyboardInterrupt: on Ctrl-C or SIGTERM.
     """
     config = with_absolute_index(config)
-    ledger = Ledger(folder)
-    scheduler = scheduler_of(options.scheduler, config, space, ledger)
-    record = claim(config, space, options, ledger)
+    store = TrialStore(folder)
+    scheduler = scheduler_of(options.scheduler, config, space, store)
+    record = register(config, space, options, store)
     first_seed = config.train.seed
 
     def decide_next(number: int) -> dict[str, Value]:
-        trials = ledger.all_trials()
+        trials = store.all_trials()
         return decide(space, options.search, number, seed=first_seed, trials=trials)
 
-    search = TrialSearch(ledger, decide_next, first_seed=first_seed)
-    with conduct(config, ledger, search, scheduler, most=options.max_concurrent) as tracker:
-        report = _report(ledger, tracker)
+    search = TrialQueue(store, decide_next, first_seed=first_seed)
+    with conduct(config, store, search, scheduler, most=options.max_concurrent) as tracker:
+        report = _report(store, tracker)
     return SweepResult(
         folder=folder,
         report=report,
-        trials=ledger.all_trials(),
+        trials=store.all_trials(),
         ui_command=tracking.ui_command(record.tracking_uri),
     )
 
 
 def write_sweep_report(folder: Folder, metric: str | None = None) -> Report:
-    """`adassl sweep-report`: what the ledger of a sweep says, without running anything.
+    """`adassl sweep-report`: what the store of a sweep says, without running anything.
 
     Raises:
         ConfigError: if there is no sweep in the folder.
     """
-    ledger = Ledger(folder)
-    if ledger.sweep is None:
+    store = TrialStore(folder)
+    if store.sweep is None:
         raise ConfigError(f"{folder} holds no sweep: no sweep.json; see `adassl sweep --help`")
     local = _report_folder(folder)
-    report = write_report(ledger.sweep, ledger.all_trials(), local, name=folder.name, metric=metric)
+    report = write_report(store.sweep, store.all_trials(), local, name=folder.name, metric=metric)
     if folder.local is None:
         for path in local.iterdir():
             folder.child("report").put(path, path.name)
     return report
 
 
-def _report(ledger: Ledger, tracker: Tracker) -> Report:
+def _report(store: TrialStore, tracker: Tracker) -> Report:
     """The report at the end of a sweep, into its folder and its run."""
-    assert ledger.sweep is not None
-    report = write_sweep_report(ledger.folder)
+    assert store.sweep is not None
+    report = write_sweep_report(store.folder)
     tracker.log_file(report.page.parent, "report")
-    tracker.log_metrics(report.metrics, ledger.sweep.num_settings)
+    tracker.log_metrics(report.metrics, store.sweep.num_settings)
     return report
 
 

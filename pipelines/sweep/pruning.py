@@ -6,7 +6,7 @@ from typing import Any, Literal
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from pipelines.config.run import ConfigError, RunConfig
-from pipelines.trials.store import Ledger
+from pipelines.trials.store import TrialStore
 from tune_spaces import Space
 
 Scheduler = Literal["asha", "none"]
@@ -36,7 +36,7 @@ def first_rung(config: RunConfig, space: Space) -> int:
 
 
 def scheduler_of(
-    scheduler: Scheduler, config: RunConfig, space: Space, ledger: Ledger
+    scheduler: Scheduler, config: RunConfig, space: Space, store: TrialStore
 ) -> TrialScheduler:
     """Tune's scheduler, knowing what it knew before the sweep was cut off.
 
@@ -54,7 +54,7 @@ def scheduler_of(
         reduction_factor=REDUCTION,
         stop_last_trials=False,
     )
-    for trial in ledger.all_trials():
+    for trial in store.all_trials():
         if trial.has_ended and not trial.is_baseline:
             known = _Known(trial.name)
             asha.on_trial_add(None, known)

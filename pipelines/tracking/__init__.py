@@ -1,8 +1,8 @@
 """Runs in MLflow. mlflow is imported in this package only, and only when it is first used.
 
-    start (driver), attach (worker) ─► Tracker ─► Outbox ─► one thread ─► service ─► MLflow
+    start (driver), attach (worker) ─► Tracker ─► AsyncLogger ─► one thread ─► service ─► MLflow
 
-A server that is away stops nothing, slows nothing and loses nothing that fits the outbox.
+A server that is away stops nothing, slows nothing and loses nothing that fits the async_logger.
 """
 
 from pipelines.tracking.provenance import device_tags, standard_tags

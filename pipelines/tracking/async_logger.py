@@ -40,7 +40,7 @@ class Job:
     size_bytes: int = 0
 
 
-class Outbox(Generic[T]):
+class AsyncLogger(Generic[T]):
     """Sends jobs and streams of small items to one service.
 
     Args:
@@ -75,7 +75,7 @@ class Outbox(Generic[T]):
         self.num_dropped = 0
         self.opened = threading.Event()
         """Set when connecting has worked or been left out for good."""
-        self._thread = threading.Thread(target=self._run, name=f"outbox {service}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"log to {service}", daemon=True)
         self._thread.start()
 
     def put(self, job: Job, *, urgent: bool = False) -> None:

@@ -105,8 +105,8 @@ class OpenRun:
 def import_mlflow() -> None:
     """Import mlflow, which takes 1.5 s, with its own waiting and reporting turned down.
 
-    What the user has set in the environment stays. The outbox retries, so one request does not;
-    its time limit leaves room for an upload.
+    What the user has set in the environment stays. The logger retries, so one request does not; its
+    time limit leaves room for an upload.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")

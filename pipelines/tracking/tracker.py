@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pipelines.tracking import service
-from pipelines.tracking.async_logger import Job, Outbox, brief, without_password
+from pipelines.tracking.async_logger import AsyncLogger, Job, brief, without_password
 from pipelines.tracking.service import Measurement, OpenRun
 from pipelines.tracking.system import SystemSampler
 from pipelines.tracking.uri import check_uri, database_file
@@ -57,10 +57,10 @@ class Tracker:
         self._run: OpenRun | None = None
         self._not_numbers: set[str] = set()
         self._sampler: SystemSampler | None = None
-        self._outbox: Outbox[Measurement] | None = None
+        self._logger: AsyncLogger[Measurement] | None = None
         if open_run:
             service.import_mlflow()
-            self._outbox = Outbox(
+            self._logger = AsyncLogger(
                 f"MLflow at {without_password(uri)}",
                 connect=self._open,
                 send=lambda measurements: self._opened().send_metrics(measurements),
@@ -100,9 +100,9 @@ class Tracker:
             run_id=run_id,
         )
         tracker = cls(uri, open_run, owns=True)
-        assert tracker._outbox
+        assert tracker._logger
         patience = _SQLITE_START_SECONDS if database_file(uri) else _START_SECONDS
-        tracker._outbox.opened.wait(patience)
+        tracker._logger.opened.wait(patience)
         return tracker
 
     @classmethod
@@ -132,7 +132,7 @@ class Tracker:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Metrics at a step. What is not a finite number is named once and left out."""
-        if not self._outbox:
+        if not self._logger:
             return
         now, entries = int(time.time() * 1000), []
         for name, value in metrics.items():
@@ -142,7 +142,7 @@ class Tracker:
             elif name not in self._not_numbers:
                 self._not_numbers.add(name)
                 _log.warning("%s is %s at step %s: not sent to MLflow", name, value, step)
-        self._outbox.add(entries)
+        self._logger.add(entries)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Tags, replacing those of the same name."""
@@ -177,7 +177,7 @@ class Tracker:
         It is a `torch.export` graph, not a pickle, on the CPU, for any number of inputs like the
         `example` [batch, …]. Load it with `mlflow.pytorch.load_model("runs:/<run id>/encoder")`.
         """
-        if not self._outbox:
+        if not self._logger:
             return
         try:
             from pipelines.tracking.encoder import ExportedEncoder
@@ -213,15 +213,15 @@ class Tracker:
 
         It waits as long as things go through, and 10 s for a server that is away.
         """
-        if not self._outbox:
+        if not self._logger:
             return
         atexit.unregister(self.finish)
         if self._sampler:
             self._sampler.stop()
         end = Job(name="the end of the run", action=lambda: self._opened().end(status))
         if self._owns and status == "KILLED":  # first: `ray job stop` leaves 3 s
-            self._outbox.put(end, urgent=True)
-        self._outbox.close(last=end if self._owns and status != "KILLED" else None)
+            self._logger.put(end, urgent=True)
+        self._logger.close(last=end if self._owns and status != "KILLED" else None)
 
     def close(self) -> None:
         """Finish, for a tracker that attached."""
@@ -242,16 +242,16 @@ class Tracker:
             self.finish("FAILED" if issubclass(kind, Exception) else "KILLED")
 
     def _put(self, name: str, send: Callable[[OpenRun], None], size_bytes: int = 0) -> None:
-        if self._outbox:
+        if self._logger:
             job = Job(name=name, action=lambda: send(self._opened()), size_bytes=size_bytes)
-            self._outbox.put(job)
+            self._logger.put(job)
 
     def _open(self) -> None:
         assert self._open_run
         self._run = self._open_run()
 
     def _opened(self) -> OpenRun:
-        assert self._run, "the outbox opens the run before anything else"
+        assert self._run, "the async_logger opens the run before anything else"
         return self._run
 
     def _log_system_metrics(self, metrics: dict[str, float]) -> None:

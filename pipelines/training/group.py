@@ -141,6 +141,6 @@ def train_worker(payload: dict[str, Any]) -> None:
             tracker.close()
 
 
-def report(step: int, metrics: dict[str, float], is_look: bool) -> None:
+def report(step: int, metrics: dict[str, float], is_validation: bool) -> None:
     """Tell Ray Train, on all workers, which wait for one another in it."""
-    ray.train.report({**metrics, "step": step, "is_look": is_look})
+    ray.train.report({**metrics, "step": step, "is_validation": is_validation})

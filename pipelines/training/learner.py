@@ -112,7 +112,7 @@ class Learner:
                 sampled = sample_futures(self.method, views, output, noise)
             found = self.metrics(output)
             if output.latent is not None:
-                found |= dimension_figures(output.latent.map(collectives.all_gather))
+                found |= dimension_metrics(output.latent.map(collectives.all_gather))
             for name, value in found.items():
                 totals.setdefault(name, []).append(value)
             futures.append(collectives.all_gather(sampled.contiguous()))
@@ -132,9 +132,9 @@ class Learner:
         names, terms = list(output.terms), torch.stack(list(output.terms.values()))
         metrics = dict(zip(names, collectives.all_reduce_mean(terms).tolist(), strict=True))
         context, target = (collectives.all_gather(z) for z in (output.context, output.target))
-        metrics |= pair_figures(context, target)
+        metrics |= pair_metrics(context, target)
         if output.latent is not None:
-            metrics |= latent_figures(output.latent.map(collectives.all_gather))
+            metrics |= latent_metrics(output.latent.map(collectives.all_gather))
         return metrics
 
     def views(self, batch: PairBatch | Views) -> Views:
@@ -219,7 +219,7 @@ class Learner:
         return torch.Generator(self.device).manual_seed(seed)
 
 
-def pair_figures(context: Tensor, target: Tensor) -> dict[str, float]:
+def pair_metrics(context: Tensor, target: Tensor) -> dict[str, float]:
     """Collapse and spread of unit embeddings of pairs."""
     views = torch.stack([context, target])
     std = diagnostics.dimension_std(context)
@@ -237,7 +237,7 @@ def pair_figures(context: Tensor, target: Tensor) -> dict[str, float]:
     return {name: float(value) for name, value in figures.items()}
 
 
-def latent_figures(latent: LatentSample) -> dict[str, float]:
+def latent_metrics(latent: LatentSample) -> dict[str, float]:
     """How r is used over a batch of pairs."""
     use = diagnostics.latent_use(latent)
     return {
@@ -248,7 +248,7 @@ def latent_figures(latent: LatentSample) -> dict[str, float]:
     }
 
 
-def dimension_figures(latent: LatentSample) -> dict[str, float]:
+def dimension_metrics(latent: LatentSample) -> dict[str, float]:
     """Use of each dimension of r: mean KL in nats, or the share of pairs in which it is active."""
     per_dimension = diagnostics.latent_use(latent).per_dimension
     return {f"{PER_DIMENSION}{i:02}": float(value) for i, value in enumerate(per_dimension)}

@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.tracking import Status, Tracker
 from pipelines.training.alarms import raised_in
 from pipelines.trials.records import TrialRecord, TrialState, ranked, scores
-from pipelines.trials.store import Ledger
+from pipelines.trials.store import TrialStore
 from pipelines.trials.trial import STALLS_FILE
 
 RunStatus = dict[TrialState, Status]
@@ -32,12 +32,12 @@ class AllFailAlikeError(UserError, RuntimeError):
     """The first trials have all failed, and of the same."""
 
 
-class Conductor(tune.Callback):
-    """Keeps the ledger up to date while Tune runs the trials."""
+class TrialCallback(tune.Callback):
+    """Keeps the store up to date while Tune runs the trials."""
 
     def __init__(
         self,
-        ledger: Ledger,
+        store: TrialStore,
         tracker: Tracker,
         demand: Demand,
         cluster: ClusterConfig,
@@ -46,8 +46,8 @@ class Conductor(tune.Callback):
         at_once: int,
     ) -> None:
         """`total` trials are to end, `at_once` of them run side by side, each with a demand."""
-        assert ledger.sweep is not None
-        self._ledger, self._sweep, self._tracker = ledger, ledger.sweep, tracker
+        assert store.sweep is not None
+        self._store, self._sweep, self._tracker = store, store.sweep, tracker
         self._demand, self._total, self._at_once = demand, total, at_once
         self._stall = cluster.stall_minutes * 60
         self._patience = max(cluster.stall_minutes, cluster.wait_minutes) * 60
@@ -57,7 +57,7 @@ class Conductor(tune.Callback):
         self._ended: list[TrialRecord] = []
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune keeps a copy of it to restore a sweep by, which the ledger does for us."""
+        """Nothing: Tune keeps a copy of it to restore a sweep by, which the store does for us."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -87,9 +87,9 @@ class Conductor(tune.Callback):
             print(self._line(record), flush=True)
         if result["outcome"]:
             record = replace(record, state=result["outcome"], reason=result["reason"])
-        self._ledger.trials[record.name] = record
+        self._store.trials[record.name] = record
         if "look" in result:
-            self._ledger.write(record)
+            self._store.write(record)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tune is done with the trial: it said how it ended, or ASHA ended it."""
@@ -142,7 +142,7 @@ class Conductor(tune.Callback):
             print(f"waiting {waited:.0f} s for a place in the cluster for a trial", flush=True)
 
     def _record(self, trial: Any) -> TrialRecord:
-        return self._ledger.trials[trial.config["name"]]
+        return self._store.trials[trial.config["name"]]
 
     def _silence(self, trial: Any) -> float:
         return time.monotonic() - self._heard[trial.config["name"]]
@@ -178,7 +178,7 @@ class Conductor(tune.Callback):
         self._heard[record.name] = time.monotonic()
         stalled = f"no progress for {self._stall:.0f} s after step {record.step}"
         print(f"{record.name}: {stalled}; its process is ended", flush=True)
-        folder = self._ledger.trial_folder(record.name)
+        folder = self._store.trial_folder(record.name)
         before = folder.read_text(STALLS_FILE) or ""
         folder.write_text(STALLS_FILE, f"{before}{stalled}\n")
         ray.kill(trial.temporary_state.ray_actor)
@@ -202,7 +202,7 @@ class Conductor(tune.Callback):
         seconds = record.seconds + (time.monotonic() - began if began else 0.0)
         failures = record.failures + (record.state == "failed")
         record = replace(record, seconds=seconds, failures=failures)
-        self._ledger.write(record)
+        self._store.write(record)
         if record.mlflow_run_id:
             tags = {"adassl.state": record.state, "adassl.reason": record.reason}
             self._tracker.end_other(record.mlflow_run_id, _STATUS[record.state], tags)
@@ -218,11 +218,11 @@ class Conductor(tune.Callback):
             )
 
     def _any_good(self) -> bool:
-        return any(trial.has_ended for trial in self._ledger.all_trials())
+        return any(trial.has_ended for trial in self._store.all_trials())
 
     def summary(self) -> str:
         """How far the sweep is, how good the best setting, and how long the rest will take."""
-        trials = self._ledger.all_trials()
+        trials = self._store.all_trials()
         states = Counter(trial.state for trial in trials)
         done = states["finished"] + states["pruned"] + states["failed"]
         parts = [f"{states[s]} {s}" for s in ("finished", "pruned", "failed") if states[s]]

@@ -1,6 +1,6 @@
 """What Tune asks for its next trial: every trial that has not ended, each once, setting by setting.
 
-The order is a function of the ledger alone, so a sweep that was cut off, however hard, goes on with
+The order is a function of the store alone, so a sweep that was cut off, however hard, goes on with
 the trials that are left: Tune itself is started anew each time and keeps nothing.
 """
 
@@ -12,19 +12,19 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from pipelines.trials.records import TrialRecord, Value
-from pipelines.trials.store import FAILURES, Ledger
+from pipelines.trials.store import FAILURES, TrialStore
 
 Decide = Callable[[int], dict[str, Value]]
 """The setting of a number."""
 
 
-class TrialSearch(Searcher):
+class TrialQueue(Searcher):
     """Hands out the trials of a sweep that are left to run."""
 
-    def __init__(self, ledger: Ledger, decide: Decide, *, first_seed: int) -> None:
+    def __init__(self, store: TrialStore, decide: Decide, *, first_seed: int) -> None:
         """Count the seeds of each setting from `first_seed`; `decide` makes settings to come."""
         super().__init__()
-        self._ledger, self._decide, self._first_seed = ledger, decide, first_seed
+        self._store, self._decide, self._first_seed = store, decide, first_seed
         self._left = self._trials_left()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class TrialSearch(Searcher):
         trial = next(self._left, None)
         if trial is None:
             return Searcher.FINISHED
-        self._ledger.write(replace(trial, state="running", reason="", started=time.time()))
+        self._store.write(replace(trial, state="running", reason="", started=time.time()))
         return {
             "name": trial.name,
             "params": dict(trial.params),
@@ -47,21 +47,21 @@ class TrialSearch(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: the conductor writes down how a trial ended."""
+        """Nothing: the callback writes down how a trial ended."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger holds it."""
+        """Nothing: the store holds it."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger holds it."""
+        """Nothing: the store holds it."""
 
     def _trials_left(self) -> Iterator[TrialRecord]:
-        sweep = self._ledger.sweep
+        sweep = self._store.sweep
         assert sweep is not None
         for number in sweep.numbers:
-            if number >= len(self._ledger.settings):
-                self._ledger.add_setting(self._decide(number))
+            if number >= len(self._store.settings):
+                self._store.add_setting(self._decide(number))
             for seed in range(self._first_seed, self._first_seed + sweep.seeds_of(number)):
-                trial = self._ledger.trial(number, seed)
+                trial = self._store.trial(number, seed)
                 if not trial.has_ended and trial.failures < FAILURES:
                     yield trial

@@ -25,9 +25,9 @@ from pipelines.config.run import ConfigError, RunConfig, flatten
 from pipelines.job import stoppable
 from pipelines.tracking import Tracker
 from pipelines.trials.alarm_stopper import AlarmStopper
-from pipelines.trials.callback import Conductor
-from pipelines.trials.queue import TrialSearch
-from pipelines.trials.store import FAILURES, Ledger
+from pipelines.trials.callback import TrialCallback
+from pipelines.trials.queue import TrialQueue
+from pipelines.trials.store import FAILURES, TrialStore
 from pipelines.trials.trial import TrialJob, resources_of, run_trial
 
 MAX_LOST_PROCESSES = 3
@@ -37,19 +37,19 @@ MAX_LOST_PROCESSES = 3
 @contextmanager
 def conduct(
     config: RunConfig,
-    ledger: Ledger,
-    search: TrialSearch,
+    store: TrialStore,
+    search: TrialQueue,
     scheduler: TrialScheduler | None = None,
     *,
     most: int | None = None,
     copies: int = 1,
     trial: Callable[..., None] = run_trial,
 ) -> Iterator[Tracker]:
-    """Run every trial that is left of a claimed ledger; the parent's run is open in the block.
+    """Run every trial that is left of a claimed store; the parent's run is open in the block.
 
     `most` trials at once, unset: as many as fit; a Ray of our own is made to fit `copies`.
     """
-    record = ledger.sweep
+    record = store.sweep
     assert record is not None
     total = record.num_trials
     with ExitStack() as stack:
@@ -57,20 +57,22 @@ def conduct(
         stack.enter_context(stoppable())
         at_once = _at_once(config, demand, most, total)
         guard = stack.enter_context(tracking.run_watchdog())
-        tracker = stack.enter_context(_tracked(config, ledger))
+        tracker = stack.enter_context(_tracked(config, store))
         guard(tracker.uri, tracker.run_id)
         stack.callback(tracker.end_children)
         print(f"{record.size} = {total} trials, {at_once} at once; each {demand}", flush=True)
         job = TrialJob(
             config=config.model_dump(mode="json"),
-            trials=str(ledger.folder.child("trials")),
+            trials=str(store.folder.child("trials")),
             tracking_uri=tracker.uri,
             parent_run_id=tracker.run_id,
             metric=record.metric,
             demand=demand,
         )
-        conductor = Conductor(ledger, tracker, demand, config.cluster, total=total, at_once=at_once)
-        run_trials(job, search, scheduler or FIFOScheduler(), conductor, at_once, trial)
+        callback = TrialCallback(
+            store, tracker, demand, config.cluster, total=total, at_once=at_once
+        )
+        run_trials(job, search, scheduler or FIFOScheduler(), callback, at_once, trial)
         yield tracker
 
 
@@ -90,16 +92,16 @@ def _at_once(config: RunConfig, demand: Demand, most: int | None, total: int) ->
 
 def run_trials(
     job: TrialJob,
-    search: TrialSearch,
+    search: TrialQueue,
     scheduler: TrialScheduler,
-    conductor: Conductor,
+    callback: TrialCallback,
     at_once: int,
     trial: Callable[..., None] = run_trial,
 ) -> None:
     """Let Tune run every trial that the search hands out, by what is to be done for each."""
     for name in (
         "TUNE_DISABLE_SIGINT_HANDLER",  # the job's own way of stopping
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS",  # MLflow and the ledger hold the results
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS",  # MLflow and the store hold the results
         "TUNE_DISABLE_STRICT_METRIC_CHECKING",  # not every report is a look at validation videos
     ):
         os.environ.setdefault(name, "1")
@@ -108,7 +110,7 @@ def run_trials(
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", "30")  # to let go of the decoders
     trainable = tune.with_parameters(trial, job=job)
     with tempfile.TemporaryDirectory(prefix="adassl-tune-") as scratch:
-        # Only for Tune's own state, which is not used again: the ledger is what a sweep resumes by.
+        # Only for Tune's own state, which is not used again: the store is what a sweep resumes by.
         tune.Tuner(
             tune.with_resources(trainable, resources_of(job.demand)),
             tune_config=tune.TuneConfig(
@@ -124,7 +126,7 @@ def run_trials(
                 name="tune",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[conductor],
+                callbacks=[callback],
                 stop=AlarmStopper(job.config["alarms"]["stop"]),
                 failure_config=tune.FailureConfig(max_failures=MAX_LOST_PROCESSES),
             ),
@@ -135,19 +137,19 @@ def _name_of(trial: Any) -> str:
     return str(trial.config["name"])
 
 
-def _tracked(config: RunConfig, ledger: Ledger) -> Tracker:
+def _tracked(config: RunConfig, store: TrialStore) -> Tracker:
     """The sweep's run in MLflow, new or the one it had.
 
     Raises:
         ConfigError: if MLflow does not answer: the trials' runs are to hang under this one.
     """
-    sweep = ledger.sweep
+    sweep = store.sweep
     assert sweep is not None
     tracker = Tracker.start(
         sweep.tracking_uri,
         config.tracking.experiment,
-        ledger.folder.name,
-        tags={**tracking.standard_tags(), "adassl.sweep": ledger.folder.name},
+        store.folder.name,
+        tags={**tracking.standard_tags(), "adassl.sweep": store.folder.name},
         run_id=sweep.mlflow_run_id,
     )
     if tracker.run_id is None:
@@ -156,7 +158,7 @@ def _tracked(config: RunConfig, ledger: Ledger) -> Tracker:
             f"MLflow does not answer ({tracking.ui_command(sweep.tracking_uri)}): start it, or set "
             "MLFLOW_TRACKING_URI or tracking.uri to one that runs"
         )
-    ledger.keep(replace(sweep, mlflow_run_id=tracker.run_id))
+    store.keep(replace(sweep, mlflow_run_id=tracker.run_id))
     params = {**flatten(config.model_dump(mode="json")), "failures_allowed": FAILURES}
     own = ("space", "search", "scheduler", "metric", "mode", "num_settings", "num_seeds")
     tracker.log_params({**params, **{key: getattr(sweep, key) for key in own}})

@@ -30,7 +30,7 @@ _MAY_CHANGE = (
 )
 
 
-class Ledger:
+class TrialStore:
     """What is known of a sweep, in memory and on disk alike."""
 
     def __init__(self, folder: Folder) -> None:
@@ -46,7 +46,7 @@ class Ledger:
             if found:
                 self.trials[name] = TrialRecord.from_json(found)
 
-    def claim(self, sweep: SweepRecord) -> None:
+    def register(self, sweep: SweepRecord) -> None:
         """Take the name for this sweep, or go on where the same sweep has it.
 
         Raises:

@@ -32,7 +32,7 @@ MOST_STALLS = 2
 """Processes of a trial that may stop moving before it counts as failed."""
 NUM_PAIRS = 1000
 """Pairs of each split that the final probes see."""
-LATENT_FIGURES = (
+LATENT_METRICS = (
     "kl",
     "l0",
     "latent_penalty_mean_dimension",
@@ -56,15 +56,15 @@ class TrialJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Voice:
-    """How a trial's reports look: plain numbers and words that the conductor reads."""
+class TrialReporter:
+    """How a trial's reports look: plain numbers and words that the callback reads."""
 
     metric: str
     num_steps: int
     is_baseline: bool
     ids: dict[str, str | None] = field(default_factory=dict)
 
-    def tell(self, step: int, metrics: Mapping[str, float], is_look: bool) -> dict[str, Any]:
+    def tell(self, step: int, metrics: Mapping[str, float], is_validation: bool) -> dict[str, Any]:
         """The report of a step; of a look, with the metric that the sweep is judged by."""
         report = {
             "step": step,
@@ -75,7 +75,7 @@ class Voice:
             "outcome": "",
             "reason": "",
         }
-        if is_look and self.metric in metrics:
+        if is_validation and self.metric in metrics:
             report["look"] = metrics[self.metric]
             if not self.is_baseline:  # what the others are held against is never pruned
                 report["score"] = metrics[self.metric]
@@ -90,15 +90,15 @@ class Voice:
 class Forward(TuneReportCallback):
     """Passes the reports of a worker group on to Tune."""
 
-    def __init__(self, voice: Voice) -> None:
+    def __init__(self, reporter: TrialReporter) -> None:
         """To be made in the trial's process."""
         super().__init__()  # type: ignore[no-untyped-call]
-        self._voice = voice
+        self._reporter = reporter
 
     def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
         """The first worker's report."""
         known = dict(metrics[0])
-        told = self._voice.tell(int(known.pop("step")), known, known.pop("is_look"))
+        told = self._reporter.tell(int(known.pop("step")), known, known.pop("is_validation"))
         super().after_report(run_context, [told], None)
 
 
@@ -119,7 +119,7 @@ def run_trial(trial: Mapping[str, Any], *, job: TrialJob, body: "Body | None" = 
     params = {key: value for key, value in trial["params"].items() if not key.startswith(TASK)}
     config = with_overrides(parse(job.config), {**params, "train.seed": int(trial["seed"])})
     folder = RunFolder(Folder(job.trials).child(trial["name"]))
-    voice = Voice(
+    reporter = TrialReporter(
         metric=job.metric,
         num_steps=config.train.steps,
         is_baseline=bool(trial["is_baseline"]),
@@ -127,18 +127,18 @@ def run_trial(trial: Mapping[str, Any], *, job: TrialJob, body: "Body | None" = 
     stalls = (folder.folder.read_text(STALLS_FILE) or "").splitlines()
     if len(stalls) >= MOST_STALLS:
         folder.folder.remove(STALLS_FILE)  # the same command may try again
-        tune.report(voice.end("failed", f"{stalls[-1]}, {len(stalls)} times", {}))
+        tune.report(reporter.end("failed", f"{stalls[-1]}, {len(stalls)} times", {}))
         return
     task = {k.removeprefix(TASK): v for k, v in trial["params"].items() if k.startswith(TASK)}
     try:
         metrics = (body or train_on_videos)(
-            TrialRun(config=config, task=task, folder=folder, job=job, voice=voice)
+            TrialRun(config=config, task=task, folder=folder, job=job, reporter=reporter)
         )
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        tune.report(voice.end("failed", reason, {}))
+        tune.report(reporter.end("failed", reason, {}))
     else:
-        tune.report(voice.end("finished", "", metrics))
+        tune.report(reporter.end("finished", "", metrics))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ class TrialRun:
     task: Mapping[str, Any]
     folder: RunFolder
     job: TrialJob
-    voice: Voice
+    reporter: TrialReporter
 
     @property
     def setting(self) -> str:
@@ -160,16 +160,16 @@ class TrialRun:
         """The same trial under another config."""
         return replace(self, config=config)
 
-    def report(self, step: int, metrics: dict[str, float], is_look: bool) -> None:
+    def report(self, step: int, metrics: dict[str, float], is_validation: bool) -> None:
         """Tell Tune of a step."""
-        tune.report(self.voice.tell(step, metrics, is_look))
+        tune.report(self.reporter.tell(step, metrics, is_validation))
 
     @contextmanager
     def tracked(self, videos: Plan | None) -> Iterator[Tracker]:
         """The trial's run in MLflow, below its parent's."""
         uri, parent = self.job.tracking_uri, self.job.parent_run_id
         with tracked(self.config, self.folder, videos, uri, parent, task=self.task) as tracker:
-            self.voice.ids["mlflow"] = tracker.run_id
+            self.reporter.ids["mlflow"] = tracker.run_id
             yield tracker
 
     def finish(self, tracker: Tracker, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -198,7 +198,7 @@ def train_on_videos(trial: TrialRun, judge: Judge | None = None) -> dict[str, fl
     """The training job of `adassl train`, judged on validation videos unless said otherwise."""
     config, folder, job = trial.config, trial.folder, trial.job
     videos = plan(config)
-    folder.claim(config, videos.digest)
+    folder.register(config, videos.digest)
     newest, here = folder.checkpoints.step(), job.demand.num_workers == 1
     with ExitStack() as stack, ExitStack() as decoders:
         stream = None
@@ -210,7 +210,7 @@ def train_on_videos(trial: TrialRun, judge: Judge | None = None) -> dict[str, fl
             _train_here(trial, videos, stream, tracker)
             decoders.close()  # their places are wanted for judging
         elif not here:
-            train(config, folder, job.demand, tracker, callbacks=[Forward(trial.voice)])
+            train(config, folder, job.demand, tracker, callbacks=[Forward(trial.reporter)])
         state = newest_state(folder)
         assert state is not None, "a training that ended well has a checkpoint"
         known = last_metrics(state["history"])
@@ -250,5 +250,5 @@ def comparable(metrics: Mapping[str, float]) -> dict[str, float]:
     MLflow's parallel coordinates leave out a run that lacks a metric. The use of each dimension of
     r stays where it was logged, in the trial's own run.
     """
-    empty = {f"{split}/{name}": 0.0 for split in ("train", "val") for name in LATENT_FIGURES}
+    empty = {f"{split}/{name}": 0.0 for split in ("train", "val") for name in LATENT_METRICS}
     return {**empty, **without_dimensions(metrics)}

@@ -57,7 +57,7 @@ class IndexSummary:
         return len(self.index.select())
 
     @property
-    def set_aside(self) -> list[tuple[str, str]]:
+    def skip(self) -> list[tuple[str, str]]:
         """Path and reason of each file that cannot be used."""
         aside = self.index.select(usable=False)
         return list(zip(aside.path, aside.column("reason"), strict=True))
@@ -65,7 +65,7 @@ class IndexSummary:
     def lines(self) -> list[str]:
         """What to tell who asked for the index."""
         done = f"{self.num_probed} probed, {self.num_reused} unchanged, {self.num_dropped} dropped"
-        aside = [f"set aside {path}: {reason}" for path, reason in self.set_aside]
+        aside = [f"set aside {path}: {reason}" for path, reason in self.skip]
         return [*aside, f"{self.index.describe()} · {done}"]
 
 

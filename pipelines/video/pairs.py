@@ -18,7 +18,7 @@ class TooManyFailuresError(RuntimeError):
 
 
 class PairCutter:
-    """Holds the windows on the belt and cuts each global batch's pairs of one worker from them."""
+    """Holds the windows of the shuffle window and cuts each global batch's pairs of one worker from them."""
 
     def __init__(self, schedule: "Schedule", *, rank: int = 0, num_workers: int = 1) -> None:
         """Take the rows of one of `num_workers`."""
@@ -32,14 +32,16 @@ class PairCutter:
         """Cut batch after batch from windows that arrive in the schedule's order."""
         with closing(windows):
             for batch in batches:
-                belt = self.schedule.worker_windows(
+                shuffle_window = self.schedule.worker_windows(
                     range(batch, batch + 1), rank=self.rank, num_workers=self.num_workers
                 )
-                for number in belt:
+                for number in shuffle_window:
                     if number not in self._held:
                         self._accept(next(windows), number)
-                yield self._cut(belt, batch)
-                for number in [n for n in self._held if n < self.schedule.belt(batch + 1).start]:
+                yield self._cut(shuffle_window, batch)
+                for number in [
+                    n for n in self._held if n < self.schedule.shuffle_window(batch + 1).start
+                ]:
                     del self._held[number]
 
     def _accept(self, decoded: DecodedWindow, expected: int) -> None:
@@ -49,12 +51,12 @@ class PairCutter:
         counts.windows += 1
         counts.frames_decoded += decoded.decoded_frames
         if decoded.frames is None:
-            self._set_aside(window, decoded.error or "no frames")
+            self._skip(window, decoded.error or "no frames")
         else:
             counts.frames_shipped += len(decoded.frames)
         self._held[expected] = window, decoded.frames
 
-    def _set_aside(self, window: "Window", reason: str) -> None:
+    def _skip(self, window: "Window", reason: str) -> None:
         counts, allowed = self.counts, self.schedule.config.max_failed_share
         counts.windows_failed += 1
         path = str(self.schedule.index.path[window.video])
@@ -69,15 +71,17 @@ class PairCutter:
                 + ". Index the videos again, or allow more."
             )
 
-    def _cut(self, belt: range, batch: int) -> PairBatch:
+    def _cut(self, shuffle_window: range, batch: int) -> PairBatch:
         schedule, config = self.schedule, self.schedule.config
-        good = [n for n in belt if self._held[n][1] is not None]
+        good = [n for n in shuffle_window if self._held[n][1] is not None]
         if not good:
             raise TooManyFailuresError(f"no window of batch {batch} could be decoded")
         views: list[list[Frames]] = [[], [], []]
         rows, videos, begins = [], [], []
         # In the order of the rows, as a batch over all workers has them.
-        for place, number in enumerate(sorted(belt, key=lambda n: schedule.row(n, batch))):
+        for place, number in enumerate(
+            sorted(shuffle_window, key=lambda n: schedule.row(n, batch))
+        ):
             failed = self._held[number][1] is None
             source = good[place % len(good)] if failed else number
             window, frames = self._held[source]

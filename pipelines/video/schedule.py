@@ -2,15 +2,15 @@
 
 Windows move past the batches like goods on a conveyor. Window t is one run of frames of one video.
 With G pairs a batch and P pairs a window, a batch takes one pair from each of the G windows then
-on the belt; before the next batch the G/P oldest leave, having given all their pairs, and as many
-new ones come. So
+in the shuffle window; before the next batch the G/P oldest leave, having given all their pairs, and
+as many new ones come. So
 
-    belt of batch k       t in [G/P * k, G/P * k + G)
-    row i = k * G + j     the window on the belt with t mod G = j
+    shuffle window of batch k       t in [G/P * k, G/P * k + G)
+    row i = k * G + j     the window in the shuffle window with t mod G = j
     worker of window t    t mod (number of workers)
 
-and every global batch, whatever the number of workers, is the same rows; what is on the belt at
-batch k follows from k alone, so that a run goes on at any batch, on any number of workers,
+and every global batch, whatever the number of workers, is the same rows; what is in the shuffle window
+at batch k follows from k alone, so that a run goes on at any batch, on any number of workers,
 decoding nothing that lies behind it. (MosaicML Streaming and Grain promise the same.)
 """
 
@@ -94,7 +94,7 @@ class Schedule:
         self._gaps = np.stack([low, high], axis=1)[long_enough]
         self._spans, self._starts = spans[long_enough], starts[long_enough]
         self._tiles = lru_cache(maxsize=4096)(self._cut_tiles)
-        self._order = VideoOrder(len(long_enough), belt=global_batch_size, seed=seed)
+        self._order = VideoOrder(len(long_enough), shuffle_window=global_batch_size, seed=seed)
         cap = config.max_pairs_per_video
         if cap is not None and self.pairs_per_video > cap:
             raise ConfigError(
@@ -106,7 +106,7 @@ class Schedule:
     @property
     def pairs_per_video(self) -> int:
         """Most pairs of one video that any global batch holds."""
-        return self._order.most_on_belt
+        return self._order.most_at_once
 
     @property
     def num_starts(self) -> int:
@@ -142,13 +142,13 @@ class Schedule:
             crops=crops,
         )
 
-    def belt(self, batch: int) -> range:
+    def shuffle_window(self, batch: int) -> range:
         """The windows that global batch k takes one pair each from."""
         first = self.windows_per_batch * batch
         return range(first, first + self.global_batch_size)
 
     def pair_in_window(self, number: int, batch: int) -> int:
-        """Which of its pairs window t gives to global batch k (its age on the belt)."""
+        """Which of its pairs window t gives to global batch k (its age in the shuffle window)."""
         lifetime = self.config.pairs_per_window
         return batch - number // self.windows_per_batch + lifetime - 1
 
@@ -162,7 +162,10 @@ class Schedule:
             raise ConfigError(
                 f"a batch of {self.global_batch_size} does not divide among {num_workers} workers"
             )
-        first, end = self.belt(batches.start).start, self.belt(batches.stop - 1).stop
+        first, end = (
+            self.shuffle_window(batches.start).start,
+            self.shuffle_window(batches.stop - 1).stop,
+        )
         return range(first + (rank - first) % num_workers, end, num_workers)
 
     def _tile(self, video: int, start: int) -> tuple[int, int]:
@@ -191,18 +194,18 @@ class VideoOrder:
     """An endless order of videos: every one once in each round, the same one never soon again.
 
     The videos are split once, by the seed, into parts that come in a fixed order, each shuffled
-    anew every round. So two visits to a video are at least `distance` apart, and any `belt`
-    successive windows hold it at most `most_on_belt` times: the fewest possible up to one.
+    anew every round. So two visits to a video are at least `distance` apart, and the shuffle window
+    holds it at most `most_at_once` times: the fewest possible up to one.
     """
 
-    def __init__(self, num_videos: int, *, belt: int, seed: int) -> None:
+    def __init__(self, num_videos: int, *, shuffle_window: int, seed: int) -> None:
         """Choose the fewest parts that keep the visits apart."""
         self.num_videos, self.seed = num_videos, seed
         for parts in range(1, num_videos + 1):
             largest = -(-num_videos // parts)
             self.distance = num_videos - largest + 1
-            self.most_on_belt = math.ceil(belt / self.distance)
-            if self.most_on_belt <= math.ceil(belt / num_videos):
+            self.most_at_once = math.ceil(shuffle_window / self.distance)
+            if self.most_at_once <= math.ceil(shuffle_window / num_videos):
                 break
         self._edges = np.linspace(0, num_videos, parts + 1).astype(np.int64)
         self._members = _rng(seed, _VIDEO_ORDER, 0).permutation(num_videos)

@@ -116,8 +116,8 @@ def _decode_segment(
 def windows_per_block(schedule: Schedule, share: Share) -> int:
     """Windows that one decoding task reads, and ships as one block."""
     window = schedule.window(0).num_frames
-    belt = schedule.global_batch_size // share.num_workers
-    return max(1, min(FRAMES_PER_BLOCK // window, belt // share.num_decoders))
+    shuffle_window = schedule.global_batch_size // share.num_workers
+    return max(1, min(FRAMES_PER_BLOCK // window, shuffle_window // share.num_decoders))
 
 
 class WindowDecoder:

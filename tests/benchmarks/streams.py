@@ -113,7 +113,7 @@ class StreamRun:
         self.cpu_shares: dict[str, float] = {}
 
     def measure(self, number: int) -> Rates:
-        """Batches for some seconds after the first, with the belt's filling left out."""
+        """Batches for some seconds after the first, with the shuffle_window's filling left out."""
         start = 100_000 * number
         stream = PairStream(self.schedule, range(start, start + 50_000), Share(num_decoders=CORES))
         began = time.perf_counter()

@@ -25,16 +25,16 @@ from pipelines.config.run import with_overrides
 from pipelines.recipes import recipe
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.folder import Folder
-from pipelines.sweep.claim import SweepOptions
 from pipelines.sweep.job import sweep
+from pipelines.sweep.register import SweepOptions
 from pipelines.sweep.settings import decide
 from pipelines.tracking import Tracker, default_uri
-from pipelines.trials.callback import Conductor
-from pipelines.trials.queue import TrialSearch
+from pipelines.trials.callback import TrialCallback
+from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import SweepRecord
 from pipelines.trials.run import run_trials
-from pipelines.trials.store import Ledger
-from pipelines.trials.trial import TrialJob, Voice
+from pipelines.trials.store import TrialStore
+from pipelines.trials.trial import TrialJob, TrialReporter
 from pipelines.video.indexer import build_index
 from tune_spaces import load
 
@@ -83,20 +83,20 @@ def trivial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
     with Tracker.start(
         job.tracking_uri, "adassl", trial["name"], parent_run_id=job.parent_run_id
     ) as tracker:
-        voice = Voice(metric=METRIC, num_steps=1, is_baseline=False)
-        voice.ids["mlflow"] = tracker.run_id
+        reporter = TrialReporter(metric=METRIC, num_steps=1, is_baseline=False)
+        reporter.ids["mlflow"] = tracker.run_id
         metrics = {METRIC: trial["params"]["method.beta"], "time/pairs_per_second": 1.0}
         tracker.log_params({"beta": trial["params"]["method.beta"], "seed": trial["seed"]})
         tracker.log_metrics(metrics, 1)
-        tune.report(voice.tell(1, metrics, True))
-    tune.report(voice.end("finished", "", {**metrics, "step": 1}))
+        tune.report(reporter.tell(1, metrics, True))
+    tune.report(reporter.end("finished", "", {**metrics, "step": 1}))
 
 
 def many_trials(out: Path, num_trials: int, at_once: int) -> dict[str, float]:
     """Trivial trials through the sweep's code, on the running Ray."""
     space, config = replace(load("digits"), baseline=None), recipe("moving-digits")
-    ledger = Ledger(Folder(out / "many"))
-    ledger.claim(
+    store = TrialStore(Folder(out / "many"))
+    store.register(
         SweepRecord(
             space="digits",
             metric=METRIC,
@@ -122,15 +122,15 @@ def many_trials(out: Path, num_trials: int, at_once: int) -> dict[str, float]:
             metric=METRIC,
             demand=Demand(num_workers=1, cpus_per_worker=1, gpus_per_worker=0, num_decoders=0),
         )
-        conductor = Conductor(
-            ledger, tracker, job.demand, config.cluster, total=num_trials, at_once=at_once
+        callback = TrialCallback(
+            store, tracker, job.demand, config.cluster, total=num_trials, at_once=at_once
         )
-        search = TrialSearch(
-            ledger, lambda number: decide(space, "random", number, seed=0), first_seed=0
+        search = TrialQueue(
+            store, lambda number: decide(space, "random", number, seed=0), first_seed=0
         )
-        run_trials(job, search, FIFOScheduler(), conductor, at_once, trial=trivial)
+        run_trials(job, search, FIFOScheduler(), callback, at_once, trial=trivial)
     seconds, used = time.monotonic() - began, driver.cpu_times()
-    assert sum(t.state == "finished" for t in ledger.all_trials()) == num_trials
+    assert sum(t.state == "finished" for t in store.all_trials()) == num_trials
     return {
         "trials": num_trials,
         "trials_at_once": at_once,
@@ -150,7 +150,7 @@ def main(
     at_once: Annotated[int, typer.Option(help="Trials side by side.")] = 4,
     out: Annotated[Path, typer.Option(help="The figures as JSON.")] = Path("bench-trials.json"),
 ) -> None:
-    """What Tune, the ledger and MLflow cost for each trial, and what the driver holds of them."""
+    """What Tune, the store and MLflow cost for each trial, and what the driver holds of them."""
     quiet_ray()
     ray.init(num_cpus=at_once, include_dashboard=False, log_to_driver=False)
     with TemporaryDirectory() as folder:

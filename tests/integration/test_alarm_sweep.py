@@ -13,10 +13,10 @@ from pipelines.experiments.numerical.trial import run_numerical_trial
 from pipelines.storage.folder import Folder
 from pipelines.sweep.report.write import write_report
 from pipelines.sweep.settings import decide
-from pipelines.trials.queue import TrialSearch
+from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import SweepRecord, TrialRecord, Value
 from pipelines.trials.run import conduct
-from pipelines.trials.store import Ledger
+from pipelines.trials.store import TrialStore
 from tune_spaces import Choice, Space
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -46,8 +46,8 @@ def swept(folder: Folder, *stop: str) -> dict[str, TrialRecord]:
     """The trials of the grid with two seeds, one after another, by the alarms that end one."""
     changes = {**numerical.BASE, **SMALL, **SPACE.settings, "alarms.stop": list(stop)}
     config = with_overrides(RunConfig(), changes)
-    ledger = Ledger(folder)
-    ledger.claim(
+    store = TrialStore(folder)
+    store.register(
         SweepRecord(
             space="half",
             metric=SPACE.metric,
@@ -67,9 +67,9 @@ def swept(folder: Folder, *stop: str) -> dict[str, TrialRecord]:
     def setting(number: int) -> dict[str, Value]:
         return {"task.conditional": "complex", **decide(SPACE, "grid", number, seed=0)}
 
-    search = TrialSearch(ledger, setting, first_seed=config.train.seed)
-    with conduct(config, ledger, search, most=1, trial=run_numerical_trial):
-        return ledger.trials
+    search = TrialQueue(store, setting, first_seed=config.train.seed)
+    with conduct(config, store, search, most=1, trial=run_numerical_trial):
+        return store.trials
 
 
 def test_a_sweep_half_of_which_collapses_is_cheaper_with_the_alarm(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_a_sweep_half_of_which_collapses_is_cheaper_with_the_alarm(tmp_path: Pat
     print(json.dumps({"steps": steps, "seconds": [round(s, 1) for s in seconds]}))
     assert steps[1] < 0.75 * steps[0]
 
-    ledger = Ledger(Folder(tmp_path / "cut"))
-    assert ledger.sweep is not None
-    report = write_report(ledger.sweep, ledger.all_trials(), tmp_path / "report", name="cut")
+    store = TrialStore(Folder(tmp_path / "cut"))
+    assert store.sweep is not None
+    report = write_report(store.sweep, store.all_trials(), tmp_path / "report", name="cut")
     assert "alarm: collapse by step" in report.page.read_text()
-    client = MlflowClient(ledger.sweep.tracking_uri)
+    client = MlflowClient(store.sweep.tracking_uri)
     for name in collapsing:
         found = client.get_run(cut[name].mlflow_run_id or "")
         assert found.info.status == "KILLED"

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder, newest_state
-from pipelines.trials.store import Ledger
+from pipelines.trials.store import TrialStore
 from tests.buckets import KEYS, s3_server
 from tests.integration.test_cli import adassl
 from tests.integration.test_sweep import command as sweep_command
@@ -116,7 +116,7 @@ def test_a_sweep_on_s3_keeps_its_ledger_and_its_report_there(
     printed = run(tmp_path, arguments)
     assert f"{RUNS}/swept/report/report.html" in printed
     folder = Folder(f"{RUNS}/swept")
-    trials = Ledger(folder).trials
+    trials = TrialStore(folder).trials
     assert {name: trial.state for name, trial in trials.items()} == {
         "000-s0": "finished",
         "base-s0": "finished",
@@ -126,5 +126,5 @@ def test_a_sweep_on_s3_keeps_its_ledger_and_its_report_there(
     assert state is not None
     assert state["step"] == 12
     assert "step 6/12" not in run(tmp_path, arguments)
-    assert Ledger(folder).trials == trials
+    assert TrialStore(folder).trials == trials
     assert {path.name for path in tmp_path.iterdir()} <= {"mlflow.db", "mlartifacts"}

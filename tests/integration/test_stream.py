@@ -48,7 +48,7 @@ def expected_rows(schedule: Schedule, batches: range) -> dict[int, tuple[str, ..
     """The same by arithmetic alone."""
     rows = {}
     for batch in batches:
-        for number in schedule.belt(batch):
+        for number in schedule.shuffle_window(batch):
             window, pair = schedule.window(number), schedule.pair_in_window(number, batch)
             start, gap = window.first + int(window.starts[pair]), int(window.gaps[pair])
             views = 3 if schedule.config.surrogate else 2
@@ -94,7 +94,7 @@ def test_a_run_of_several_executions_is_whole(
     monkeypatch.setattr(stream, "BLOCKS_PER_SEGMENT", 2)
     schedule = schedule_of(spelled)
     share = Share(num_decoders=2)
-    assert 2 * stream.windows_per_block(schedule, share) * 3 < schedule.belt(20).stop
+    assert 2 * stream.windows_per_block(schedule, share) * 3 < schedule.shuffle_window(20).stop
     batches = range(20)
     rows = spelled_rows(schedule, PairStream(schedule, batches, share))
     assert rows == expected_rows(schedule, batches)
@@ -127,7 +127,7 @@ def test_a_resumed_stream_decodes_nothing_that_lies_behind(spelled: VideoIndex) 
         np.testing.assert_array_equal(one.row, other.row)
         np.testing.assert_array_equal(one.context, other.context)
         np.testing.assert_array_equal(one.target, other.target)
-    # What stands on the belt at batch 16, and what comes until the end.
+    # What stands on the shuffle_window at batch 16, and what comes until the end.
     assert resumed.counts.windows == BATCH + 7 * schedule.windows_per_batch
     assert straight.counts.windows == BATCH + 23 * schedule.windows_per_batch
 
@@ -162,7 +162,9 @@ def test_a_file_that_vanishes_is_named_and_stood_in_for(
         row
         for batch in range(10)
         for row in (
-            schedule.row(n, batch) for n in schedule.belt(batch) if schedule.window(n).video == 0
+            schedule.row(n, batch)
+            for n in schedule.shuffle_window(batch)
+            if schedule.window(n).video == 0
         )
     }
     assert set(rows) - {-1} == set(range(160)) - lost

@@ -16,7 +16,7 @@ from pipelines.cluster import connected
 from pipelines.config.run import ClusterConfig, ConfigError
 from pipelines.trials.records import TrialRecord
 from tests.cluster import Cluster, cluster
-from tests.integration.test_sweep import ledger_of, tracked
+from tests.integration.test_sweep import store_of, tracked
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def submit(
 
 
 def trials_of(out: Path, name: str) -> dict[str, TrialRecord]:
-    return ledger_of(out, name).trials
+    return store_of(out, name).trials
 
 
 def wait_until(what: Callable[[], bool], seconds: float) -> None:

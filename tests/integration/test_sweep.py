@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from pipelines.storage.folder import Folder
 from pipelines.trials.records import TrialRecord
-from pipelines.trials.store import Ledger
+from pipelines.trials.store import TrialStore
 from tests.processes import run, started
 
 pytestmark = pytest.mark.ray
@@ -43,8 +43,8 @@ def command(
     return [*base, *place, *settings, *more]
 
 
-def ledger_of(out: Path, name: str) -> Ledger:
-    return Ledger(Folder(out / name))
+def store_of(out: Path, name: str) -> TrialStore:
+    return TrialStore(Folder(out / name))
 
 
 def tracked(out: Path) -> dict[str, Run]:
@@ -100,16 +100,16 @@ def test_it_says_what_it_will_do_how_it_goes_and_what_came_of_it(whole: Path) ->
 
 
 def test_the_ledger_has_every_trial_with_its_looks_and_its_end(whole: Path) -> None:
-    ledger = ledger_of(whole, "whole")
-    assert sorted(ledger.trials) == ["000-s0", "000-s1", "base-s0", "base-s1"]
-    for trial in ledger.all_trials():
+    store = store_of(whole, "whole")
+    assert sorted(store.trials) == ["000-s0", "000-s1", "base-s0", "base-s1"]
+    for trial in store.all_trials():
         assert (trial.state, trial.step, trial.failures) == ("finished", 24, 0)
         assert sorted(trial.looks) == [6, 12, 18, 24]
         assert trial.metrics["val/next_clip_nats"] == trial.looks[24]
         assert 0 < trial.metrics["val/probe/mean"] <= 1
         assert trial.first_step_seconds is not None
         assert 0 < trial.first_step_seconds < trial.seconds
-    values = {t.looks[24] for t in ledger.all_trials()}
+    values = {t.looks[24] for t in store.all_trials()}
     assert len(values) == 4, "seeds and settings differ"
 
 
@@ -122,7 +122,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_trial_that_compare(whole: Path
     client = MlflowClient(f"sqlite:///{whole}/mlflow.db")
     reports = {f.path for f in client.list_artifacts(parent.info.run_id, "report")}
     assert {"report/report.html", "report/leaderboard.csv", "report/map.png"} <= reports
-    trials = ledger_of(whole, "whole").trials
+    trials = store_of(whole, "whole").trials
     assert set(runs) == set(trials)
     for name, child in runs.items():
         assert child.info.status == "FINISHED"
@@ -150,10 +150,10 @@ def test_mlflow_has_a_parent_and_a_child_for_each_trial_that_compare(whole: Path
 def test_the_same_command_finds_it_finished_and_another_sweep_is_refused(
     whole: Path, digits: Path
 ) -> None:
-    before = ledger_of(whole, "whole").trials
+    before = store_of(whole, "whole").trials
     printed = run(whole.parent, command(digits, whole, "whole"))
     assert "step 6/24" not in printed
-    assert ledger_of(whole, "whole").trials == before
+    assert store_of(whole, "whole").trials == before
     other = command(digits, whole, "whole", "--set=train.steps=48")
     done = subprocess.run(other, cwd=whole.parent, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
@@ -183,7 +183,7 @@ def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
         process.send_signal(signal.SIGKILL)
         process.wait()
         psutil.wait_procs(trial_processes, timeout=60)
-    before = ledger_of(tmp_path, "cut")
+    before = store_of(tmp_path, "cut")
     assert before.trials["base-s0"].state == "finished"
     assert before.trials["000-s0"].state == "running"
     deadline = time.monotonic() + 60
@@ -193,7 +193,7 @@ def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
     printed = run(tmp_path, cut)
     assert "000-s0: going on from step" in printed
     assert "base-s0  step" not in printed
-    after = ledger_of(tmp_path, "cut")
+    after = store_of(tmp_path, "cut")
     assert after.settings[: len(before.settings)] == before.settings
     assert sorted(after.trials) == ["000-s0", "001-s0", "base-s0"]
     assert {t.state for t in after.all_trials()} == {"finished"}
@@ -202,7 +202,7 @@ def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
 
 
 def _looked(out: Path, name: str, trial: str) -> bool:
-    found: TrialRecord | None = ledger_of(out, name).trials.get(trial)
+    found: TrialRecord | None = store_of(out, name).trials.get(trial)
     return found is not None and bool(found.looks)
 
 
@@ -228,7 +228,7 @@ def test_asha_ends_who_falls_behind_and_says_so(digits: Path, tmp_path: Path) ->
     options = ("--seeds=1", "--scheduler=asha", "--set=train.steps=160", "--search=random")
     asha = command(digits, tmp_path, "asha", *options, "--set=train.checkpoint_every=40", trials=4)
     printed = run(tmp_path, asha)
-    trials = ledger_of(tmp_path, "asha").trials
+    trials = store_of(tmp_path, "asha").trials
     pruned = {name for name, trial in trials.items() if trial.state == "pruned"}
     assert 1 <= len(pruned) < 4
     runs = tracked(tmp_path)
@@ -242,7 +242,7 @@ def test_asha_ends_who_falls_behind_and_says_so(digits: Path, tmp_path: Path) ->
     assert trials["base-s0"].state == "finished"
     assert "Traceback" not in printed
     run(tmp_path, asha)
-    assert ledger_of(tmp_path, "asha").trials == trials
+    assert store_of(tmp_path, "asha").trials == trials
 
 
 @pytest.mark.slow
@@ -251,7 +251,7 @@ def test_trials_of_two_workers_train_in_a_group(digits: Path, tmp_path: Path) ->
     printed = run(tmp_path, command(digits, tmp_path, "group", *group, trials=1))
     assert "each 2 workers of 0.5 CPUs" in printed
     assert "000-s0  step 12/24  val/next_clip_nats" in printed
-    trials = ledger_of(tmp_path, "group").trials
+    trials = store_of(tmp_path, "group").trials
     assert {(t.state, t.step) for t in trials.values()} == {("finished", 24)}
     assert sorted(trials["000-s0"].looks) == [6, 12, 18, 24]
     assert {r.info.status for r in tracked(tmp_path).values()} == {"FINISHED"}
@@ -273,7 +273,7 @@ def test_a_lost_process_goes_on_and_one_that_hangs_is_ended_and_named(
     assert "base-s0: going on from step" in printed
     assert "000-s0: no progress for 15 s after step" in printed
     assert "000-s0: going on from step" in printed
-    trials = ledger_of(tmp_path, "hit").trials
+    trials = store_of(tmp_path, "hit").trials
     assert {name: (t.state, t.step) for name, t in trials.items()} == {
         "base-s0": ("finished", 48),
         "000-s0": ("finished", 48),

@@ -170,7 +170,7 @@ def test_another_config_or_other_videos_under_the_name_are_refused(straight: Pat
         run_job(changed, RunFolder(straight / "straight"))
     folder = RunFolder(straight / "straight")
     with pytest.raises(ConfigError, match="other videos"):
-        folder.claim(folder.config(), "another digest")
+        folder.register(folder.config(), "another digest")
 
 
 def test_a_killed_worker_costs_nothing_but_time(

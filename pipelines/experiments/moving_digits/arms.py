@@ -11,7 +11,7 @@ from pipelines.experiments.grid import Experiment
 from pipelines.experiments.moving_digits.page import page_of
 from pipelines.experiments.moving_digits.trial import index_of, run_digit_trial
 from pipelines.recipes import SCENES, recipe
-from pipelines.sources.digit_law import Setting
+from pipelines.sources.digit_motion import Setting
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.folder import Folder
 from pipelines.trials.records import Value

@@ -11,7 +11,7 @@ from pipelines.experiments import figures
 from pipelines.experiments.figures.forecasts import Cloud, FutureClips
 from pipelines.experiments.moving_digits.trial import WORLD_FILE
 from pipelines.experiments.results import Results, curves_of
-from pipelines.sources.digit_law import probability_of_y
+from pipelines.sources.digit_motion import probability_of_y
 
 SHOWN_METHODS = ("byol-v-mixture", "byol-v", "infonce-v", "byol-no-r")
 CONTROLS = ("alone", "no r")

@@ -1,6 +1,6 @@
 """A world model that can be checked: the distribution of sampled futures against the known law.
 
-For moving digits the law of the next velocity given the source is known (`digit_law`), so what a
+For moving digits the law of the next velocity given the source is known (`digit_motion`), so what a
 method says by its samples r ~ p(r | x) can be judged as a forecast: read the next velocity out of
 each sampled embedding and score it against what came and against the law itself.
 """
@@ -25,7 +25,7 @@ from pipelines.evaluation.forecasts import (
     recall_at,
     uniformity_p,
 )
-from pipelines.sources.digit_law import Setting, draw_changes
+from pipelines.sources.digit_motion import Setting, draw_changes
 
 Array = NDArray[Any]
 
@@ -122,7 +122,7 @@ def roll_out(
     return steps
 
 
-def forecast_figures(samples: Array, truth: Truth, rng: np.random.Generator) -> dict[str, float]:
+def forecast_metrics(samples: Array, truth: Truth, rng: np.random.Generator) -> dict[str, float]:
     """Scores of sampled next velocities [pairs, samples, 2], with the law's own beside them.
 
     `energy` and `crps` in px/frame, lower is better; `spread` is the root of the mean variance over
@@ -141,7 +141,7 @@ def forecast_figures(samples: Array, truth: Truth, rng: np.random.Generator) -> 
         "crps": np.mean([crps(samples[..., i], came[:, i]).mean() for i in (0, 1)]),
         "crps_oracle": np.mean([crps(law[..., i], came[:, i]).mean() for i in (0, 1)]),
         "spread": np.sqrt(samples.var(axis=1).mean() / law.var(axis=1).mean()),
-        **axis_figures(changes, truth.digit),
+        **axis_metrics(changes, truth.digit),
         **{f"{name}_oracle": share for name, share in axis_shares(law_changes).items()},
     }
     if samples.shape[1] > NUM_RANKED:
@@ -164,7 +164,7 @@ def axis_shares(changes: Array) -> dict[str, float]:
     return {"share_x": float((x > y).mean()), "share_y": float((y > x).mean())}
 
 
-def axis_figures(changes: Array, digits: Array) -> dict[str, float]:
+def axis_metrics(changes: Array, digits: Array) -> dict[str, float]:
     """Along which axis the futures change, over all and by digit, and how clearly along one."""
     sizes = np.abs(changes)
     along_y = sizes[..., 1] > sizes[..., 0]
@@ -179,7 +179,7 @@ def axis_figures(changes: Array, digits: Array) -> dict[str, float]:
     }
 
 
-def retrieval_figures(futures: Array, bank: Array) -> dict[str, float]:
+def retrieval_metrics(futures: Array, bank: Array) -> dict[str, float]:
     """Recall of the true next clip among all of the bank, by one future and by the best of some."""
     truth = np.arange(len(bank))
     figures: dict[str, float] = {}
@@ -189,7 +189,7 @@ def retrieval_figures(futures: Array, bank: Array) -> dict[str, float]:
     return figures
 
 
-def path_figures(samples: Array, truth: Truth, rng: np.random.Generator) -> dict[str, float]:
+def path_metrics(samples: Array, truth: Truth, rng: np.random.Generator) -> dict[str, float]:
     """Energy score and spread of a roll-out's last velocities against one path of the law each."""
     came = truth.draw_path(rng, 1)[:, 0]
     law = truth.draw_path(rng, NUM_SAMPLES)

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pipelines.experiments.page import Claim, judged
+from pipelines.experiments.page import Hypothesis, judged
 from pipelines.experiments.results import Results, any_is_better, is_better, told
-from pipelines.sources.digit_law import probability_of_y
+from pipelines.sources.digit_motion import probability_of_y
 
 T = "test/"
 EDITED, PAIR = T + "change_edited/linear", T + "change_pair/linear"
@@ -13,16 +13,16 @@ ENERGY, SPREAD, SLOPE = T + "world/energy", T + "world/spread", T + "world/slope
 TRUE_SLOPE = probability_of_y("B", 1) - probability_of_y("B", 0)
 
 
-def claims(results: Results) -> list[Claim]:
+def hypotheses(results: Results) -> list[Hypothesis]:
     """Each claim, decided by the figures."""
-    found = [*_claims_of_change(results), _all_three(results), _surrogate(results)]
+    found = [*_hypotheses_of_change(results), _all_three(results), _surrogate(results)]
     found += [_better_h(results, objective) for objective in ("infonce", "byol")]
     found += [_energy(results, group) for group in ("A", "B")]
     found += [_spread(results), _curve(results), _mixture(results), _sparse(results)]
     return [*found, _alive(results)]
 
 
-def _claims_of_change(results: Results) -> list[Claim]:
+def _hypotheses_of_change(results: Results) -> list[Hypothesis]:
     found = []
     for objective, name in (("byol", "BYOL"), ("infonce", "InfoNCE")):
         test = results.compare("A", f"{objective}-v", f"{objective}-no-r", EDITED)
@@ -41,7 +41,7 @@ def _claims_of_change(results: Results) -> list[Claim]:
     return found
 
 
-def _all_three(results: Results) -> Claim:
+def _all_three(results: Results) -> Hypothesis:
     goals = {DIGIT: 0.80, VELOCITY: 0.95, EDITED: 0.75}
     methods = [m for m in results.titles("A") if "-v" in m or "-s" in m]
     short = {
@@ -61,7 +61,7 @@ def _all_three(results: Results) -> Claim:
     return judged("paper", statement, bool(known[best] == 0), f"the nearest, {title}: {figures}")
 
 
-def _surrogate(results: Results) -> Claim:
+def _surrogate(results: Results) -> Hypothesis:
     parts, holds = [], []
     for objective, name in (("infonce", "InfoNCE"), ("byol", "BYOL")):
         test = results.compare("A", f"{objective}-v", f"{objective}-v-without", EDITED)
@@ -73,7 +73,7 @@ def _surrogate(results: Results) -> Claim:
     return judged("paper", statement, all(holds) if holds else None, "; ".join(parts) or "–")
 
 
-def _better_h(results: Results, objective: str) -> Claim:
+def _better_h(results: Results, objective: str) -> Hypothesis:
     name = {"infonce": "InfoNCE", "byol": "BYOL"}[objective]
     parts, tests = [], []
     for figure, key in (("digit", DIGIT), ("velocity", VELOCITY), ("change from the pair", PAIR)):
@@ -87,7 +87,7 @@ def _better_h(results: Results, objective: str) -> Claim:
     return judged("paper", statement, any_is_better(tests), f"V − no r: {figures}")
 
 
-def _energy(results: Results, group: str) -> Claim:
+def _energy(results: Results, group: str) -> Hypothesis:
     parts, tests = [], []
     for objective, name in (("infonce", "InfoNCE"), ("byol", "BYOL")):
         for method in ("v", "v-mixture"):
@@ -108,7 +108,7 @@ def _energy(results: Results, group: str) -> Claim:
     )
 
 
-def _spread(results: Results) -> Claim:
+def _spread(results: Results) -> Hypothesis:
     arms = [(g, f"{o}-{m}") for g in "AB" for o in ("infonce", "byol") for m in ("v", "v-mixture")]
     known = {arm: results.mean(*arm, SPREAD) for arm in arms}
     known = {arm: spread for arm, spread in known.items() if not np.isnan(spread)}
@@ -118,7 +118,7 @@ def _spread(results: Results) -> Claim:
     return judged("ours", statement, bool(inside) if known else None, figures or "–")
 
 
-def _curve(results: Results) -> Claim:
+def _curve(results: Results) -> Hypothesis:
     arms = [f"{o}-{m}" for o in ("infonce", "byol") for m in ("v", "v-mixture")]
     slopes = {arm: results.values("B", arm, SLOPE) for arm in arms}
     known = {arm: values for arm, values in slopes.items() if len(values)}
@@ -133,7 +133,7 @@ def _curve(results: Results) -> Claim:
     )
 
 
-def _mixture(results: Results) -> Claim:
+def _mixture(results: Results) -> Hypothesis:
     parts, tests = [], []
     for group in "AB":
         for objective in ("infonce", "byol"):
@@ -149,7 +149,7 @@ def _mixture(results: Results) -> Claim:
     return judged("reviewers", statement, any_is_better(tests), "; ".join(parts) or "–")
 
 
-def _sparse(results: Results) -> Claim:
+def _sparse(results: Results) -> Hypothesis:
     active = {
         o: results.values("A", f"{o}-s", "val/latent_mean_active") for o in ("infonce", "byol")
     }
@@ -163,7 +163,7 @@ def _sparse(results: Results) -> Claim:
     return judged("paper", "With BYOL, AdaSSL-S uses fewer dimensions of r", holds, figures)
 
 
-def _alive(results: Results) -> Claim:
+def _alive(results: Results) -> Hypothesis:
     test = results.compare("long", "free", "paid", EDITED)
     kl = {arm: results.shown("long", arm, "val/kl", 1) for arm in ("paid", "free")}
     change = {arm: results.shown("long", arm, EDITED) for arm in ("paid", "free")}

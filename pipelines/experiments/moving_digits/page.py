@@ -12,7 +12,7 @@ from pipelines.experiments.moving_digits.hypotheses import (
     SPREAD,
     VELOCITY,
     T,
-    claims,
+    hypotheses,
 )
 from pipelines.experiments.page import Page, Section
 from pipelines.experiments.results import Column, Results
@@ -54,9 +54,9 @@ FUTURES = (
     Column(metric=T + "world/reader_r2", title="reader's R²"),
 )
 PROTOCOL = """\
-- **Data.** Stochastic moving digits (arXiv 2602.02381; `pipelines/sources/digit_law.py`) as H.264
-  files of 16 scenes of nine frames, 64 × 64 pixels, 500 files for each setting: 70 % of the glyphs
-  for training, 10 % for validation, 20 % for test; no glyph is in two. Setting A: either axis
+- **Data.** Stochastic moving digits (arXiv 2602.02381; `pipelines/sources/digit_motion.py`) as
+  H.264 files of 16 scenes of nine frames, 64 × 64 pixels, 500 files for each setting: 70 % of the
+  glyphs for training, 10 % for validation, 20 % for test; no glyph is in two. Setting A: either axis
   changes with probability ½; B: y with 0.1 + 0.8 · digit / 9.
 - **Runs.** The recipe `moving-digits` through index, stream, learner and MLflow as by `adassl
   train`: encoder `conv3d_pooled`; with InfoNCE 200 steps of 256 pairs at a learning rate of 0.001,
@@ -95,7 +95,7 @@ def page_of(results: Results, trials: Path) -> Page:
             "the same editor without r. What does not hold is said."
         ),
         protocol=PROTOCOL,
-        claims=claims(results),
+        hypotheses=hypotheses(results),
         sections=sections,
     )
 

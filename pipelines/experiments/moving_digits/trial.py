@@ -17,7 +17,7 @@ from pipelines.config.run import RunConfig, with_overrides
 from pipelines.evaluation import probes
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
 from pipelines.evaluation.evaluate import factors_of, label_free
-from pipelines.experiments.moving_digits import forecasts as world
+from pipelines.experiments.moving_digits import forecasts
 from pipelines.experiments.moving_digits.forecasts import Truth, VelocityReader
 from pipelines.storage.runs import RunFolder, newest_state
 from pipelines.training.learner import Learner
@@ -30,7 +30,7 @@ VELOCITY, CHANGE = ("velocity_x", "velocity_y"), ("change_x", "change_y")
 MOST_PAIRS = {"train": 2000, "val": 600, "test": 1500}
 SHOWN = 6
 """Sources of the test videos kept for pictures."""
-WORLD_FILE = "world.npz"
+WORLD_FILE = "forecasts.npz"
 """In the trial's folder: the arrays that the pictures are drawn from."""
 
 
@@ -86,9 +86,9 @@ def judge(trial: TrialRun) -> dict[str, float]:
     learner.load_state_dict(state)
     splits = {name: embedded(learner, name) for name in ("train", "val", "test")}
     seed = trial.config.train.seed
-    figures = {**label_free(splits["test"].pairs), **probe_figures(splits, seed)}
+    figures = {**label_free(splits["test"].pairs), **probe_metrics(splits, seed)}
     if learner.method.has_futures:
-        figures |= future_figures(learner, splits, trial.setting, trial.folder, seed)
+        figures |= future_metrics(learner, splits, trial.setting, trial.folder, seed)
     return {f"test/{name}": value for name, value in figures.items()}
 
 
@@ -113,7 +113,7 @@ PROBED: dict[str, tuple[tuple[str, ...], tuple[str, ...], probes.Kind]] = {
 BY_MLP_TOO = ("change_pair", "change_edited")
 
 
-def probe_figures(splits: Mapping[str, Split], seed: int) -> dict[str, float]:
+def probe_metrics(splits: Mapping[str, Split], seed: int) -> dict[str, float]:
     """Scores of linear probes, and of MLPs and neighbours where they say more."""
     figures: dict[str, float] = {}
     for name, (sources, asked, kind) in PROBED.items():
@@ -136,7 +136,7 @@ def probe_figures(splits: Mapping[str, Split], seed: int) -> dict[str, float]:
     return figures
 
 
-def future_figures(
+def future_metrics(
     learner: Learner, splits: Mapping[str, Split], setting: Any, folder: RunFolder, seed: int
 ) -> dict[str, float]:
     """The sampled futures of the test sources as a forecast of what comes."""
@@ -150,12 +150,14 @@ def future_figures(
     )
     noise = torch.Generator().manual_seed(seed)
     clips = learner.to_input(test.pairs.clips)
-    futures = world.roll_out(learner.method, clips, world.NUM_SAMPLES, world.NUM_STEPS, noise)
+    futures = forecasts.roll_out(
+        learner.method, clips, forecasts.NUM_SAMPLES, forecasts.NUM_STEPS, noise
+    )
     samples = [read(step) for step in futures]
     rng = np.random.default_rng(seed)
-    figures = world.forecast_figures(samples[0], truth, rng)
-    figures |= world.path_figures(samples[-1], truth, rng)
-    figures |= world.retrieval_figures(futures[0], test.pairs.target)
+    figures = forecasts.forecast_metrics(samples[0], truth, rng)
+    figures |= forecasts.path_metrics(samples[-1], truth, rng)
+    figures |= forecasts.retrieval_metrics(futures[0], test.pairs.target)
     real = read(test.pairs.target) - truth.next_velocity
     figures["reader_r2"] = float(1 - real.var(axis=0).sum() / truth.next_velocity.var(0).sum())
     save_shown(folder, test, futures[0], samples[0], truth, rng)
@@ -174,9 +176,9 @@ def save_shown(
     moving = np.argsort(-truth.velocity.min(axis=1))[: 40 * SHOWN : 40][:SHOWN]
     nearest = (futures[moving, :16] @ test.pairs.target.T).argmax(axis=-1)
     ranks = (
-        world.rank_counts(samples, truth.next_velocity, rng)
-        if samples.shape[1] > world.NUM_RANKED
-        else np.zeros(world.NUM_RANKED + 1, np.int64)
+        forecasts.rank_counts(samples, truth.next_velocity, rng)
+        if samples.shape[1] > forecasts.NUM_RANKED
+        else np.zeros(forecasts.NUM_RANKED + 1, np.int64)
     )
     with folder.folder.writing(WORLD_FILE) as path, path.open("wb") as file:
         np.savez_compressed(
@@ -185,7 +187,7 @@ def save_shown(
             came=test.pairs.next_clips[moving],
             nearest=test.pairs.next_clips[nearest],
             samples=samples[moving],
-            law=truth.draw(rng, world.NUM_SAMPLES)[moving],
+            law=truth.draw(rng, forecasts.NUM_SAMPLES)[moving],
             velocity=truth.velocity[moving],
             next_velocity=truth.next_velocity[moving],
             ranks=ranks,

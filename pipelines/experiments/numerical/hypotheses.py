@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pipelines.experiments.page import Claim, judged
+from pipelines.experiments.page import Hypothesis, judged
 from pipelines.experiments.results import Results, is_better, told
 
 LAWS = ("isotropic", "anisotropic", "heteroscedastic", "multimodal", "complex")
@@ -12,7 +12,7 @@ ACTIVE, ENTROPY = "test/latent_mean_active", "test/latent_use_entropy"
 CONTROLS = {"v": "no-r", "s": "no-r", "v-mlp": "no-r-mlp"}
 
 
-def claims(results: Results) -> list[Claim]:
+def hypotheses(results: Results) -> list[Hypothesis]:
     """Each claim, decided by the figures."""
     found = [
         _at_least(results, "pilot", "isotropic", {"infonce": 0.95}, ID, "c"),
@@ -36,11 +36,15 @@ def claims(results: Results) -> list[Claim]:
             if method != "v-mlp" or law in ("heteroscedastic", "complex"):
                 control = {CONTROLS[method]: "the same editor without r"}
                 found.append(_better(results, "ours", law, method, name, control))
-    ablations = [_needs_warm_up(results), _shortcut_shows(results), *_sparse_use_claims(results)]
+    ablations = [
+        _needs_warm_up(results),
+        _shortcut_shows(results),
+        *_sparse_use_hypotheses(results),
+    ]
     return [_hypothesis(results), *found, *ablations]
 
 
-def _needs_warm_up(results: Results) -> Claim:
+def _needs_warm_up(results: Results) -> Hypothesis:
     tests = {"on": None, "off": None}
     shown = {arm: results.shown("warm-up", arm, REFIT, 3) for arm in tests}
     kl = {arm: results.shown("warm-up", arm, PENALTY, 1) for arm in tests}
@@ -54,7 +58,7 @@ def _needs_warm_up(results: Results) -> Claim:
     )
 
 
-def _shortcut_shows(results: Results) -> Claim:
+def _shortcut_shows(results: Results) -> Hypothesis:
     kl = results.mean("shortcut", "v-0", PENALTY) / results.mean("complex", "v", PENALTY)
     loss = {
         name: results.mean(group, method, "train/ssl")
@@ -72,7 +76,7 @@ def _shortcut_shows(results: Results) -> Claim:
     )
 
 
-def _sparse_use_claims(results: Results) -> list[Claim]:
+def _sparse_use_hypotheses(results: Results) -> list[Hypothesis]:
     group, plain, cured = "sparse-use", "byol-0", "byol-0.1"
     active = results.compare(group, "infonce-0", plain, ACTIVE)
     use = results.compare(group, cured, plain, ACTIVE)
@@ -98,7 +102,7 @@ def _sparse_use_claims(results: Results) -> list[Claim]:
     ]
 
 
-def _hypothesis(results: Results) -> Claim:
+def _hypothesis(results: Results) -> Hypothesis:
     """The comparison of `numerical.CONFIRMED`: against the best of three controls."""
     group, controls = "heteroscedastic", ("no-r", "no-r-mlp", "no-r-mlp-gentle")
     known = {c: results.mean(group, c, REFIT) for c in controls}
@@ -119,7 +123,7 @@ def _hypothesis(results: Results) -> Claim:
 
 def _better(
     results: Results, source: str, group: str, method: str, name: str, rivals: dict[str, str]
-) -> Claim:
+) -> Hypothesis:
     parts, holds = [], []
     for rival, title in rivals.items():
         test = results.compare(group, method, rival, REFIT)
@@ -137,13 +141,13 @@ def _better(
 
 def _at_least(
     results: Results, source: str, group: str, goals: dict[str, float], metric: str, what: str
-) -> Claim:
+) -> Hypothesis:
     return _goal(results, source, group, goals, metric, what, "at least", lambda m, g: m >= g)
 
 
 def _at_most(
     results: Results, source: str, group: str, goals: dict[str, float], metric: str, what: str
-) -> Claim:
+) -> Hypothesis:
     return _goal(results, source, group, goals, metric, what, "at most", lambda m, g: m <= g)
 
 
@@ -156,7 +160,7 @@ def _goal(
     what: str,
     words: str,
     holds: Callable[[float, float], bool],
-) -> Claim:
+) -> Hypothesis:
     means = {method: results.mean(group, method, metric) for method in goals}
     known = [m for m, mean in means.items() if mean == mean]
     asked = ", ".join(f"{method} {goal:.2f}" for method, goal in goals.items())

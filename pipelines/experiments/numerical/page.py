@@ -14,7 +14,7 @@ from pipelines.experiments.numerical.hypotheses import (
     OOD,
     PENALTY,
     REFIT,
-    claims,
+    hypotheses,
 )
 from pipelines.experiments.page import Page, Section
 from pipelines.experiments.results import Column, Results, curves_of
@@ -81,7 +81,7 @@ def page_of(results: Results, trials: Path) -> Page:
             "without r. What does not hold is said."
         ),
         protocol=PROTOCOL,
-        claims=claims(results),
+        hypotheses=hypotheses(results),
         sections=sections,
     )
 

@@ -23,7 +23,7 @@ from pipelines.sources.numerical import (
 )
 from pipelines.storage.runs import last_metrics
 from pipelines.training import loop
-from pipelines.training.learner import Learner, latent_figures, pair_figures
+from pipelines.training.learner import Learner, latent_metrics, pair_metrics
 from pipelines.training.worker import RunSink
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial
 
@@ -52,7 +52,7 @@ def train_on_numbers(trial: TrialRun) -> dict[str, float]:
         dim=config.data.frames_per_clip,
         seed=config.train.seed,
     )
-    folder.claim(config, repr(settings))
+    folder.register(config, repr(settings))
     with trial.tracked(None) as tracker:
         learner = Learner(config, torch.device("cpu"))
         sink = RunSink(config, folder, tracker, trial.report, quiet=True)
@@ -112,9 +112,9 @@ def judge(learner: Learner, settings: NumericalSettings) -> dict[str, float]:
         kind="value",
         validation=(pairs[1], near[1].change),
     ).score
-    figures |= pair_figures(torch.from_numpy(test.embedding), torch.from_numpy(test.target))
+    figures |= pair_metrics(torch.from_numpy(test.embedding), torch.from_numpy(test.target))
     if test.latent is not None and learner.config.method.latent != "given":
-        figures |= latent_figures(test.latent)
+        figures |= latent_metrics(test.latent)
         figures["penalty"] = float(test.latent.penalty.mean())
     return {f"test/{name}": value for name, value in figures.items()}
 

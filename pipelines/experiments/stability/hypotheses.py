@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipelines.experiments.page import Claim, judged
+from pipelines.experiments.page import Hypothesis, judged
 from pipelines.experiments.results import Results, told
 from pipelines.recipes import OBJECTIVES
 
@@ -26,7 +26,7 @@ REASONS = {
 }
 
 
-def claims(results: Results, whole: Sequence[str]) -> list[Claim]:
+def hypotheses(results: Results, whole: Sequence[str]) -> list[Hypothesis]:
     """Each claim, decided by the figures of the whole methods and of those without a part."""
     found = [_stable(results, whole), _small(results, whole), _falls(results, whole)]
     found += [_collapses(results, method) for method in REASONS]
@@ -50,7 +50,7 @@ def _named(results: Results, group: str, method: str) -> str:
     return f"{results.titles(group)[method]}, {PAIRS[group]}"
 
 
-def _stable(results: Results, whole: Sequence[str]) -> Claim:
+def _stable(results: Results, whole: Sequence[str]) -> Hypothesis:
     arms = _arms(results, whole)
     fallen = [_named(results, *arm) for arm in arms if has_collapsed(results, *arm)]
     return judged(
@@ -62,7 +62,7 @@ def _stable(results: Results, whole: Sequence[str]) -> Claim:
     )
 
 
-def _small(results: Results, whole: Sequence[str]) -> Claim:
+def _small(results: Results, whole: Sequence[str]) -> Hypothesis:
     arms, large = _arms(results, whole), []
     for arm in arms:
         centre, residual = (results.mean(*arm, key) for key in (CENTRE, RESIDUAL))
@@ -77,7 +77,7 @@ def _small(results: Results, whole: Sequence[str]) -> Claim:
     )
 
 
-def _falls(results: Results, whole: Sequence[str]) -> Claim:
+def _falls(results: Results, whole: Sequence[str]) -> Hypothesis:
     arms, rising = _arms(results, whole), []
     for arm in arms:
         start, end = (results.mean(*arm, key) for key in (START_CENTRE, CENTRE))
@@ -91,7 +91,7 @@ def _falls(results: Results, whole: Sequence[str]) -> Claim:
     )
 
 
-def _collapses(results: Results, method: str) -> Claim:
+def _collapses(results: Results, method: str) -> Hypothesis:
     arms = _arms(results, [method])
     figures = "; ".join(
         f"{PAIRS[arm[0]]}: {results.values(*arm, ALARM).sum():.0f} of "
@@ -104,7 +104,7 @@ def _collapses(results: Results, method: str) -> Claim:
     return judged("paper", REASONS[method], all(fallen) if arms else None, figures or "–")
 
 
-def _accuracy(results: Results) -> Claim:
+def _accuracy(results: Results) -> Hypothesis:
     parts, holds = [], []
     for group, pairs in PAIRS.items():
         rivals = {m: results.mean(group, m, DIGIT) for m in ("infonce", "byol")}
@@ -130,7 +130,7 @@ def weights_of(results: Results) -> dict[float, tuple[str, str]]:
     return dict(sorted(arms.items()))
 
 
-def _weight(results: Results) -> Claim:
+def _weight(results: Results) -> Hypothesis:
     arms = weights_of(results)
     fallen = [f"{weight:g}" for weight, arm in arms.items() if has_collapsed(results, *arm)]
     shown = ", ".join(f"{weight:g}: {results.shown(*arm, DIGIT)}" for weight, arm in arms.items())
@@ -142,7 +142,7 @@ def _weight(results: Results) -> Claim:
     )
 
 
-def _dimensions(results: Results, whole: Sequence[str]) -> Claim:
+def _dimensions(results: Results, whole: Sequence[str]) -> Hypothesis:
     arms, falling = _arms(results, whole), []
     for arm in arms:
         raised = len(results.values(*arm, DIMENSIONS))  # a run has the figure if it raised it
@@ -157,7 +157,7 @@ def _dimensions(results: Results, whole: Sequence[str]) -> Claim:
     )
 
 
-def _probes(results: Results) -> Claim:
+def _probes(results: Results) -> Hypothesis:
     arms = [arm for arm in _arms(results, list(REASONS)) if has_collapsed(results, *arm)]
     lower = [arm for arm in arms if results.mean(*arm, DIGIT) < results.mean(*arm, START_DIGIT)]
     shown = "; ".join(

@@ -19,7 +19,7 @@ from pipelines.experiments.stability.hypotheses import (
     RESIDUAL,
     START_CENTRE,
     START_DIGIT,
-    claims,
+    hypotheses,
     weights_of,
 )
 
@@ -39,8 +39,8 @@ COLUMNS = (
     Column(metric="test/velocity", title="velocity (h), end"),
 )
 PROTOCOL = """\
-- **Data.** Stochastic moving digits, setting A (`pipelines/sources/digit_law.py`): 300 H.264 files
-  of 16 scenes, 64 × 64 pixels. No glyph is in two splits.
+- **Data.** Stochastic moving digits, setting A (`pipelines/sources/digit_motion.py`): 300 H.264
+  files of 16 scenes, 64 × 64 pixels. No glyph is in two splits.
 - **Pairs.** *Two moments*: x and the clip of three frames that follows. *Two augmentations*: two
   random crops of x of half of its area or more, each with a gain of its own
   (`adassl/augmentations.py`).
@@ -86,7 +86,7 @@ def page_of(results: Results, trials: Path) -> Page:
             "that is said to keep it stable (arXiv 2402.14957)."
         ),
         protocol=PROTOCOL,
-        claims=claims(results, whole),
+        hypotheses=hypotheses(results, whole),
         sections=sections,
     )
 

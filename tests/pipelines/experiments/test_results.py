@@ -39,7 +39,7 @@ def report(results: Results, trials: Path) -> Page:
     )
     test = results.compare("A", "v", "no-r", "m")
     claim = judged("ours", "V is better", test is not None and test.difference > 0, told(test))
-    return Page(title="T", summary="S", protocol="P", claims=[claim], sections=[section])
+    return Page(title="T", summary="S", protocol="P", hypotheses=[claim], sections=[section])
 
 
 def run_nothing() -> None:

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.sources.digit_law import (
+from pipelines.sources.digit_motion import (
     MovingDigitsError,
     Setting,
     Track,

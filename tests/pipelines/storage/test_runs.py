@@ -184,15 +184,15 @@ def test_a_name_is_claimed_and_found_again(run: RunFolder) -> None:
     with pytest.raises(ConfigError, match="holds no run"):
         run.config()
     assert run.record() is None
-    record = run.claim(config, "digest")
-    assert run.claim(config, "digest") == record == run.record()
+    record = run.register(config, "digest")
+    assert run.register(config, "digest") == record == run.record()
     assert run.config() == config
     assert run.name == "first"
     other = with_overrides(config, {"method.beta": 0.5})
     with pytest.raises(ConfigError, match=r"method.beta was .*, now 0.5.*another --name"):
-        run.claim(other, "digest")
+        run.register(other, "digest")
     with pytest.raises(ConfigError, match="other videos"):
-        run.claim(config, "other")
+        run.register(config, "other")
 
 
 def test_figures_are_published_and_the_summary_grows(run: RunFolder) -> None:

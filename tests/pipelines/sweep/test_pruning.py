@@ -12,7 +12,7 @@ from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.storage.folder import Folder
 from pipelines.sweep.pruning import first_rung, scheduler_of
 from pipelines.trials.records import TrialRecord
-from pipelines.trials.store import Ledger
+from pipelines.trials.store import TrialStore
 from tests.pipelines.sweep.test_settings import SPACE
 from tests.pipelines.trials.test_store import SWEEP
 from tune_spaces import Choice
@@ -24,10 +24,10 @@ CONFIG = with_overrides(
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    ledger = Ledger(Folder(tmp_path / "sweep"))
-    ledger.claim(SWEEP)
-    return ledger
+def store(tmp_path: Path) -> TrialStore:
+    store = TrialStore(Folder(tmp_path / "sweep"))
+    store.register(SWEEP)
+    return store
 
 
 def verdict(scheduler: Any, name: str, step: int, score: float) -> str:
@@ -44,8 +44,8 @@ def ended(name: str, score: float, **changes: Any) -> TrialRecord:
     return replace(record, **changes)
 
 
-def test_who_falls_behind_is_ended_and_who_leads_goes_on(ledger: Ledger) -> None:
-    asha = scheduler_of("asha", CONFIG, SPACE, ledger)
+def test_who_falls_behind_is_ended_and_who_leads_goes_on(store: TrialStore) -> None:
+    asha = scheduler_of("asha", CONFIG, SPACE, store)
     for number in range(3):
         verdict(asha, str(number), 10, 1.0 + number)
     assert verdict(asha, "behind", 10, 0.5) == TrialScheduler.STOP
@@ -53,16 +53,16 @@ def test_who_falls_behind_is_ended_and_who_leads_goes_on(ledger: Ledger) -> None
     assert verdict(asha, "ahead", 90, 0.0) == TrialScheduler.CONTINUE, "its probes are still due"
 
 
-def test_a_new_driver_knows_the_trials_of_the_last(ledger: Ledger) -> None:
+def test_a_new_driver_knows_the_trials_of_the_last(store: TrialStore) -> None:
     for number in range(3):
-        ledger.write(ended(f"00{number}-s0", 1.0 + number, state="pruned"))
-    ledger.write(ended("base-s0", 9.0, setting=-1))
-    asha = scheduler_of("asha", CONFIG, SPACE, ledger)
+        store.write(ended(f"00{number}-s0", 1.0 + number, state="pruned"))
+    store.write(ended("base-s0", 9.0, setting=-1))
+    asha = scheduler_of("asha", CONFIG, SPACE, store)
     assert verdict(asha, "behind", 10, 0.5) == TrialScheduler.STOP
     assert verdict(asha, "ahead", 10, 5.0) == TrialScheduler.CONTINUE, "held against the baseline?"
 
 
-def test_no_trial_is_ended_while_its_beta_warms_up(ledger: Ledger) -> None:
+def test_no_trial_is_ended_while_its_beta_warms_up(store: TrialStore) -> None:
     warm = replace(
         SPACE,
         sampled={"method.beta_warmup_steps": Choice(values=(0, 40), why="")},
@@ -72,5 +72,5 @@ def test_no_trial_is_ended_while_its_beta_warms_up(ledger: Ledger) -> None:
     assert first_rung(CONFIG, SPACE) == 10
     longer = with_overrides(CONFIG, {"method.beta_warmup_steps": 85})
     with pytest.raises(ConfigError, match=r"β warm-up of up to 85 steps.*--scheduler none"):
-        scheduler_of("asha", longer, SPACE, ledger)
-    assert isinstance(scheduler_of("none", longer, SPACE, ledger), FIFOScheduler)
+        scheduler_of("asha", longer, SPACE, store)
+    assert isinstance(scheduler_of("none", longer, SPACE, store), FIFOScheduler)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipelines.tracking import async_logger as outbox
-from pipelines.tracking.async_logger import Job, Outbox, brief, without_password
+from pipelines.tracking import async_logger as async_logger
+from pipelines.tracking.async_logger import AsyncLogger, Job, brief, without_password
 
 
 class Shelf:
@@ -40,9 +40,9 @@ class Shelf:
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox, "_FIRST_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(outbox, "_LONGEST_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr(outbox, "_STALL_SECONDS", 0.5)
+    monkeypatch.setattr(async_logger, "_FIRST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(async_logger, "_LONGEST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(async_logger, "_STALL_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def shelf() -> Shelf:
     return Shelf()
 
 
-def box_of(shelf: Shelf, *, capacity: int = 1000, batch_size: int = 10) -> Outbox[int]:
-    return Outbox(
+def box_of(shelf: Shelf, *, capacity: int = 1000, batch_size: int = 10) -> AsyncLogger[int]:
+    return AsyncLogger(
         "the shelf",
         connect=shelf.job("open").action,
         send=shelf.send,
@@ -138,7 +138,7 @@ def test_adding_never_waits_for_a_service_that_hangs() -> None:
     def hang(items: list[int]) -> None:
         hanging.wait(5)
 
-    box: Outbox[int] = Outbox(
+    box: AsyncLogger[int] = AsyncLogger(
         "the shelf",
         connect=lambda: None,
         send=hang,
@@ -200,7 +200,7 @@ def test_refused_at_the_door_keeps_nothing(shelf: Shelf, caplog: pytest.LogCaptu
     def refuse() -> None:
         raise PermissionError("not you")
 
-    box: Outbox[int] = Outbox(
+    box: AsyncLogger[int] = AsyncLogger(
         "the shelf", connect=refuse, send=shelf.send, is_reachable=shelf.is_up
     )
     box.add([1])

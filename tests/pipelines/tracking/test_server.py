@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from torch import nn
 
 from pipelines.tracking import Tracker, tracker
-from pipelines.tracking import async_logger as outbox
+from pipelines.tracking import async_logger as async_logger
 
 
 class Server:
@@ -114,7 +114,7 @@ def test_a_server_that_is_absent_costs_a_warning_and_some_seconds(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(tracker, "_START_SECONDS", 1.0)
-    monkeypatch.setattr(outbox, "_STALL_SECONDS", 1.0)
+    monkeypatch.setattr(async_logger, "_STALL_SECONDS", 1.0)
     began = time.monotonic()
     with Tracker.start(server.uri, "pairs", "nobody there") as driver:
         assert driver.run_id is None
@@ -132,7 +132,7 @@ def test_a_host_that_swallows_requests_costs_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tracker, "_START_SECONDS", 1.0)
-    monkeypatch.setattr(outbox, "_STALL_SECONDS", 1.0)
+    monkeypatch.setattr(async_logger, "_STALL_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()

@@ -172,8 +172,8 @@ def test_a_database_on_another_machine_is_named_not_made(
     uri = default_uri(tmp_path)
     with Tracker.attach(uri, "0" * 32) as tracker:
         tracker.log_metrics({"a": 1.0}, 1)
-        assert tracker._outbox
-        assert tracker._outbox.opened.wait(10)
+        assert tracker._logger
+        assert tracker._logger.opened.wait(10)
     assert "on this machine; several machines need an `mlflow server`" in caplog.text
     assert list(tmp_path.iterdir()) == []
 

@@ -12,18 +12,18 @@ from pipelines.config.run import ClusterConfig
 from pipelines.storage.folder import Folder
 from pipelines.tracking import Tracker
 from pipelines.trials.alarm_stopper import AlarmStopper
-from pipelines.trials.callback import Conductor
+from pipelines.trials.callback import TrialCallback
 from pipelines.trials.records import BASELINE, TrialRecord
-from pipelines.trials.store import Ledger
-from pipelines.trials.trial import Voice, comparable
+from pipelines.trials.store import TrialStore
+from pipelines.trials.trial import TrialReporter, comparable
 from tests.pipelines.trials.test_store import SWEEP
 
 COLLAPSED = {"train/loss": 0.1, "alarm/collapse": 1.0, "time/pairs_per_second": 9.0}
 CPU = Demand(num_workers=1, cpus_per_worker=1.0, gpus_per_worker=0, num_decoders=1)
 
 
-def voice(*, is_baseline: bool = False) -> Voice:
-    return Voice(metric="val/score", num_steps=90, is_baseline=is_baseline)
+def reporter(*, is_baseline: bool = False) -> TrialReporter:
+    return TrialReporter(metric="val/score", num_steps=90, is_baseline=is_baseline)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def voice(*, is_baseline: bool = False) -> Voice:
 def test_a_trial_ends_by_the_alarms_chosen_and_the_baseline_by_none(
     stop: tuple[AlarmName, ...], is_baseline: bool, ends: bool
 ) -> None:
-    stopper, told = AlarmStopper(stop), voice(is_baseline=is_baseline)
+    stopper, told = AlarmStopper(stop), reporter(is_baseline=is_baseline)
     assert not stopper("id", told.tell(20, {"train/loss": 0.1}, False))
     assert stopper("id", told.tell(40, COLLAPSED, True)) == ends
     assert not stopper.stop_all()
@@ -49,19 +49,19 @@ def test_a_trial_ends_by_the_alarms_chosen_and_the_baseline_by_none(
 def test_the_ledger_says_which_alarm_ended_a_trial(
     is_baseline: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ledger = Ledger(Folder(tmp_path / "sweep"))
-    ledger.claim(replace(SWEEP, config={**SWEEP.config, "alarms": {"stop": ["collapse"]}}))
+    store = TrialStore(Folder(tmp_path / "sweep"))
+    store.register(replace(SWEEP, config={**SWEEP.config, "alarms": {"stop": ["collapse"]}}))
     setting = BASELINE if is_baseline else 0
     name = "base-s5" if is_baseline else "000-s5"
-    ledger.write(TrialRecord(name=name, setting=setting, seed=5, params={}, state="running"))
+    store.write(TrialRecord(name=name, setting=setting, seed=5, params={}, state="running"))
     tracker = Tracker.attach(f"sqlite:///{tmp_path}/mlflow.db", None)
-    conductor = Conductor(ledger, tracker, CPU, ClusterConfig(), total=1, at_once=1)
-    trial, told = SimpleNamespace(config={"name": name}), voice(is_baseline=is_baseline)
-    conductor.on_trial_result(0, [], trial, told.tell(40, COLLAPSED, False))
+    callback = TrialCallback(store, tracker, CPU, ClusterConfig(), total=1, at_once=1)
+    trial, told = SimpleNamespace(config={"name": name}), reporter(is_baseline=is_baseline)
+    callback.on_trial_result(0, [], trial, told.tell(40, COLLAPSED, False))
     if is_baseline:  # which went on to its end
-        conductor.on_trial_result(0, [], trial, told.end("finished", "", {"step": 90}))
-    conductor.on_trial_complete(0, [], trial)
-    record = Ledger(ledger.folder).trials[name]
+        callback.on_trial_result(0, [], trial, told.end("finished", "", {"step": 90}))
+    callback.on_trial_complete(0, [], trial)
+    record = TrialStore(store.folder).trials[name]
     if is_baseline:
         assert (record.state, record.step, record.reason) == ("finished", 90, "")
     else:
@@ -72,5 +72,5 @@ def test_the_ledger_says_which_alarm_ended_a_trial(
 
 def test_sweeps_do_not_compare_the_dimensions_of_r() -> None:
     metrics = {"val/kl": 1.0, "val/latent_use/00": 0.4, "val/latent_use/01": 0.6}
-    assert voice().tell(40, metrics, True)["metrics"] == {"val/kl": 1.0}
+    assert reporter().tell(40, metrics, True)["metrics"] == {"val/kl": 1.0}
     assert {"val/latent_use/00", "val/latent_use/01"}.isdisjoint(comparable(metrics))

@@ -10,9 +10,9 @@ from ray.tune.search import Searcher
 from pipelines.config.run import ConfigError
 from pipelines.storage.folder import Folder
 from pipelines.sweep.settings import decide
-from pipelines.trials.queue import TrialSearch
+from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import BASELINE, SweepRecord, TrialRecord, Value
-from pipelines.trials.store import FAILURES, Ledger
+from pipelines.trials.store import FAILURES, TrialStore
 from tests.pipelines.sweep.test_settings import SPACE
 
 BASELINE_SPACE = replace(SPACE, baseline={"method.latent": "none"})
@@ -33,16 +33,16 @@ SWEEP = SweepRecord(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    Ledger(Folder(tmp_path / "sweep")).claim(SWEEP)
+    TrialStore(Folder(tmp_path / "sweep")).register(SWEEP)
     return Folder(tmp_path / "sweep")
 
 
-def decided(ledger: Ledger, number: int) -> dict[str, Value]:
-    return decide(BASELINE_SPACE, "random", number, seed=5, trials=ledger.all_trials())
+def decided(store: TrialStore, number: int) -> dict[str, Value]:
+    return decide(BASELINE_SPACE, "random", number, seed=5, trials=store.all_trials())
 
 
-def handed_out(ledger: Ledger) -> list[str]:
-    search = TrialSearch(ledger, partial(decided, ledger), first_seed=5)
+def handed_out(store: TrialStore) -> list[str]:
+    search = TrialQueue(store, partial(decided, store), first_seed=5)
     names = []
     while (config := search.suggest("id")) != Searcher.FINISHED:
         assert isinstance(config, dict)
@@ -57,26 +57,26 @@ def test_a_trial_reads_back_as_it_was_written(folder: Folder) -> None:
     trial = TrialRecord(
         name="000-s5", setting=0, seed=5, params={"method.beta": 0.1}, looks={60: 1.5, 120: 2.0}
     )
-    Ledger(folder).write(trial)
-    assert Ledger(folder).trials == {"000-s5": trial}
+    TrialStore(folder).write(trial)
+    assert TrialStore(folder).trials == {"000-s5": trial}
 
 
 def test_every_trial_is_handed_out_once_the_baseline_first(folder: Folder) -> None:
-    assert handed_out(Ledger(folder)) == ALL
+    assert handed_out(TrialStore(folder)) == ALL
 
 
 def test_a_new_driver_goes_on_with_what_has_not_ended_and_the_same_settings(
     folder: Folder,
 ) -> None:
-    ledger = Ledger(folder)
-    search = TrialSearch(ledger, partial(decided, ledger), first_seed=5)
+    store = TrialStore(folder)
+    search = TrialQueue(store, partial(decided, store), first_seed=5)
     first = [search.suggest("id") for _ in range(5)]  # killed after the fifth began
-    ledger.write(replace(ledger.trials["base-s5"], state="finished"))
-    ledger.write(replace(ledger.trials["000-s5"], state="pruned"))
-    ledger.write(replace(ledger.trials["000-s6"], state="failed", failures=1))
-    ledger.write(replace(ledger.trials["base-s6"], state="failed", failures=FAILURES))
-    again = Ledger(folder)
-    assert again.settings == ledger.settings
+    store.write(replace(store.trials["base-s5"], state="finished"))
+    store.write(replace(store.trials["000-s5"], state="pruned"))
+    store.write(replace(store.trials["000-s6"], state="failed", failures=1))
+    store.write(replace(store.trials["base-s6"], state="failed", failures=FAILURES))
+    again = TrialStore(folder)
+    assert again.settings == store.settings
     assert handed_out(again) == ["000-s6", "001-s5", "001-s6", "002-s5", "002-s6"]
     last = first[-1]
     assert isinstance(last, dict)
@@ -85,25 +85,25 @@ def test_a_new_driver_goes_on_with_what_has_not_ended_and_the_same_settings(
 
 def test_a_changed_sweep_under_the_name_is_refused_in_words(folder: Folder) -> None:
     with pytest.raises(ConfigError, match=r"metric was val/score, now val/loss.*another --name"):
-        Ledger(folder).claim(replace(SWEEP, metric="val/loss"))
+        TrialStore(folder).register(replace(SWEEP, metric="val/loss"))
     other = replace(SWEEP, config={**SWEEP.config, "train": {"steps": 20}})
     with pytest.raises(ConfigError, match=r"config\.train\.steps was 10, now 20"):
-        Ledger(folder).claim(other)
+        TrialStore(folder).register(other)
     with pytest.raises(ConfigError, match="data_digest"):
-        Ledger(folder).claim(replace(SWEEP, data_digest="e"))
+        TrialStore(folder).register(replace(SWEEP, data_digest="e"))
     with pytest.raises(ConfigError, match="num_settings was 3, now 2"):
-        Ledger(folder).claim(replace(SWEEP, num_settings=2))
+        TrialStore(folder).register(replace(SWEEP, num_settings=2))
 
 
 def test_where_it_runs_what_ends_it_and_how_many_settings_may_change(folder: Folder) -> None:
     changed = {"cluster": {"num_workers": 2, "address": "ray://x"}, "alarms": {"stop": []}}
     config = {**SWEEP.config, **changed}
-    ledger = Ledger(folder)
-    ledger.claim(replace(SWEEP, config=config, num_settings=5, tracking_uri="http://elsewhere"))
-    assert len(handed_out(ledger)) == 12
+    store = TrialStore(folder)
+    store.register(replace(SWEEP, config=config, num_settings=5, tracking_uri="http://elsewhere"))
+    assert len(handed_out(store)) == 12
 
 
 def test_the_baseline_has_its_own_params(folder: Folder) -> None:
-    trial = Ledger(folder).trial(BASELINE, 5)
+    trial = TrialStore(folder).trial(BASELINE, 5)
     assert trial.is_baseline
     assert trial.params == {"method.latent": "none"}

@@ -102,7 +102,7 @@ def test_a_probe_that_hangs_is_killed_and_tried_again_next_time(tmp_path: Path) 
     write_hevc(tmp_path)
     summary = index(tmp_path, timeout_seconds=1)
     assert summary.num_usable == 2
-    assert summary.set_aside == [(str(tmp_path / "hangs.mp4"), "probe timed out after 1 s")]
+    assert summary.skip == [(str(tmp_path / "hangs.mp4"), "probe timed out after 1 s")]
     (tmp_path / "hangs.mp4").unlink()
     assert (tmp_path / "h264.mp4").rename(tmp_path / "hangs.mp4")
     assert index(tmp_path).num_probed == 1

@@ -68,7 +68,7 @@ def test_a_window_gives_each_of_its_pairs_once_and_to_successive_batches() -> No
     schedule = schedule_of()
     taken: dict[int, list[tuple[int, int]]] = {}
     for batch in range(40):
-        for number in schedule.belt(batch):
+        for number in schedule.shuffle_window(batch):
             taken.setdefault(number, []).append((batch, schedule.pair_in_window(number, batch)))
     whole = {n: uses for n, uses in taken.items() if 32 <= n < 32 + 4 * 30}
     assert len(whole) == 120
@@ -82,8 +82,10 @@ def test_a_worker_needs_its_windows_in_order_and_decodes_nothing_that_lies_behin
     whole = schedule.worker_windows(range(0, 50), rank=1, num_workers=2)
     later = schedule.worker_windows(range(20, 50), rank=1, num_workers=2)
     assert list(whole)[-len(later) :] == list(later)
-    assert later.start >= schedule.belt(20).start
-    assert set(later) == {n for k in range(20, 50) for n in schedule.belt(k) if n % 2 == 1}
+    assert later.start >= schedule.shuffle_window(20).start
+    assert set(later) == {
+        n for k in range(20, 50) for n in schedule.shuffle_window(k) if n % 2 == 1
+    }
 
 
 def test_every_window_is_a_function_of_seed_and_number() -> None:
@@ -157,28 +159,33 @@ def test_gap_in_seconds_follows_each_videos_rate() -> None:
     assert gaps[1] == set(range(30, 61))
 
 
-@pytest.mark.parametrize(("num_videos", "belt"), [(1, 8), (4, 32), (33, 32), (50, 32), (1000, 32)])
-def test_videos_come_round_evenly_and_never_soon_again(num_videos: int, belt: int) -> None:
-    order = VideoOrder(num_videos, belt=belt, seed=0)
-    sequence = [order.video(t) for t in range(6 * num_videos + belt)]
+@pytest.mark.parametrize(
+    ("num_videos", "shuffle_window"), [(1, 8), (4, 32), (33, 32), (50, 32), (1000, 32)]
+)
+def test_videos_come_round_evenly_and_never_soon_again(
+    num_videos: int, shuffle_window: int
+) -> None:
+    order = VideoOrder(num_videos, shuffle_window=shuffle_window, seed=0)
+    sequence = [order.video(t) for t in range(6 * num_videos + shuffle_window)]
     for round_ in range(6):
         visits = sequence[round_ * num_videos : (round_ + 1) * num_videos]
         assert sorted(visits) == list(range(num_videos))
     most = max(
-        max(Counter(sequence[t : t + belt]).values()) for t in range(len(sequence) - belt + 1)
+        max(Counter(sequence[t : t + shuffle_window]).values())
+        for t in range(len(sequence) - shuffle_window + 1)
     )
-    assert most <= order.most_on_belt <= -(-belt // num_videos)
+    assert most <= order.most_at_once <= -(-shuffle_window // num_videos)
 
 
 def test_rounds_differ() -> None:
-    order = VideoOrder(200, belt=32, seed=0)
+    order = VideoOrder(200, shuffle_window=32, seed=0)
     assert [order.video(t) for t in range(200)] != [order.video(200 + t) for t in range(200)]
 
 
 def test_cap_on_pairs_of_one_video_is_kept_or_refused() -> None:
     schedule = schedule_of(num_videos=10, batch=32, max_pairs_per_video=4)
     for batch in range(60):
-        videos = Counter(schedule.window(n).video for n in schedule.belt(batch))
+        videos = Counter(schedule.window(n).video for n in schedule.shuffle_window(batch))
         assert max(videos.values()) <= 4
     with pytest.raises(ConfigError, match=r"max_pairs_per_video=3.*10 videos.*up to 4"):
         schedule_of(num_videos=10, batch=32, max_pairs_per_video=3)

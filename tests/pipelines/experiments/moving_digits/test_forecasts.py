@@ -6,13 +6,13 @@ import torch
 
 from adassl.config import MethodConfig
 from pipelines.config.run import BackboneConfig, DataConfig, RunConfig
-from pipelines.experiments.moving_digits import forecasts as world
+from pipelines.experiments.moving_digits import forecasts
 from pipelines.experiments.moving_digits.forecasts import (
     Truth,
     VelocityReader,
-    axis_figures,
-    forecast_figures,
-    path_figures,
+    axis_metrics,
+    forecast_metrics,
+    path_metrics,
 )
 from pipelines.training.learner import Learner
 
@@ -34,7 +34,7 @@ def truth(setting: str = "B") -> Truth:
 
 def test_the_law_as_a_forecast_is_the_oracle() -> None:
     known = truth()
-    figures = forecast_figures(
+    figures = forecast_metrics(
         known.draw(np.random.default_rng(1), 64), known, np.random.default_rng(2)
     )
     assert figures["energy"] == pytest.approx(figures["energy_oracle"], rel=0.02)
@@ -56,7 +56,7 @@ def test_an_ellipse_scores_worse_than_the_cross_and_shows_no_axis() -> None:
     ellipse = known.velocity[:, None] + np.random.default_rng(4).normal(size=law.shape) * law.std(
         axis=1, keepdims=True
     )
-    figures = forecast_figures(ellipse, known, np.random.default_rng(2))
+    figures = forecast_metrics(ellipse, known, np.random.default_rng(2))
     assert figures["energy"] > 1.02 * figures["energy_oracle"]
     assert figures["spread"] == pytest.approx(1, abs=0.03)
     assert figures["cross"] > 0.2
@@ -70,7 +70,7 @@ def test_axes_that_change_are_counted_by_hand() -> None:
             [[0.0, -1.0], [3.0, 1.0], [0.1, -0.2], [-1.0, -2.0]],  # y, x, y, y
         ]
     )
-    figures = axis_figures(changes, np.array([0, 9]))
+    figures = axis_metrics(changes, np.array([0, 9]))
     assert (figures["share_x"], figures["share_y"]) == (3 / 8, 4 / 8)
     assert (figures["share_y/0"], figures["share_y/9"]) == (1 / 4, 3 / 4)
     assert figures["slope"] == pytest.approx((3 / 4 - 1 / 4) / 9)
@@ -78,7 +78,7 @@ def test_axes_that_change_are_counted_by_hand() -> None:
 
 def test_one_future_is_scored_by_its_error_and_has_no_ranks() -> None:
     known = truth("A")
-    figures = forecast_figures(known.velocity[:, None], known, np.random.default_rng(2))
+    figures = forecast_metrics(known.velocity[:, None], known, np.random.default_rng(2))
     error = np.linalg.norm(known.velocity - known.next_velocity, axis=1).mean()
     assert figures["energy"] == pytest.approx(error)
     assert figures["energy_last_velocity"] == pytest.approx(error)
@@ -89,10 +89,10 @@ def test_one_future_is_scored_by_its_error_and_has_no_ranks() -> None:
 def test_a_path_is_judged_against_two_changes() -> None:
     known = truth("A")
     rng = np.random.default_rng(5)
-    right = path_figures(known.draw_path(rng, 64), known, rng)
+    right = path_metrics(known.draw_path(rng, 64), known, rng)
     assert right["path_energy"] == pytest.approx(right["path_energy_oracle"], rel=0.03)
     assert right["path_spread"] == pytest.approx(1, abs=0.03)
-    one_step = path_figures(known.draw(rng, 64), known, rng)
+    one_step = path_metrics(known.draw(rng, 64), known, rng)
     assert one_step["path_spread"] < 0.85
     assert one_step["path_energy"] > right["path_energy"]
 
@@ -115,19 +115,19 @@ def test_a_roll_out_has_unit_embeddings_at_each_step_and_differs_by_sample(
     learner = small(MethodConfig(editor="mlp", latent_dim=3, prior_components=components))
     clips = torch.randn(4, 1, 3, 16, 16)
     noise = torch.Generator().manual_seed(0)
-    steps = world.roll_out(learner.method, clips, 5, 2, noise)
+    steps = forecasts.roll_out(learner.method, clips, 5, 2, noise)
     assert [step.shape for step in steps] == [(4, 5, 128)] * 2
     for step in steps:
         np.testing.assert_allclose(np.linalg.norm(step, axis=-1), 1, rtol=1e-5)
         assert step.std(axis=1).mean() > 0
-    again = world.roll_out(learner.method, clips, 5, 2, torch.Generator().manual_seed(0))
+    again = forecasts.roll_out(learner.method, clips, 5, 2, torch.Generator().manual_seed(0))
     np.testing.assert_array_equal(steps[1], again[1])
 
 
 def test_without_r_there_is_one_future() -> None:
     learner = small(MethodConfig(objective="byol", latent="none", editor="mlp"))
     clips = torch.randn(4, 1, 3, 16, 16)
-    steps = world.roll_out(learner.method, clips, 5, 2, torch.Generator())
+    steps = forecasts.roll_out(learner.method, clips, 5, 2, torch.Generator())
     assert [step.shape for step in steps] == [(4, 1, 128)] * 2
     future = learner.method.futures(clips, 1)[0].numpy()
     np.testing.assert_allclose(steps[0][:, 0], future, rtol=1e-4, atol=1e-5)

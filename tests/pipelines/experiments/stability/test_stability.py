@@ -10,7 +10,12 @@ from pipelines.config.run import flatten, with_overrides
 from pipelines.experiments import catalogue
 from pipelines.experiments.results import Results
 from pipelines.experiments.stability import arms as stability
-from pipelines.experiments.stability.hypotheses import PAIRS, RECIPE_WEIGHT, claims, has_collapsed
+from pipelines.experiments.stability.hypotheses import (
+    PAIRS,
+    RECIPE_WEIGHT,
+    has_collapsed,
+    hypotheses,
+)
 from pipelines.experiments.stability.page import page_of
 from pipelines.recipes import recipe
 from pipelines.training.learner import build
@@ -63,7 +68,7 @@ def results(**changes: dict[str, float]) -> Results:
 
 
 def verdicts(found: Results) -> dict[str, str]:
-    return {claim.statement: claim.verdict for claim in claims(found, WHOLE)}
+    return {claim.statement: claim.verdict for claim in hypotheses(found, WHOLE)}
 
 
 def test_every_objective_is_whole_and_every_ablation_lacks_one_thing() -> None:
@@ -123,7 +128,7 @@ def test_a_claim_does_not_hold_where_one_arm_contradicts_it(
 
 def test_whether_probes_show_a_collapse_is_told_of_what_collapsed() -> None:
     def told(**changes: dict[str, float]) -> tuple[str, str]:
-        claim = claims(results(**changes), WHOLE)[-1]
+        claim = hypotheses(results(**changes), WHOLE)[-1]
         return claim.verdict, claim.evidence
 
     verdict, evidence = told()  # the collapsed have 0.8, from 0.5
@@ -147,7 +152,7 @@ def test_without_trials_nothing_is_claimed() -> None:
         metrics={**SOUND, "start/centre_norm": 0.6},
     )
     results = Results.of(quick.arms, [trial], num_trials=quick.num_trials)
-    found = {c.statement: c.verdict for c in claims(results, ["infonce"])}
+    found = {c.statement: c.verdict for c in hypotheses(results, ["infonce"])}
     assert found["Alignment alone (Simple at λ = 0) collapses"] == "not tested"
     assert found["Every method, whole, does not collapse"] == "held"
 

@@ -9,7 +9,7 @@ from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.sweep.pruning import Scheduler
 from pipelines.sweep.settings import Search, num_settings
 from pipelines.trials.records import SweepRecord
-from pipelines.trials.store import Ledger
+from pipelines.trials.store import TrialStore
 from pipelines.video.plan import plan
 from tune_spaces import Choice, Space
 
@@ -26,7 +26,9 @@ class SweepOptions:
     max_concurrent: int | None = None
 
 
-def claim(config: RunConfig, space: Space, options: SweepOptions, ledger: Ledger) -> SweepRecord:
+def register(
+    config: RunConfig, space: Space, options: SweepOptions, store: TrialStore
+) -> SweepRecord:
     """Check everything that can be checked before Ray starts, and take the name."""
     _check(config, space, options)
     videos = plan(config)
@@ -46,10 +48,10 @@ def claim(config: RunConfig, space: Space, options: SweepOptions, ledger: Ledger
         num_seeds=options.num_seeds,
         config=config.model_dump(mode="json"),
         data_digest=videos.digest,
-        tracking_uri=tracking.resolve_uri(config.tracking.uri, ledger.folder.parent.local),
-        mlflow_run_id=ledger.sweep.mlflow_run_id if ledger.sweep else None,
+        tracking_uri=tracking.resolve_uri(config.tracking.uri, store.folder.parent.local),
+        mlflow_run_id=store.sweep.mlflow_run_id if store.sweep else None,
     )
-    ledger.claim(record)
+    store.register(record)
     return record
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipelines.evaluation.forecasts import crps, rank_histogram, uniformity_p
-from pipelines.sources.digit_law import Setting, draw_changes, draw_track, probability_of_y
+from pipelines.sources.digit_motion import Setting, draw_changes, draw_track, probability_of_y
 
 
 @pytest.fixture
