@@ -18,7 +18,7 @@ class TooManyFailuresError(RuntimeError):
 
 
 class PairCutter:
-    """Holds the windows of the shuffle window and cuts each global batch's pairs of one worker from them."""
+    """Holds the shuffle window and cuts each global batch's pairs of one worker from it."""
 
     def __init__(self, schedule: "Schedule", *, rank: int = 0, num_workers: int = 1) -> None:
         """Take the rows of one of `num_workers`."""

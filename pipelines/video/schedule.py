@@ -9,8 +9,8 @@ as many new ones come. So
     row i = k * G + j     the window in the shuffle window with t mod G = j
     worker of window t    t mod (number of workers)
 
-and every global batch, whatever the number of workers, is the same rows; what is in the shuffle window
-at batch k follows from k alone, so that a run goes on at any batch, on any number of workers,
+and every global batch, whatever the number of workers, is the same rows; what the shuffle window
+holds at batch k follows from k alone, so that a run goes on at any batch, on any number of workers,
 decoding nothing that lies behind it. (MosaicML Streaming and Grain promise the same.)
 """
 

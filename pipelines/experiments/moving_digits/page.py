@@ -56,8 +56,8 @@ FUTURES = (
 PROTOCOL = """\
 - **Data.** Stochastic moving digits (arXiv 2602.02381; `pipelines/sources/digit_motion.py`) as
   H.264 files of 16 scenes of nine frames, 64 × 64 pixels, 500 files for each setting: 70 % of the
-  glyphs for training, 10 % for validation, 20 % for test; no glyph is in two. Setting A: either axis
-  changes with probability ½; B: y with 0.1 + 0.8 · digit / 9.
+  glyphs for training, 10 % for validation, 20 % for test; no glyph is in two. Setting A: either
+  axis changes with probability ½; B: y with 0.1 + 0.8 · digit / 9.
 - **Runs.** The recipe `moving-digits` through index, stream, learner and MLflow as by `adassl
   train`: encoder `conv3d_pooled`; with InfoNCE 200 steps of 256 pairs at a learning rate of 0.001,
   with BYOL, which does without large batches, as many pairs in 800 steps of 64 at 0.002. All arms
