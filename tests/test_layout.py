@@ -26,13 +26,13 @@ LAYERS = (
     {"pipelines.storage"},
     {"pipelines.config"},
     {"adassl"},
-    {"pipelines.errors"},
+    {"pipelines.errors", "pipelines.numbers"},
 )
 """From the top down. A module imports from its own package and from the layers below it; packages
 of one layer never import each other."""
 LEAVES = {
     "pipelines.tracking": {"pipelines.errors"},
-    "pipelines.figures": {"pipelines.errors"},
+    "pipelines.figures": {"pipelines.errors", "pipelines.numbers"},
     "tune_spaces": set[str](),
 }
 """Packages that any layer but `adassl` may use, and all that they may import themselves."""
