@@ -1,24 +1,27 @@
-# make demo · make test · make test-all · make lint · make bench: each sets up what it needs.
+# make demo · test · test-all · lint · docs · bench: each sets up what it needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test test-all lint format bench clean
+.PHONY: setup demo test test-all lint format docs bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      small real run: videos, index, two trainings, evaluation (about 10 minutes)"
-	@echo "make test      the tests (about 12 minutes); make test-all adds the slow ones"
+	@echo "make demo      small real run: videos, index, two trainings, evaluation (about 6 minutes)"
+	@echo "make test      the tests (about 6 minutes); make test-all adds the slow ones"
 	@echo "make lint      ruff and mypy; make format rewrites"
-	@echo "make bench     the benchmark: a table and bench.json"
+	@echo "make docs      the documentation, into site/"
+	@echo "make bench     the benchmark: a table and bench.json (about 8 minutes)"
 
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(INSTALL) --editable '.[test]'
 	touch $(READY)
 
 demo: $(READY)
@@ -40,8 +43,16 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DOCS_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "site/index.html"
+
+$(DOCS_READY): $(READY)
+	$(INSTALL) --editable '.[docs]'
+	touch $(DOCS_READY)
+
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks
 
 clean:
-	rm -rf $(VENV) demo bench .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo bench site .mypy_cache .ruff_cache .pytest_cache

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,22 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Make or index videos.")
 app.add_typer(data_app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"adassl {version('adassl')}", highlight=False)
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
 
 
 @data_app.command("moving-digits")
