@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from adassl.shapes import require_shape
+
 WHOLE_AREA = (0.5, 1.0)
 """Least and greatest share of the frame that a view keeps; on average 0.73."""
 LOCAL_AREA = (0.15, 0.5)
@@ -18,20 +20,37 @@ NUM_DRAWS = 4
 
 
 def augment(
-    clips: Float[Tensor, "batch channels frames height width"],
-    noise: Float[Tensor, "batch draws"],
+    clips: Float[Tensor, "batch ..."],
+    noise: Float[Tensor, "batch draws"] | None = None,
     area: tuple[float, float] = WHOLE_AREA,
-) -> Float[Tensor, "batch channels frames height width"]:
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "batch ..."]:
     """A random crop, scaled back to the whole, and a random gain; the same for all of a clip.
 
     Crop and colour are what SimCLR (arXiv 2002.05709) found to matter; what moves goes on moving as
     it did, up to the scale.
 
     Args:
-        clips: pixels from -1, black, to 1.
-        noise: uniform in [0, 1), NUM_DRAWS a clip.
+        clips: pixels from -1, black, to 1: [batch, channels, frames, height, width], or images
+            [batch, channels, height, width].
+        noise: uniform in [0, 1), NUM_DRAWS a clip; None: drawn here.
         area: least and greatest share of the frame that is kept.
+        generator: source of the noise that is drawn here; None: torch's global generator.
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
+    if clips.ndim not in (4, 5):
+        raise ValueError(
+            f"clips of shape {tuple(clips.shape)}: must be [batch, channels, height, width] or "
+            "[batch, channels, frames, height, width]; add what is missing by reshaping"
+        )
+    if noise is None:
+        source = clips.device if generator is None else generator.device
+        draws = torch.rand(len(clips), NUM_DRAWS, generator=generator, device=source)
+        noise = draws.to(clips.device)
+    require_shape(noise, (len(clips), NUM_DRAWS), name="noise", remedy="draw NUM_DRAWS a clip")
     size, across, down, bright = noise.unbind(dim=1)
     least, greatest = (math.sqrt(share) for share in area)
     scale = least + (greatest - least) * size
@@ -39,7 +58,7 @@ def augment(
     affine[:, 0, 0] = affine[:, 1, 1] = scale
     affine[:, 0, 2] = (1 - scale) * (2 * across - 1)
     affine[:, 1, 2] = (1 - scale) * (2 * down - 1)
-    images = clips.flatten(1, 2)
+    images = clips.flatten(1, -3)
     grid = affine_grid(affine, list(images.shape), align_corners=False)
     cropped = grid_sample(images, grid, padding_mode="border", align_corners=False)
     gain = GAIN[0] + (GAIN[1] - GAIN[0]) * bright

@@ -67,7 +67,7 @@ def build_backbone(
 
     - "mlp" flattens its input; `hidden_dims` are its layers, the last one the (linear) output.
     - "conv3d" is a small CNN over clips, see `build_conv3d`; `hidden_dims` are the channels of its
-      convolutions and last the size of its (linear) output. "conv3d_pooled" tells what is in a clip
+      convolutions and last the size of its (linear) output. "conv3d_pooled" keeps what is in a clip
       and how it moves, but not where.
     - "resnet18", "resnet50" fold the frames into channels, see `adassl.resnet`; fixed sizes.
 

@@ -129,11 +129,6 @@ class MethodConfig:
         """Whether an MLP answers between the edit and the comparison."""
         return TRAITS[self.objective].predictor and self.predictor
 
-    @property
-    def stops_gradient(self) -> bool:
-        """Whether the online encoder's own embedding is compared with as a constant."""
-        return TRAITS[self.objective].target == "stopped" and self.stop_gradient
-
     def __post_init__(self) -> None:
         _check_choice("objective", self.objective, get_args(ObjectiveName))
         _check_choice("latent", self.latent, get_args(LatentName))
@@ -171,7 +166,7 @@ class MethodConfig:
         for name in ("projector", "predictor", "latent", "editor"):
             field = f"{name}_hidden_dims"
             sizes: Any = getattr(self, field)
-            # A string such as "256-256" iterates too, so the type is looked at and not only >= 1.
+            # A string such as "256-256" iterates too, so the type is checked too, not only >= 1.
             good = isinstance(sizes, tuple) and all(isinstance(s, int) and s >= 1 for s in sizes)
             _require(good, self, field, "must be a tuple of positive integers, such as (256, 256)")
 

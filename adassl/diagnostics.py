@@ -1,4 +1,4 @@
-"""Label-free figures: collapse, spread, and whether r is used.
+"""Label-free metrics: collapse, spread, and whether r is used.
 
 Centre, sample mean and residual: "The Common Stability Mechanism behind most SSL Approaches",
 arXiv 2402.14957. All take unit-length embeddings unless said otherwise.

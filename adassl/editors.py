@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from adassl.config import MethodConfig
 from adassl.heads import build_mlp
+from adassl.shapes import require_shape
 
 
 class IdentityEditor(nn.Module):
@@ -35,6 +35,19 @@ class IdentityEditor(nn.Module):
         return embedding
 
 
+def check(embedding: Tensor, latent: Tensor | None, embedding_dim: int, latent_dim: int) -> None:
+    """Refuse shapes that do not fit an editor.
+
+    Raises:
+        ValueError: names what came and the remedy.
+    """
+    remedy = "pass embeddings of that size, or build the editor with theirs as embedding_dim"
+    require_shape(embedding, (None, embedding_dim), name="embedding", remedy=remedy)
+    if latent is not None:
+        remedy = "pass an r of that size, or build the editor with its size as latent_dim"
+        require_shape(latent, (len(embedding), latent_dim), name="latent", remedy=remedy)
+
+
 class MLPEditor(nn.Module):
     """t = MLP([f(x), r]), or MLP(f(x)) as the control without r.
 
@@ -47,8 +60,11 @@ class MLPEditor(nn.Module):
         hidden_dims: hidden layer sizes.
     """
 
-    def __init__(self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int]) -> None:
+    def __init__(
+        self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (256,)
+    ) -> None:
         super().__init__()
+        self.embedding_dim, self.latent_dim = embedding_dim, latent_dim
         self.mlp = build_mlp(embedding_dim + latent_dim, hidden_dims, embedding_dim)
 
     def forward(
@@ -56,7 +72,17 @@ class MLPEditor(nn.Module):
         embedding: Float[Tensor, "batch dim"],
         latent: Float[Tensor, "batch latent"] | None,
     ) -> Float[Tensor, "batch dim"]:
-        """The edited embedding."""
+        """The edited embedding.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        check(embedding, latent, self.embedding_dim, self.latent_dim)
+        if latent is None and self.latent_dim:
+            raise ValueError(
+                f"latent=None: this editor was built for an r of latent_dim={self.latent_dim}; "
+                "pass r, or build the control without r with latent_dim=0"
+            )
         inputs = embedding if latent is None else torch.cat([embedding, latent], dim=-1)
         edited: Tensor = self.mlp(inputs)
         return edited
@@ -66,11 +92,13 @@ class ResidualEditor(MLPEditor):
     """t = f(x) + MLP([f(x), r]), or f(x) + MLP(f(x)) as the control without r.
 
     The MLP's last layer starts at zero, so a fresh editor is the identity. What x and x+ share then
-    need not pass through the MLP: on moving digits (InfoNCE, single runs) the encoder told the
+    need not pass through the MLP: on moving digits (InfoNCE, single runs) the encoder knew the
     digit better than with `MLPEditor`.
     """
 
-    def __init__(self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int]) -> None:
+    def __init__(
+        self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (256,)
+    ) -> None:
         super().__init__(embedding_dim, latent_dim, hidden_dims)
         last = cast(nn.Linear, self.mlp[-1])
         nn.init.zeros_(last.weight)
@@ -103,6 +131,7 @@ class AdditiveEditor(nn.Module):
                 f"latent_dim={latent_dim}: the additive editor needs latent_dim to equal "
                 f"embedding_dim={embedding_dim}; change one, or use the mlp or low_rank editor"
             )
+        self.embedding_dim = embedding_dim
 
     def forward(
         self,
@@ -112,10 +141,11 @@ class AdditiveEditor(nn.Module):
         """The edited embedding.
 
         Raises:
-            ValueError: no latent: there would be nothing to add.
+            ValueError: no latent, so nothing to add, or shapes that do not fit.
         """
         if latent is None:
             raise ValueError("the additive editor needs r; without one use the identity editor")
+        check(embedding, latent, self.embedding_dim, self.embedding_dim)
         return embedding + latent
 
 
@@ -133,6 +163,7 @@ class LowRankEditor(nn.Module):
 
     def __init__(self, embedding_dim: int, latent_dim: int) -> None:
         super().__init__()
+        self.embedding_dim, self.latent_dim = embedding_dim, latent_dim
         self.read = nn.Linear(embedding_dim, latent_dim)
         self.write = nn.Linear(latent_dim, embedding_dim, bias=False)
         nn.init.zeros_(self.write.weight)
@@ -142,7 +173,12 @@ class LowRankEditor(nn.Module):
         embedding: Float[Tensor, "batch dim"],
         latent: Float[Tensor, "batch latent"] | None,
     ) -> Float[Tensor, "batch dim"]:
-        """The edited embedding."""
+        """The edited embedding.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        check(embedding, latent, self.embedding_dim, self.latent_dim)
         strength = self.read(embedding)
         if latent is not None:
             strength = torch.tanh(latent) * strength
@@ -151,19 +187,3 @@ class LowRankEditor(nn.Module):
 
 
 Editor = IdentityEditor | MLPEditor | AdditiveEditor | LowRankEditor
-
-
-def build_editor(config: MethodConfig) -> Editor:
-    """The editor that a config names."""
-    dim = config.embedding_dim
-    match config.editor:
-        case "identity":
-            return IdentityEditor()
-        case "mlp" | "residual":
-            latent_dim = 0 if config.latent == "none" else config.latent_dim
-            make = MLPEditor if config.editor == "mlp" else ResidualEditor
-            return make(dim, latent_dim, config.editor_hidden_dims)
-        case "additive":
-            return AdditiveEditor(dim, config.latent_dim)
-        case "low_rank":
-            return LowRankEditor(dim, config.latent_dim)

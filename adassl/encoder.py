@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from adassl.backbones import Backbone
+from adassl.shapes import require_shape
 
 
 @dataclass(frozen=True, kw_only=True)
 class Embeddings:
-    """What the encoder says about a batch of clips, not normalised.
+    """What the encoder gives for a batch of samples, not normalised.
 
     Attributes:
         representation: h, the backbone's output: what probes and downstream tasks use.
@@ -22,14 +22,31 @@ class Embeddings:
 
 
 class Encoder(nn.Module):
-    """f: backbone, then projector."""
+    """f: backbone, then projector.
 
-    def __init__(self, backbone: Backbone, projector: nn.Module) -> None:
+    Args:
+        backbone: any module from a batch of samples to [batch, output_dim].
+        projector: [batch, output_dim] to [batch, embedding_dim], as `build_mlp` makes it.
+        output_dim: size of the backbone's output.
+    """
+
+    def __init__(self, backbone: nn.Module, projector: nn.Module, *, output_dim: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.projector = projector
+        self.output_dim = output_dim
 
-    def forward(self, clips: Float[Tensor, "batch channels frames height width"]) -> Embeddings:
-        """Representation and embedding of each clip."""
-        representation = self.backbone(clips)
+    def forward(self, samples: Float[Tensor, "batch ..."]) -> Embeddings:
+        """Representation and embedding of each sample.
+
+        Raises:
+            ValueError: the backbone gives another shape than [batch, output_dim].
+        """
+        representation = self.backbone(samples)
+        require_shape(
+            representation,
+            (len(samples), self.output_dim),
+            name="the encoder's output",
+            remedy="pool and flatten what the encoder gives, or state its size as output_dim",
+        )
         return Embeddings(representation=representation, embedding=self.projector(representation))

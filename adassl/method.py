@@ -7,30 +7,23 @@ f is backbone and projector; r and the editor t act on its embeddings (arXiv 260
 
 import copy
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from adassl.backbones import Backbone
 from adassl.collectives import rank, world_size
-from adassl.config import MethodConfig
-from adassl.directions import Directions, encode_local, encode_online, encode_with_network
-from adassl.editors import Editor, build_editor
+from adassl.editors import Editor, IdentityEditor
 from adassl.ema import update_ema
 from adassl.encoder import Embeddings, Encoder
-from adassl.heads import build_mlp
-from adassl.latents import GivenLatent, Latent, LatentSample, build_latent
-from adassl.objectives.aninfonce import Weights, build_weights
-from adassl.objectives.build import build_objective
-from adassl.objectives.objective import Comparison, Objective
+from adassl.latents import GivenLatent, Latent, LatentSample
+from adassl.objectives.objective import Objective
+from adassl.pairs import EncodedPairs, encode_pairs
 from adassl.regularisers import free_bits, use_entropy
 from adassl.schedules import beta_warmup, ema_momentum
-from adassl.traits import TRAITS
 from adassl.views import Views
-
-__all__ = ["Embeddings", "Method", "MethodConfig", "StepOutput", "build_method"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +36,10 @@ class StepOutput:
             not) or "l0" (sparse, active dimensions), before beta; with a `use_entropy_weight` also
             "use_entropy" (nats, of the global batch), before it.
         context: unit embeddings of x by the online encoder.
-        target: unit embeddings of x+ that `prediction` is held against: the target network's for
+        target: unit embeddings of x+ that `prediction` is compared with: the target network's for
             byol and dino, else the online encoder's.
         edited: unit vectors of t(f(x), r), before the predictor where there is one.
-        prediction: the unit vectors held against the target: the predictor's answer to
+        prediction: the unit vectors compared with the target: the predictor's output for
             t(f(x), r) where there is one (byol, simsiam), else `edited`.
         latent: r of the forward direction, None without one.
     """
@@ -67,30 +60,52 @@ class Method(nn.Module):
     `find_unused_parameters`. No counter hides in it: the step number and the noise come from
     outside.
 
-    Use `build_method` to make one.
+    `adassl.build_method` makes one from a `MethodConfig`.
+
+    Args:
+        encoder: backbone and projector; its embeddings are those that all other parts take.
+        objective: compares the edited context with the target. Where its traits ask for a target
+            network, that is a copy of the encoder without gradients; it is in the state dict, and
+            no optimiser of `adassl.optim` takes it.
+        latent: infers r; None: there is none.
+        editor: t(f(x), r); None: the identity.
+        predictor: between the edit and the comparison, as byol and simsiam need it; None: none.
+        beta: final weight of the regulariser of r.
+        beta_warmup_steps: optimiser steps over which beta rises linearly from 0.
+        free_nats: nats of mean KL below which a variational r costs nothing.
+        use_entropy_weight: nats of loss taken off per nat of entropy of a sparse r's use.
+        ema_momentum: momentum of the target network at step 0, or throughout.
+        ema_schedule: "cosine": the momentum reaches 1 at the last step; "constant": it stays.
     """
 
     def __init__(
         self,
-        *,
-        config: MethodConfig,
         encoder: Encoder,
-        editor: Editor,
-        latent: Latent | None,
-        weights: Weights | None,
-        predictor: nn.Module,
-        target_encoder: Encoder | None,
+        *,
         objective: Objective,
+        latent: Latent | None = None,
+        editor: Editor | None = None,
+        predictor: nn.Module | None = None,
+        beta: float = 0.1,
+        beta_warmup_steps: int = 0,
+        free_nats: float = 0.0,
+        use_entropy_weight: float = 0.0,
+        ema_momentum: float = 0.996,
+        ema_schedule: Literal["cosine", "constant"] = "cosine",
     ) -> None:
         super().__init__()
-        self.config = config
         self.encoder = encoder
-        self.editor = editor
+        self.editor = editor or IdentityEditor()
         self.latent = latent
-        self.weights = weights
-        self.predictor = predictor
-        self.target_encoder = target_encoder
+        self.predictor = predictor or nn.Identity()
+        self.target_encoder: Encoder | None = None
+        if objective.traits.target == "network":
+            self.target_encoder = copy.deepcopy(encoder).requires_grad_(False)
         self.objective = objective
+        self.beta, self.beta_warmup_steps = beta, beta_warmup_steps
+        self.free_nats, self.use_entropy_weight = free_nats, use_entropy_weight
+        self.ema_momentum, self.ema_schedule = ema_momentum, ema_schedule
+        self.register_load_state_dict_pre_hook(_rename_weights)  # type: ignore[no-untyped-call]
 
     @property
     def has_futures(self) -> bool:
@@ -106,8 +121,8 @@ class Method(nn.Module):
         forward direction is used: x has no surrogate of its own, so in reverse r could copy it.
 
         Args:
-            views: the pairs; every worker the same number of them. With latent="given" they bring
-                r, which the reverse direction takes as -r.
+            views: the pairs; every worker the same number of them. With a `GivenLatent`
+                they bring r, which the reverse direction takes as -r.
             step: optimiser steps done so far; beta depends on it.
             generator: source of all noise. Seed it alike on every worker: the noise of the global
                 batch is drawn and each worker takes every n-th row of it, from its rank on. Where
@@ -115,30 +130,35 @@ class Method(nn.Module):
                 workers. None: torch's global generator.
 
         Raises:
-            ValueError: `views.latent` is missing, of the wrong size, or not asked for, or
-                `views.local` is not.
+            ValueError: shapes that do not fit; `views.latent` is missing, of the wrong size, or not
+                used; or `views.local` is not used.
         """
-        batch = views.context.shape[0]
         self._check(views)
-        directions = self._encode_pairs(views)
-        latent = self._sample_latent(directions, views, generator)
-        edited = self.editor(directions.source, None if latent is None else latent.value)
-        prediction = self.predictor(edited)
-        comparison = Comparison(
-            prediction=prediction,
-            source=directions.source,
-            destination=directions.destination,
-            weights=None if self.weights is None else self.weights(directions.source),
-            local=encode_local(self.encoder, views),
-            group=views.group,
+        pairs = encode_pairs(
+            self.encoder,
+            self.target_encoder,
+            views,
+            stop_gradient=self.objective.traits.target == "stopped",
         )
-        ssl: Tensor = self.objective(comparison, step=step)
+        latent = self._sample_latent(pairs, views, generator)
+        edited = self.editor(pairs.source, None if latent is None else latent.value)
+        prediction = self.predictor(edited)
+        batch, both = pairs.num_pairs, pairs.num_directions == 2
+        ssl: Tensor = self.objective(
+            prediction[:batch],
+            pairs.target,
+            context=pairs.context,
+            edited_target=prediction[batch:] if both else None,
+            group=pairs.group,
+            local=pairs.local,
+            step=step,
+        )
         loss, terms = self._total(ssl, latent, step)
         return StepOutput(
             loss=loss,
             terms=terms,
-            context=_unit(directions.source[:batch].detach()),
-            target=_unit(directions.destination[:batch].detach()),
+            context=_unit(pairs.source[:batch].detach()),
+            target=_unit(pairs.target.detach()),
             edited=_unit(edited[:batch].detach()),
             prediction=_unit(prediction[:batch].detach()),
             latent=None if latent is None else latent.first(batch),
@@ -146,57 +166,50 @@ class Method(nn.Module):
 
     def _check(self, views: Views) -> None:
         if isinstance(self.latent, GivenLatent):
-            self.latent.check(views.latent, len(views.group))
+            self.latent.check(views.latent, len(views))
         elif views.latent is not None:
+            name = "None" if self.latent is None else type(self.latent).__name__
             raise ValueError(
-                f"views.latent is set with latent={self.config.latent!r}, which would ignore it; "
-                "choose latent='given', or leave views.latent=None"
+                f"views.latent is set, but the method's latent is {name}, which would ignore it; "
+                "use GivenLatent, latent='given', or leave views.latent=None"
             )
-        if views.local is not None and not TRAITS[self.config.objective].assigns:
+        if views.local is not None and not self.objective.traits.assigns:
             raise ValueError(
-                f"views.local is set with objective={self.config.objective!r}, which compares "
-                "pairs alone; choose swav or dino, or leave views.local=None"
+                f"views.local is set with {type(self.objective).__name__}, which compares pairs "
+                "alone; choose swav or dino, or leave views.local=None"
             )
-
-    def _encode_pairs(self, views: Views) -> Directions:
-        if self.target_encoder is not None:
-            return encode_with_network(self.encoder, self.target_encoder, views)
-        directions = encode_online(self.encoder, views)
-        return directions.stopped() if self.config.stops_gradient else directions
 
     def _sample_latent(
-        self, directions: Directions, views: Views, generator: torch.Generator | None
+        self, pairs: EncodedPairs, views: Views, generator: torch.Generator | None
     ) -> LatentSample | None:
         if self.latent is None:
             return None
-        num_directions = len(directions.source) // len(views.group)
         sample: LatentSample
         if isinstance(self.latent, GivenLatent):
-            sample = self.latent(views.latent, both=num_directions == 2)
+            sample = self.latent(views.latent, both=pairs.num_directions == 2)
             return sample
-        shape = (num_directions, world_size() * len(views.group))
-        noise = self.latent.draw_noise(shape, generator=generator, device=directions.source.device)
+        shape = (pairs.num_directions, world_size() * pairs.num_pairs)
+        noise = self.latent.draw_noise(shape, generator=generator, device=pairs.source.device)
         local = noise[:, rank() :: world_size()].flatten(0, 1)
-        sample = self.latent(directions.source, directions.evidence, local)
+        sample = self.latent(pairs.source, pairs.evidence, local)
         return sample
 
     def _total(
         self, ssl: Tensor, latent: LatentSample | None, step: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        config = self.config
-        beta = beta_warmup(step, config.beta, config.beta_warmup_steps)
+        beta = beta_warmup(step, self.beta, self.beta_warmup_steps)
         terms = {"ssl": ssl.detach(), "beta": torch.full_like(ssl, beta)}
         loss = ssl
-        if latent is not None and config.latent != "given":
+        if latent is not None and not isinstance(self.latent, GivenLatent):
             penalty = latent.penalty.mean()
             terms["l0" if latent.mask is not None else "kl"] = penalty.detach()
             # Also at beta = 0, and below the free nats: the penalty alone reaches the prior, and
             # DDP waits for the prior, if only for a gradient of zero.
-            loss = ssl + beta * free_bits(penalty, config.free_nats)
-        if latent is not None and config.use_entropy_weight > 0:
+            loss = ssl + beta * free_bits(penalty, self.free_nats)
+        if latent is not None and self.use_entropy_weight > 0:
             entropy = use_entropy(latent.penalty_per_dimension)
             terms["use_entropy"] = entropy.detach()
-            loss = loss - config.use_entropy_weight * entropy
+            loss = loss - self.use_entropy_weight * entropy
         return loss, {"loss": loss.detach(), **terms}
 
     def after_step(self, step: int, *, total_steps: int) -> None:
@@ -210,30 +223,26 @@ class Method(nn.Module):
                 `ema_schedule` is "cosine".
         """
         if self.target_encoder is not None:
-            momentum = self.config.ema_momentum
-            if self.config.ema_schedule == "cosine":
+            momentum = self.ema_momentum
+            if self.ema_schedule == "cosine":
                 momentum = ema_momentum(step, momentum, total_steps)
             update_ema(self.target_encoder, self.encoder, momentum)
             self.objective.move_target(momentum)
 
-    def encode(self, clips: Float[Tensor, "batch channels frames height width"]) -> Embeddings:
+    def encode(self, samples: Float[Tensor, "batch ..."]) -> Embeddings:
         """Representation h and embedding z by the online encoder, not normalised."""
-        embeddings: Embeddings = self.encoder(clips)
+        embeddings: Embeddings = self.encoder(samples)
         return embeddings
 
-    def embed(
-        self, clips: Float[Tensor, "batch channels frames height width"]
-    ) -> Float[Tensor, "batch representation"]:
+    def embed(self, samples: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch representation"]:
         """Representation h: what downstream tasks use."""
-        representation: Tensor = self.encoder.backbone(clips)
+        representation: Tensor = self.encoder.backbone(samples)
         return representation
 
-    def encode_target(
-        self, clips: Float[Tensor, "batch channels frames height width"]
-    ) -> Float[Tensor, "batch dim"]:
+    def encode_target(self, samples: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch dim"]:
         """Unit embeddings that futures are compared with: by the target network, else by f."""
         encoder = self.target_encoder or self.encoder
-        return _unit(encoder(clips).embedding)
+        return _unit(encoder(samples).embedding)
 
     def edit(
         self,
@@ -247,11 +256,11 @@ class Method(nn.Module):
     @torch.no_grad()
     def futures(
         self,
-        clips: Float[Tensor, "batch channels frames height width"],
+        samples: Float[Tensor, "batch ..."],
         num_samples: int,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "samples batch dim"]:
-        """What may follow each clip: unit vectors to hold against `encode_target` of other clips.
+        """What may follow each sample: unit vectors to compare with `encode_target` of others.
 
         r ~ p(r | x), then edited (and predicted, where there is a predictor). A method without r
         has one future, which is repeated. Call it in evaluation mode.
@@ -259,7 +268,7 @@ class Method(nn.Module):
         Raises:
             NotImplementedError: the latent has no prior (see `has_futures`).
         """
-        context = self.encode(clips).embedding
+        context = self.encode(samples).embedding
         if self.latent is None:
             only = _unit(self.predictor(self.edit(context, None)))
             return only.expand(num_samples, -1, -1)
@@ -268,31 +277,11 @@ class Method(nn.Module):
         return _unit(self.predictor(edited)).reshape(num_samples, *context.shape)
 
 
-def build_method(config: MethodConfig, backbone: Backbone) -> Method:
-    """The method of a config around a backbone, initialised from torch's global generator.
-
-    The target network of byol and dino is a copy that needs no gradient; it is in the state dict,
-    and no optimiser of `adassl.optim` takes it.
-    """
-    dim = config.embedding_dim
-    projector = build_mlp(backbone.output_dim, config.projector_hidden_dims, dim)
-    encoder = Encoder(backbone, projector)
-    predictor: nn.Module = nn.Identity()
-    if config.has_predictor:
-        predictor = build_mlp(dim, config.predictor_hidden_dims, dim)
-    target_encoder = None
-    if TRAITS[config.objective].target == "network":
-        target_encoder = copy.deepcopy(encoder).requires_grad_(False)
-    return Method(
-        config=config,
-        encoder=encoder,
-        editor=build_editor(config),
-        latent=build_latent(config),
-        weights=build_weights(config),
-        predictor=predictor,
-        target_encoder=target_encoder,
-        objective=build_objective(config),
-    )
+def _rename_weights(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """In checkpoints of version 0.1 the weights of aninfonce and hinfonce stood in the method."""
+    old = f"{prefix}weights."
+    for key in [key for key in state if key.startswith(old)]:
+        state[f"{prefix}objective.weights." + key.removeprefix(old)] = state.pop(key)
 
 
 def _unit(embedding: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:

@@ -1,8 +1,8 @@
-"""How well sampled futures foretell the next clip: a figure without labels, to tune by.
+"""Next-clip log-likelihood: how well sampled futures predict the next clip, without labels.
 
-The loss cannot be compared between settings of β, and falls to nothing where r copies x+. Here r
-is drawn without a look at x+: from the prior p(r | x), or, for a sparse r, which has none, from
-what other pairs have.
+A metric to tune by: the loss cannot be compared between settings of β, and falls to zero where r
+copies x+. Here r is drawn without seeing x+: from the prior p(r | x), or, for a sparse r, which has
+none, from the r of other pairs.
 """
 
 import math
@@ -44,7 +44,7 @@ def next_clip_nats(
 def sample_futures(
     method: Method, views: Views, output: StepOutput, generator: torch.Generator
 ) -> Float[Tensor, "pairs samples dim"]:
-    """Unit embeddings of what may follow each clip, without a look at what did."""
+    """Unit embeddings of what may follow each clip, drawn without seeing what did."""
     if method.has_futures:
         return method.futures(views.context, NUM_FUTURES, generator).transpose(0, 1)
     assert output.latent is not None, "only a latent can be without a prior"

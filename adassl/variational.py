@@ -18,6 +18,24 @@ from adassl.gaussians import (
 )
 from adassl.heads import build_mlp, initialise_xavier
 from adassl.latent_sample import LatentSample
+from adassl.shapes import require_shape
+
+
+def pair_of(
+    context_embedding: Float[Tensor, "batch dim"],
+    target_embedding: Float[Tensor, "batch dim"],
+    embedding_dim: int,
+) -> Float[Tensor, "batch double"]:
+    """Both embeddings of each pair side by side.
+
+    Raises:
+        ValueError: either is not [batch, embedding_dim].
+    """
+    remedy = "pass embeddings of that size, or build the latent with theirs as embedding_dim"
+    require_shape(context_embedding, (None, embedding_dim), name="context_embedding", remedy=remedy)
+    sizes = (len(context_embedding), embedding_dim)
+    require_shape(target_embedding, sizes, name="target_embedding", remedy=remedy)
+    return torch.cat([context_embedding, target_embedding], dim=-1)
 
 
 class PosteriorLatent(nn.Module):
@@ -33,13 +51,16 @@ class PosteriorLatent(nn.Module):
 
     has_prior = True
 
-    def __init__(self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int]) -> None:
+    def __init__(
+        self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (128,)
+    ) -> None:
         super().__init__()
+        self.embedding_dim = embedding_dim
         self.latent_dim = latent_dim
         self.posterior_head = build_mlp(2 * embedding_dim, hidden_dims, 2 * latent_dim)
 
     def initialise(self, prior_output: nn.Linear) -> None:
-        """Xavier everywhere, and nought for what the prior's last layer reads of x."""
+        """Xavier everywhere, and zero for what the prior's last layer reads of x."""
         self.apply(initialise_xavier)
         # The prior starts the same for every x: KL(q || p) grows with 1 / var_p, and a prior that
         # is narrow by the chance of its initialisation costs tens of nats a dimension.
@@ -51,7 +72,7 @@ class PosteriorLatent(nn.Module):
         target_embedding: Float[Tensor, "batch dim"],
     ) -> DiagonalGaussian:
         """The posterior q(r | x, x+), read from both embeddings."""
-        pair = torch.cat([context_embedding, target_embedding], dim=-1)
+        pair = pair_of(context_embedding, target_embedding, self.embedding_dim)
         return DiagonalGaussian.from_head(*self.posterior_head(pair).chunk(2, dim=-1))
 
     def divergence(
@@ -61,7 +82,11 @@ class PosteriorLatent(nn.Module):
         raise NotImplementedError
 
     def draw_noise(
-        self, shape: tuple[int, ...], *, generator: torch.Generator | None, device: torch.device
+        self,
+        shape: tuple[int, ...],
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | None = None,
     ) -> Float[Tensor, "*shape latent"]:
         """Standard normal noise [*shape, latent_dim] on `device`, drawn where the generator is."""
         source = device if generator is None else generator.device
@@ -72,10 +97,25 @@ class PosteriorLatent(nn.Module):
         self,
         context_embedding: Float[Tensor, "batch dim"],
         target_embedding: Float[Tensor, "batch dim"],
-        noise: Float[Tensor, "batch latent"],
+        noise: Float[Tensor, "batch latent"] | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> LatentSample:
-        """A reparameterised sample of the posterior, its mean if noise is 0, and its cost."""
+        """A reparameterised sample of the posterior, its mean if noise is 0, and its cost.
+
+        Args:
+            context_embedding: f(x).
+            target_embedding: the embedding of x+, or of x++.
+            noise: standard normal; None: drawn here.
+            generator: source of the noise that is drawn here; None: torch's global generator.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
         posterior = self.infer(context_embedding, target_embedding)
+        if noise is None:
+            shape, device = (len(posterior.mean),), posterior.mean.device
+            noise = self.draw_noise(shape, generator=generator, device=device)
         divergence = self.divergence(posterior, context_embedding)
         return LatentSample(
             value=posterior.mean + posterior.std * noise,
@@ -93,7 +133,9 @@ class VariationalLatent(PosteriorLatent):
         hidden_dims: hidden layer sizes of the posterior's and the prior's MLP.
     """
 
-    def __init__(self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int]) -> None:
+    def __init__(
+        self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (128,)
+    ) -> None:
         super().__init__(embedding_dim, latent_dim, hidden_dims)
         self.prior_head = build_mlp(embedding_dim, hidden_dims, 2 * latent_dim)
         self.initialise(cast(nn.Linear, self.prior_head[-1]))
@@ -112,7 +154,7 @@ class VariationalLatent(PosteriorLatent):
         self,
         context_embedding: Float[Tensor, "batch dim"],
         num_samples: int,
-        generator: torch.Generator | None,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "samples batch latent"]:
         """Draws r ~ p(r | x), independent for every context."""
         prior = self.prior(context_embedding)
@@ -172,7 +214,7 @@ class MixtureLatent(PosteriorLatent):
         self,
         context_embedding: Float[Tensor, "batch dim"],
         num_samples: int,
-        generator: torch.Generator | None,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, "samples batch latent"]:
         """Draws r ~ p(r | x), a component for every sample of every context and then a value."""
         prior = self.prior(context_embedding)

@@ -1,32 +1,54 @@
-"""What one training step looks at: pairs of clips from the same video."""
+"""The input of a step: pairs of views of the same thing, such as two moments of a video."""
 
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from adassl.shapes import require_shape
+
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
     """A batch of pairs, row i of every field belonging to pair i.
 
-    Clips hold floats, normalised as the backbone expects them. Vector data comes as
-    [batch, channels, 1, 1, 1]; the "mlp" backbone flattens.
+    A sample is whatever the encoder takes: images [channels, height, width], clips [channels,
+    frames, height, width], vectors.
 
     Attributes:
-        context: x, the clip that is encoded and edited.
-        target: x+, the clip that the edited context must agree with.
+        context: x, which is encoded and edited.
+        target: x+, which the edited context must agree with.
         surrogate: x++, another view of the target that the posterior over r reads in the place of
             x+, so that r cannot copy what is peculiar to x+; None: it reads x+ itself.
-        latent: r of x to x+ for latent="given", in float; None for every other latent.
+        latent: r of x to x+ for `GivenLatent`, in float; None for every other latent.
         local: further, smaller crops of x for multi-crop, each as large as x in pixels; None: none.
-        group: which video each pair comes from. Ids are compared across workers, so they must mean
-            the same video everywhere.
+        group: which video each pair comes from; None: each from its own. Ids are compared across
+            workers, so they must mean the same video everywhere.
+
+    Raises:
+        ValueError: the fields are not of one batch, or the views not of one shape.
     """
 
-    context: Float[Tensor, "batch channels frames height width"]
-    target: Float[Tensor, "batch channels frames height width"]
-    surrogate: Float[Tensor, "batch channels frames height width"] | None = None
+    context: Float[Tensor, "batch ..."]
+    target: Float[Tensor, "batch ..."]
+    surrogate: Float[Tensor, "batch ..."] | None = None
     latent: Float[Tensor, "batch latent"] | None = None
-    local: Float[Tensor, "crops batch channels frames height width"] | None = None
-    group: Int[Tensor, " batch"]
+    local: Float[Tensor, "crops batch ..."] | None = None
+    group: Int[Tensor, " batch"] | None = None
+
+    def __post_init__(self) -> None:
+        sizes = tuple(self.context.shape)
+        remedy = "as context; cut and resize the views of a pair alike"
+        for name in ("target", "surrogate"):
+            view = getattr(self, name)
+            if view is not None:
+                require_shape(view, sizes, name=name, remedy=remedy)
+        if self.local is not None:
+            require_shape(self.local, (None, *sizes), name="local", remedy="scale crops to context")
+        if self.group is not None:
+            remedy = "give one video number a pair, or group=None"
+            require_shape(self.group, sizes[:1], name="group", remedy=remedy)
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.context)

@@ -1,1 +1,1 @@
-"""Self-supervised objectives: one file a family, pure functions and a small module around each."""
+"""Self-supervised objectives: one file a family, a pure function and a module around it."""

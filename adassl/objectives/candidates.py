@@ -1,4 +1,4 @@
-"""What contrastive objectives hold each anchor against: both views of the global batch."""
+"""What contrastive objectives compare each anchor with: both views of the global batch."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,13 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from adassl.collectives import all_gather, rank
+from adassl.objectives.objective import check_embeddings
+from adassl.shapes import require_shape
 
 
 @dataclass(frozen=True, kw_only=True)
-class Direction:
-    """Anchors of one direction and what they meet.
+class Candidates:
+    """Anchors of one direction and what they are compared with.
 
     Attributes:
         anchors: this worker's edited embeddings, of length 1.
@@ -24,41 +26,50 @@ class Direction:
     candidates: Float[Tensor, "candidates dim"]
 
 
-def directions_of(
-    edited_context: Float[Tensor, "batch dim"],
-    edited_target: Float[Tensor, "batch dim"] | None,
-    context: Float[Tensor, "batch dim"],
+def candidates_of(
+    edited: Float[Tensor, "batch dim"],
     target: Float[Tensor, "batch dim"],
-) -> list[Direction]:
-    """The forward direction and, unless `edited_target` is None, its mirror; float32, any norm."""
+    context: Float[Tensor, "batch dim"] | None,
+    edited_target: Float[Tensor, "batch dim"] | None,
+) -> list[Candidates]:
+    """The forward direction and, unless `edited_target` is None, the reverse; float32, any norm."""
+    check_embeddings(edited, target, context, edited_target)
+    context = edited if context is None else context
     # One gather for both views: [global_batch, 2, dim].
     views = torch.stack([context.float(), target.float()], dim=1)
     contexts, targets = all_gather(normalize(views, dim=-1)).unbind(dim=1)
-    found = [(edited_context, targets, contexts)]
+    found = [(edited, targets, contexts)]
     if edited_target is not None:
         found.append((edited_target, contexts, targets))
     return [
-        Direction(anchors=normalize(a.float(), dim=-1), candidates=torch.cat([positives, others]))
+        Candidates(anchors=normalize(a.float(), dim=-1), candidates=torch.cat([positives, others]))
         for a, positives, others in found
     ]
 
 
 def negative_weights(
-    group: Int[Tensor, " batch"], same_video_weight: float
+    anchors: Float[Tensor, "batch dim"],
+    group: Int[Tensor, " batch"] | None,
+    same_video_weight: float,
 ) -> tuple[Float[Tensor, "batch candidates"], Int[Tensor, " batch"]]:
     """How much each candidate counts as a negative, and the place of each anchor's positive.
 
     0 for both views of the anchor's own pair, `same_video_weight` for others of its video, else 1.
 
     Args:
-        group: the video of each of this worker's pairs.
+        anchors: of the forward direction; only their number and device count.
+        group: the video of each of this worker's pairs; None: each has its own.
         same_video_weight: at least 0.
     """
+    rows = torch.arange(len(anchors), device=anchors.device)
+    positive = rank() * len(anchors) + rows
+    if group is None:
+        group = positive
+    remedy = "give one video number a pair, or group=None"
+    require_shape(group, (len(anchors),), name="group", remedy=remedy)
     groups = all_gather(group)
-    rows = torch.arange(len(group), device=group.device)
-    positive = rank() * len(group) + rows
     same_video = group[:, None] == groups[None, :]
-    weight = torch.ones(same_video.shape, device=group.device)
+    weight = torch.ones(same_video.shape, device=anchors.device)
     weight = weight.masked_fill(same_video, same_video_weight)
     weight[rows, positive] = 0.0
     return weight.repeat(1, 2), positive

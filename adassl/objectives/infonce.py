@@ -5,25 +5,25 @@ edited as in AdaSSL (arXiv 2602.02381). Without an edit it is SimCLR's loss.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from adassl.config import MethodConfig
-from adassl.objectives.candidates import Direction, directions_of, negative_weights
-from adassl.objectives.objective import Comparison, Objective
+from adassl.objectives.candidates import Candidates, candidates_of, negative_weights
+from adassl.objectives.objective import Objective
 
 
 def info_nce(
-    *,
-    edited_context: Float[Tensor, "batch dim"],
-    edited_target: Float[Tensor, "batch dim"] | None,
-    context: Float[Tensor, "batch dim"],
+    edited: Float[Tensor, "batch dim"],
     target: Float[Tensor, "batch dim"],
-    group: Int[Tensor, " batch"],
-    temperature: float,
+    *,
+    context: Float[Tensor, "batch dim"] | None = None,
+    edited_target: Float[Tensor, "batch dim"] | None = None,
+    group: Int[Tensor, " batch"] | None = None,
+    temperature: float = 0.1,
     same_video_negative_weight: float = 1.0,
     weights: Float[Tensor, "anchors dim"] | None = None,
 ) -> Float[Tensor, ""]:
@@ -34,28 +34,30 @@ def info_nce(
     f(x_i) is left out. The anchor t(f(x_i+), r) mirrors it.
 
     Args:
-        edited_context: anchors whose positive is the target; any norm, as everything here.
-        edited_target: anchors whose positive is the context; None: forward direction only.
-        context: unedited embeddings of x.
+        edited: anchors whose positive is the target; any norm, as everything here.
         target: unedited embeddings of x+.
-        group: the video of each pair.
+        context: unedited embeddings of x; None: `edited`, which is then not edited.
+        edited_target: anchors whose positive is the context; None: forward direction only.
+        group: the video of each pair; None: each pair has its own.
         temperature: divides the cosine similarities.
         same_video_negative_weight: how often a negative from the anchor's own video counts in the
             softmax's sum; 1 = once, as any other; 0 = left out. An anchor left without any
             negative contributes a loss of 0.
-        weights: positive weights of the dimensions, a row for each of `edited_context`, then for
-            each of `edited_target`: the similarity is then -1/2 sum_i w_i (a_i - c_i)^2 of unit
-            vectors (`adassl.objectives.aninfonce`). None: the cosine, which w = 1 comes to.
+        weights: positive weights of the dimensions, a row for each of `edited`, then for each of
+            `edited_target`; None: all 1. See `adassl.objectives.aninfonce`.
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
     # bfloat16 cosines have a spacing of 0.004 near 1: at temperature 0.05 that is 0.08 in a logit.
-    with torch.autocast(context.device.type, enabled=False):
-        directions = directions_of(edited_context, edited_target, context, target)
-        weight, positive = negative_weights(group, same_video_negative_weight)
+    with torch.autocast(edited.device.type, enabled=False):
+        directions = candidates_of(edited, target, context, edited_target)
+        weight, positive = negative_weights(edited, group, same_video_negative_weight)
         # Adding log w to a logit counts that candidate w times in the softmax's sum.
         log_weight = weight.scatter(1, positive[:, None], 1.0).log()
         parts: Sequence[Tensor | None] = [None] * len(directions)
         if weights is not None:
-            parts = weights.split(len(context))
+            parts = weights.split(len(edited))
         losses = []
         for direction, part in zip(directions, parts, strict=True):
             # No clamp of the logits (the authors clamp at 20): log-softmax subtracts the maximum
@@ -67,7 +69,7 @@ def info_nce(
 
 
 def _similarity(
-    direction: Direction, weights: Float[Tensor, "batch dim"] | None
+    direction: Candidates, weights: Float[Tensor, "batch dim"] | None
 ) -> Float[Tensor, "batch candidates"]:
     """Similarity of each anchor to the candidates, up to a constant for each anchor."""
     anchors, candidates = direction.anchors, direction.candidates
@@ -80,25 +82,40 @@ def _similarity(
 
 
 class InfoNCE(Objective):
-    """InfoNCE, and with weights of the dimensions AnInfoNCE and H-InfoNCE.
+    """Edited anchors against unedited candidates by cosine; see `info_nce`.
 
-    All embeddings are the online encoder's, with gradients on both sides.
+    `InfoNCE()(z, z_next, edited_target=z_next)` without an edit is SimCLR's loss. Both sides have
+    a gradient.
+
+    Args:
+        temperature: divides the cosine similarities; 0.05 to 0.2 is usual.
+        same_video_negative_weight: weight of negatives from the anchor's own video.
     """
 
-    def __init__(self, config: MethodConfig) -> None:
+    def __init__(
+        self, temperature: float = 0.1, *, same_video_negative_weight: float = 1.0
+    ) -> None:
         super().__init__()
-        self.temperature = config.temperature
-        self.same_video_negative_weight = config.same_video_negative_weight
+        self.temperature = temperature
+        self.same_video_negative_weight = same_video_negative_weight
 
-    def forward(self, comparison: Comparison, *, step: int) -> Float[Tensor, ""]:
-        """`info_nce` of the pairs; the step plays no part."""
+    def forward(
+        self,
+        edited: Float[Tensor, "batch dim"],
+        target: Float[Tensor, "batch dim"],
+        *,
+        context: Float[Tensor, "batch dim"] | None = None,
+        edited_target: Float[Tensor, "batch dim"] | None = None,
+        group: Int[Tensor, " batch"] | None = None,
+        **_: Any,
+    ) -> Float[Tensor, ""]:
+        """`info_nce` of the pairs; see `Objective.forward`."""
         return info_nce(
-            edited_context=comparison.edited_context,
-            edited_target=comparison.edited_target,
-            context=comparison.context,
-            target=comparison.target,
-            group=comparison.group,
+            edited,
+            target,
+            context=context,
+            edited_target=edited_target,
+            group=group,
             temperature=self.temperature,
             same_video_negative_weight=self.same_video_negative_weight,
-            weights=comparison.weights,
         )

@@ -1,75 +1,54 @@
-"""What an objective is given, and what it answers."""
+"""What every objective has in common: plain tensors in, a loss out."""
 
-from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """One worker's pairs, encoded and edited; rows forward (x to x+), then, if used, in reverse.
-
-    Nothing is normalised. Whose embedding the destination is, and whether it has a gradient, says
-    `adassl.traits`.
-
-    Attributes:
-        prediction: what is held against the destination: the edited source, after the predictor
-            where there is one.
-        source: the online encoder's embedding before the edit.
-        destination: what the prediction should come to.
-        weights: positive weights of the dimensions for each row (`adassl.objectives.aninfonce`);
-            None: all 1.
-        local: the online encoder's embeddings of each pair's small crops; None: there are none.
-        group: the video of each pair.
-    """
-
-    prediction: Float[Tensor, "rows dim"]
-    source: Float[Tensor, "rows dim"]
-    destination: Float[Tensor, "rows dim"]
-    weights: Float[Tensor, "rows dim"] | None = None
-    local: Float[Tensor, "crops batch dim"] | None = None
-    group: Int[Tensor, " batch"]
-
-    @property
-    def batch(self) -> int:
-        """Pairs on this worker."""
-        return len(self.group)
-
-    @property
-    def context(self) -> Float[Tensor, "batch dim"]:
-        """Unedited embeddings of x."""
-        return self.source[: self.batch]
-
-    @property
-    def target(self) -> Float[Tensor, "batch dim"]:
-        """Embeddings of x+ that the forward direction is held against."""
-        return self.destination[: self.batch]
-
-    @property
-    def edited_context(self) -> Float[Tensor, "batch dim"]:
-        """Predictions from x."""
-        return self.prediction[: self.batch]
-
-    @property
-    def edited_target(self) -> Float[Tensor, "batch dim"] | None:
-        """Predictions from x+; None where only the forward direction is used."""
-        return self.prediction[self.batch :] if len(self.prediction) > self.batch else None
+from adassl.shapes import require_shape
+from adassl.traits import Traits
 
 
 class Objective(nn.Module):
     """A self-supervised loss with the parameters and buffers that it needs for itself.
 
-    A subclass overrides `forward`. Buffers change in `forward` in training mode only, in place
-    (DistributedDataParallel holds on to them) and alike on every worker.
+    A subclass overrides `forward`, and sets `traits` unless it compares with the online encoder's
+    embeddings and has no predictor. `adassl.Method` hands over every argument by name; a subclass
+    names those that it uses and takes the rest as `**_`. Buffers change in `forward` in training
+    mode only, in place (DistributedDataParallel holds on to them) and alike on every worker.
     """
 
-    def forward(self, comparison: Comparison, *, step: int) -> Float[Tensor, ""]:
+    traits = Traits()
+
+    def forward(
+        self,
+        edited: Float[Tensor, "batch dim"],
+        target: Float[Tensor, "batch dim"],
+        *,
+        context: Float[Tensor, "batch dim"] | None = None,
+        edited_target: Float[Tensor, "batch dim"] | None = None,
+        group: Int[Tensor, " batch"] | None = None,
+        local: Float[Tensor, "crops batch dim"] | None = None,
+        step: int = 0,
+        **_: Any,
+    ) -> Float[Tensor, ""]:
         """The loss in float32, a mean over this worker's rows, for DDP to average.
 
+        Embeddings have any norm. Row i of each belongs to pair i.
+
         Args:
-            comparison: this worker's pairs.
+            edited: t(f(x), r), after the predictor where there is one.
+            target: f(x+), or the target network's embedding of x+: what `edited` should match.
+            context: the embedding of x by the network that made `target`, not edited: what
+                `edited_target` should match. With one direction: f(x). None: the same as `edited`,
+                where an objective can work so.
+            edited_target: t(f(x+), r) of the reverse direction; None: forward direction only.
+            group: the video of each pair; None: each pair has its own.
+            local: the online encoder's embeddings of small crops of each x (multi-crop).
             step: optimiser steps done so far; schedules depend on it.
+
+        Raises:
+            ValueError: shapes that do not fit; the message names them.
         """
         raise NotImplementedError
 
@@ -79,3 +58,42 @@ class Objective(nn.Module):
         Args:
             momentum: share of the average that stays.
         """
+
+
+def directions(
+    edited: Float[Tensor, "batch dim"],
+    target: Float[Tensor, "batch dim"],
+    context: Float[Tensor, "batch dim"] | None,
+    edited_target: Float[Tensor, "batch dim"] | None,
+) -> list[tuple[Tensor, Tensor]]:
+    """What is compared with what: forward, then, unless `edited_target` is None, in reverse.
+
+    Raises:
+        ValueError: shapes that differ, or a reverse direction without a context.
+    """
+    check_embeddings(edited, target, context, edited_target)
+    found = [(edited, target)]
+    if edited_target is not None:
+        if context is None:
+            raise ValueError(
+                "edited_target without context: the reverse direction is compared with the "
+                "embedding of x; pass it as context=, or leave edited_target out"
+            )
+        found.append((edited_target, context))
+    return found
+
+
+def check_embeddings(
+    edited: Tensor, target: Tensor, context: Tensor | None, edited_target: Tensor | None
+) -> None:
+    """Refuse embeddings that are not all [batch, dim] of one shape.
+
+    Raises:
+        ValueError: names the first that differs.
+    """
+    remedy = "give one embedding a pair, all of one size"
+    require_shape(edited, (None, edited.shape[-1]), name="edited", remedy=remedy)
+    others = {"target": target, "context": context, "edited_target": edited_target}
+    for name, tensor in others.items():
+        if tensor is not None:
+            require_shape(tensor, tuple(edited.shape), name=name, remedy=f"as edited; {remedy}")

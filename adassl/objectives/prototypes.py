@@ -5,8 +5,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from adassl.objectives.objective import Comparison
-
 
 class Prototypes(nn.Module):
     """The cosine of each embedding with each prototype, in float32.
@@ -33,7 +31,10 @@ class Prototypes(nn.Module):
 
 
 def with_local(
-    prototypes: Prototypes, comparison: Comparison, aims: Float[Tensor, "rows prototypes"]
+    prototypes: Prototypes,
+    source: Float[Tensor, "rows dim"],
+    local: Float[Tensor, "crops batch dim"] | None,
+    aims: Float[Tensor, "rows prototypes"],
 ) -> tuple[Float[Tensor, "more prototypes"], Float[Tensor, "more prototypes"]]:
     """Scores of the source and what each aims at, then those of the small crops, if there are any.
 
@@ -42,15 +43,16 @@ def with_local(
 
     Args:
         prototypes: gives the scores.
-        comparison: the embeddings.
+        source: embeddings of each direction's views, forward ones first.
+        local: embeddings of small crops; None: there are none.
         aims: of each row of the source, what its scores are to become.
     """
-    scores = prototypes(comparison.source)
-    if comparison.local is None:
+    scores = prototypes(source)
+    if local is None:
         return scores, aims
-    views = aims.unflatten(0, (-1, comparison.batch))
-    crops = len(comparison.local)
-    small = prototypes(comparison.local.flatten(0, 1))
+    crops, batch = local.shape[:2]
+    views = aims.unflatten(0, (-1, batch))
+    small = prototypes(local.flatten(0, 1))
     return (
         torch.cat([scores, small.repeat(len(views), 1)]),
         torch.cat([aims, views.repeat_interleave(crops, dim=0).flatten(0, 1)]),

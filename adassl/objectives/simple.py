@@ -4,24 +4,26 @@ Jha et al., "The Common Stability Mechanism behind most Self-Supervised Learning
 arXiv 2402.14957.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from adassl.collectives import all_gather
-from adassl.config import MethodConfig
-from adassl.objectives.objective import Comparison, Objective
+from adassl.objectives.objective import Objective, directions
 
 
-def simple_loss(
+def simple(
+    edited: Float[Tensor, "batch dim"],
+    target: Float[Tensor, "batch dim"],
     *,
-    prediction: Float[Tensor, "rows dim"],
-    destination: Float[Tensor, "rows dim"],
-    views: Float[Tensor, "views dim"],
-    centre_weight: float,
+    context: Float[Tensor, "batch dim"] | None = None,
+    edited_target: Float[Tensor, "batch dim"] | None = None,
+    centre_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
-    """1/2 (E|prediction - destination|^2 + centre_weight |s|^2) of unit vectors, in float32.
+    """1/2 (E|edited - target|^2 + centre_weight |s|^2) of unit vectors, in float32.
 
     s is the mean of the unit embeddings of both views over the global batch. The paper writes
     L_Simple = 1/2 (L_align - lambda_L s), with its lambda_L and the power of s left to the reader.
@@ -29,37 +31,56 @@ def simple_loss(
     the sign by which s shrinks, with a positive weight. At a weight of 1 a full collapse costs
     1/2, as much as a mean alignment of 1 (a cosine of 1/2).
 
+    The centre is that of the unedited embeddings, because it is f that must not collapse: an editor
+    that shifts everything could keep the centre of what it edits at zero.
+
     Args:
-        prediction: t(f(x), r), any norm, as everything here.
-        destination: f(x+).
-        views: unedited embeddings of x and x+ of this worker's pairs.
+        edited: t(f(x), r), any norm, as everything here.
+        target: f(x+).
+        context: f(x); None: `edited`, which is then not edited.
+        edited_target: t(f(x+), r); None: forward direction only.
         centre_weight: weight of |s|^2; 0 leaves the alignment alone, which collapses.
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
-    prediction, destination, views = (
-        normalize(vectors.float(), dim=-1) for vectors in (prediction, destination, views)
+    context = edited if context is None else context
+    sources, targets = zip(*directions(edited, target, context, edited_target), strict=True)
+    source, aim, views = (
+        normalize(torch.cat(rows).float(), dim=-1) for rows in (sources, targets, (context, target))
     )
-    alignment = (prediction - destination).square().sum(dim=-1).mean()
+    alignment = (source - aim).square().sum(dim=-1).mean()
     centre = all_gather(views).mean(dim=0)
     return (alignment + centre_weight * centre.square().sum()) / 2
 
 
 class Simple(Objective):
-    """Edited sources against destinations; the centre is that of the unedited embeddings.
+    """Edited contexts against targets, and a price on the centre; see `simple`.
 
-    Unedited, because it is f that must not collapse: an editor that shifts everything could hold
-    the centre of what it edits at nought. All are the online encoder's, with gradients on both
-    sides.
+    Both sides have a gradient.
+
+    Args:
+        centre_weight: weight of the squared length of the centre.
     """
 
-    def __init__(self, config: MethodConfig) -> None:
+    def __init__(self, centre_weight: float = 1.0) -> None:
         super().__init__()
-        self.centre_weight = config.centre_weight
+        self.centre_weight = centre_weight
 
-    def forward(self, comparison: Comparison, *, step: int) -> Float[Tensor, ""]:
-        """`simple_loss` of all rows; the step plays no part."""
-        return simple_loss(
-            prediction=comparison.prediction,
-            destination=comparison.destination,
-            views=torch.cat([comparison.context, comparison.target]),
+    def forward(
+        self,
+        edited: Float[Tensor, "batch dim"],
+        target: Float[Tensor, "batch dim"],
+        *,
+        context: Float[Tensor, "batch dim"] | None = None,
+        edited_target: Float[Tensor, "batch dim"] | None = None,
+        **_: Any,
+    ) -> Float[Tensor, ""]:
+        """`simple` of the pairs; see `Objective.forward`."""
+        return simple(
+            edited,
+            target,
+            context=context,
+            edited_target=edited_target,
             centre_weight=self.centre_weight,
         )

@@ -5,35 +5,75 @@ Theirs has a BatchNorm on the projector's output too; it works nearly as well wi
 and `adassl.heads` says why it is left out here.
 """
 
+from dataclasses import replace
+from typing import Any
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from adassl.objectives.objective import Comparison, Objective
+from adassl.objectives.objective import Objective, directions
+from adassl.traits import TRAITS
 
 
-def negative_cosine(
-    prediction: Float[Tensor, "rows dim"], destination: Float[Tensor, "rows dim"]
+def simsiam(
+    edited: Float[Tensor, "batch dim"],
+    target: Float[Tensor, "batch dim"],
+    *,
+    context: Float[Tensor, "batch dim"] | None = None,
+    edited_target: Float[Tensor, "batch dim"] | None = None,
+    stop_gradient: bool = True,
 ) -> Float[Tensor, ""]:
-    """-cos(prediction, destination), the mean over the rows, in float32; between -1 and 1.
+    """-cos(edited, target), the mean over the rows, in float32; between -1 and 1.
 
     The mean over the rows of both directions is the paper's half of each direction's loss.
 
     Args:
-        prediction: predictor(t(f(x), r)), any norm.
-        destination: f(x+), any norm, behind a stop-gradient or not.
+        edited: predictor(t(f(x), r)), any norm.
+        target: f(x+), any norm.
+        context: f(x); needed with `edited_target`.
+        edited_target: predictor(t(f(x+), r)); None: forward direction only.
+        stop_gradient: False: the target has a gradient too, the ablation that collapses.
+
+    Raises:
+        ValueError: shapes that do not fit.
     """
-    return -cosine_similarity(prediction.float(), destination.float(), dim=-1).mean()
+    predictions, targets = zip(*directions(edited, target, context, edited_target), strict=True)
+    aim = torch.cat(targets)
+    aim = aim.detach() if stop_gradient else aim
+    return -cosine_similarity(torch.cat(predictions).float(), aim.float(), dim=-1).mean()
 
 
 class SimSiam(Objective):
-    """Predictions against the online encoder's own embeddings, both directions.
+    """Predictions against the online encoder's own embeddings; see `simsiam`.
 
-    The stop-gradient is made where the embeddings are (`Directions.stopped`), so that the
-    posterior of r reads a constant too, as byol's does; `stop_gradient=False` is the ablation that
-    collapses.
+    In a `Method` the posterior of r reads the target behind the stop-gradient too, as byol's does.
+
+    Args:
+        stop_gradient: False: the target has a gradient too, the ablation that collapses.
     """
 
-    def forward(self, comparison: Comparison, *, step: int) -> Float[Tensor, ""]:
-        """`negative_cosine` of all rows; the step plays no part."""
-        return negative_cosine(comparison.prediction, comparison.destination)
+    def __init__(self, *, stop_gradient: bool = True) -> None:
+        super().__init__()
+        self.stop_gradient = stop_gradient
+        traits = TRAITS["simsiam"]
+        self.traits = traits if stop_gradient else replace(traits, target="online")
+
+    def forward(
+        self,
+        edited: Float[Tensor, "batch dim"],
+        target: Float[Tensor, "batch dim"],
+        *,
+        context: Float[Tensor, "batch dim"] | None = None,
+        edited_target: Float[Tensor, "batch dim"] | None = None,
+        **_: Any,
+    ) -> Float[Tensor, ""]:
+        """`simsiam` of the pairs; see `Objective.forward`."""
+        return simsiam(
+            edited,
+            target,
+            context=context,
+            edited_target=edited_target,
+            stop_gradient=self.stop_gradient,
+        )

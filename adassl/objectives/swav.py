@@ -5,15 +5,17 @@ arXiv 2006.09882, equations 1 to 6 and algorithm 1; its small crops are scaled t
 views. Left out: prototypes that stand still in the first epoch.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from adassl.collectives import all_gather, dealt_order, rank, world_size
-from adassl.config import MethodConfig
-from adassl.objectives.objective import Comparison, Objective
+from adassl.objectives.objective import Objective, directions
 from adassl.objectives.prototypes import Prototypes, with_local
+from adassl.traits import TRAITS
 
 
 @torch.no_grad()
@@ -39,10 +41,11 @@ def sinkhorn(
     return log_codes.exp()
 
 
-def swapped_prediction(
+def swav(
     scores: Float[Tensor, "rows prototypes"],
     codes: Float[Tensor, "rows prototypes"],
-    temperature: float,
+    *,
+    temperature: float = 0.1,
 ) -> Float[Tensor, ""]:
     """Cross-entropy in nats of softmax(scores / temperature) under the codes, mean over rows.
 
@@ -55,7 +58,7 @@ def swapped_prediction(
 
 
 class SwAV(Objective):
-    """Scores of each view against the codes of the other.
+    """Scores of each view against the codes of the other; see `sinkhorn` and `swav`.
 
     And those of each small crop, where there are any, against both (equation 6).
 
@@ -64,32 +67,64 @@ class SwAV(Objective):
 
     The queue (`queue_size` > 0) holds unit embeddings of the latest pairs of the global batch, of
     each view by itself, the newest first. They take part in the balance of the codes and in
-    nothing else, from the second step on; the paper's starts after some epochs. Rows of noughts
+    nothing else, from the second step on; the paper's starts after some epochs. Rows of zeros
     are not yet filled. It is in the state dict, in the order in which the global batch was dealt
     out, so a resumed run has the same one, on any number of workers.
+
+    Args:
+        embedding_dim: size of an embedding.
+        num_prototypes: directions that embeddings are sorted by.
+        temperature: divides the cosines of the scores.
+        epsilon: smoothness of the codes; the smaller, the nearer to one prototype.
+        iterations: rounds of balancing the codes.
+        queue_size: latest pairs of the global batch that help balance the codes; 0: none.
     """
 
+    traits = TRAITS["swav"]
     queue: Tensor | None
 
-    def __init__(self, config: MethodConfig) -> None:
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_prototypes: int = 3_000,
+        *,
+        temperature: float = 0.1,
+        epsilon: float = 0.05,
+        iterations: int = 3,
+        queue_size: int = 0,
+    ) -> None:
         super().__init__()
-        self.temperature = config.temperature
-        self.epsilon = config.sinkhorn_epsilon
-        self.iterations = config.sinkhorn_iterations
-        self.prototypes = Prototypes(config.embedding_dim, config.num_prototypes)
-        shape = (2, config.queue_size, config.embedding_dim)
-        self.register_buffer("queue", torch.zeros(shape) if config.queue_size else None)
+        self.temperature = temperature
+        self.epsilon = epsilon
+        self.iterations = iterations
+        self.prototypes = Prototypes(embedding_dim, num_prototypes)
+        shape = (2, queue_size, embedding_dim)
+        self.register_buffer("queue", torch.zeros(shape) if queue_size else None)
 
-    def forward(self, comparison: Comparison, *, step: int) -> Float[Tensor, ""]:
-        """`swapped_prediction` of all rows; the step plays no part."""
-        destinations = comparison.destination.detach().split(comparison.batch)
-        # Of the forward direction the destination is x+, of the reverse one x.
+    def forward(
+        self,
+        edited: Float[Tensor, "batch dim"],
+        target: Float[Tensor, "batch dim"],
+        *,
+        context: Float[Tensor, "batch dim"] | None = None,
+        edited_target: Float[Tensor, "batch dim"] | None = None,
+        local: Float[Tensor, "crops batch dim"] | None = None,
+        **_: Any,
+    ) -> Float[Tensor, ""]:
+        """`swav` of all views and small crops; nothing is edited. See `Objective.forward`."""
+        context = edited if context is None else context
+        compared = directions(edited, target, context, edited_target)
+        # Of the forward direction the target is x+, of the reverse one x.
         queues = (None, None) if self.queue is None else (self.queue[1], self.queue[0])
-        codes = [self._codes(d, q) for d, q in zip(destinations, queues, strict=False)]
-        scores, aims = with_local(self.prototypes, comparison, torch.cat(codes))
-        loss = swapped_prediction(scores, aims, self.temperature)
+        codes = [
+            self._codes(aim.detach(), queue)
+            for (_, aim), queue in zip(compared, queues, strict=False)
+        ]
+        source = torch.cat([source for source, _ in compared])
+        scores, aims = with_local(self.prototypes, source, local, torch.cat(codes))
+        loss = swav(scores, aims, temperature=self.temperature)
         if self.training and self.queue is not None:
-            self._remember(self.queue, comparison)
+            self._remember(self.queue, context, target)
         return loss
 
     @torch.no_grad()
@@ -105,7 +140,9 @@ class SwAV(Objective):
         return codes[: len(embedding)]
 
     @torch.no_grad()
-    def _remember(self, queue: Float[Tensor, "2 queue dim"], comparison: Comparison) -> None:
-        views = torch.stack([comparison.context, comparison.target], dim=1).float()
+    def _remember(
+        self, queue: Float[Tensor, "2 queue dim"], context: Tensor, target: Tensor
+    ) -> None:
+        views = torch.stack([context, target], dim=1).float()
         new = dealt_order(all_gather(normalize(views, dim=-1))).transpose(0, 1)
         queue.copy_(torch.cat([new, queue], dim=1)[:, : queue.shape[1]])

@@ -21,8 +21,9 @@ from torch.nn.parallel import DistributedDataParallel
 from adassl import collectives, diagnostics
 from adassl.augmentations import LOCAL_AREA, NUM_DRAWS, augment
 from adassl.backbones import build_backbone
+from adassl.build import build_method
 from adassl.latents import LatentSample
-from adassl.method import Method, StepOutput, build_method
+from adassl.method import Method, StepOutput
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.optim import build_adamw
 from adassl.schedules import cosine_with_warmup
@@ -160,7 +161,7 @@ class Learner:
         names = ["context", "target"] + (["surrogate"] if views.surrogate is not None else [])
         workers, rank = collectives.world_size(), collectives.rank()
         crops = self.config.data.local_crops
-        shape = len(names) + crops, workers * len(views.group), NUM_DRAWS
+        shape = len(names) + crops, workers * len(views), NUM_DRAWS
         generator = self._noise(purpose, "augmentation")
         noise = torch.rand(shape, generator=generator, device=self.device)[:, rank::workers]
         whole, small = noise[: len(names)], noise[len(names) :]
@@ -266,4 +267,4 @@ def build(config: RunConfig) -> Method:
         input_shape=config.data.view_shape,
         hidden_dims=config.backbone.hidden_dims,
     )
-    return build_method(config.method, backbone)
+    return build_method(backbone, output_dim=backbone.output_dim, config=config.method)

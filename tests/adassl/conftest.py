@@ -12,8 +12,9 @@ jaxtyping.install_import_hook("adassl", "beartype.beartype")
 import torch  # noqa: E402
 
 from adassl.backbones import build_backbone  # noqa: E402
+from adassl.build import build_method  # noqa: E402
 from adassl.config import MethodConfig  # noqa: E402
-from adassl.method import Method, build_method  # noqa: E402
+from adassl.method import Method  # noqa: E402
 from adassl.views import Views  # noqa: E402
 
 MakeViews = Callable[..., Views]
@@ -68,6 +69,8 @@ def make_method() -> MakeMethod:
             settings["latent_dim"] = settings["embedding_dim"]
         torch.manual_seed(seed)
         backbone = build_backbone("mlp", input_shape=(12, 1, 1, 1), hidden_dims=(16, 10))
-        return build_method(MethodConfig(**settings), backbone)
+        return build_method(
+            backbone, output_dim=backbone.output_dim, config=MethodConfig(**settings)
+        )
 
     return make

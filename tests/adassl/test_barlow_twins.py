@@ -28,25 +28,30 @@ def test_it_equals_the_slow_loop(weight: float) -> None:
     a = torch.randn(9, 5) * 3 + 2
     b = 0.5 * a + torch.randn(9, 5)
     expected = slow_barlow_twins(a, b, weight)
-    assert barlow_twins(a, b, weight).item() == pytest.approx(expected, rel=1e-4)
+    assert barlow_twins(a, b, off_diagonal_weight=weight).item() == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_scale_and_shift_of_a_dimension_play_no_part() -> None:
     a, b = torch.randn(9, 5), torch.randn(9, 5)
     moved = a * torch.tensor([1.0, 2, 3, 4, 5]) + torch.arange(5)
     torch.testing.assert_close(
-        barlow_twins(moved, b, 0.3), barlow_twins(a, b, 0.3), rtol=1e-4, atol=1e-5
+        barlow_twins(moved, b, off_diagonal_weight=0.3),
+        barlow_twins(a, b, off_diagonal_weight=0.3),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
 def test_equal_views_of_uncorrelated_dimensions_cost_nothing() -> None:
     views = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
-    assert barlow_twins(views, views, 1.0).item() == pytest.approx(0, abs=1e-8)
+    assert barlow_twins(views, views, off_diagonal_weight=1.0).item() == pytest.approx(0, abs=1e-8)
 
 
 def test_a_collapsed_batch_costs_one_a_dimension_and_has_a_finite_gradient() -> None:
     views = torch.ones(6, 5, requires_grad=True)
-    loss = barlow_twins(views, views * 2, 1.0)
+    loss = barlow_twins(views, views * 2, off_diagonal_weight=1.0)
     (gradient,) = torch.autograd.grad(loss, views)
     assert loss.item() == pytest.approx(5)
     assert torch.isfinite(gradient).all()
@@ -55,9 +60,9 @@ def test_a_collapsed_batch_costs_one_a_dimension_and_has_a_finite_gradient() -> 
 def test_it_is_computed_in_float32_under_bfloat16_autocast() -> None:
     a, b = torch.randn(9, 5), torch.randn(9, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = barlow_twins(a, b, 0.3)
+        loss = barlow_twins(a, b, off_diagonal_weight=0.3)
     assert loss.dtype == torch.float32
-    assert torch.equal(loss, barlow_twins(a, b, 0.3))
+    assert torch.equal(loss, barlow_twins(a, b, off_diagonal_weight=0.3))
 
 
 @pytest.mark.parametrize("surrogate", [False, True])
@@ -67,6 +72,8 @@ def test_the_method_takes_each_direction_by_itself(
     method = make_method(objective="barlow_twins", editor="mlp", off_diagonal_weight=0.3).eval()
     views = make_views(surrogate=surrogate)
     z = [method.encode(clips).embedding for clips in (views.context, views.target)]
-    losses = [barlow_twins(method.edit(z[i], None), z[1 - i], 0.3) for i in (0, 1)]
+    losses = [
+        barlow_twins(method.edit(z[i], None), z[1 - i], off_diagonal_weight=0.3) for i in (0, 1)
+    ]
     expected = losses[0] if surrogate else (losses[0] + losses[1]) / 2
     torch.testing.assert_close(method(views, step=0).loss, expected)

@@ -134,11 +134,11 @@ def trained(law: Law, temperature: float, seed: int, **settings: object) -> Lear
 
 def estimate(law: Law, temperature: float, seed: int, **settings: object) -> Estimate:
     """The bound of a method trained on a law, on other pairs of it."""
-    return judge(trained(law, temperature, seed, **settings).method.eval(), law, seed)
+    return judge(trained(law, temperature, seed, **settings).method.eval(), law, temperature, seed)
 
 
 @torch.no_grad()
-def judge(method: Method, law: Law, seed: int) -> Estimate:
+def judge(method: Method, law: Law, temperature: float, seed: int) -> Estimate:
     """The bound on pairs that were not trained on, with independent candidates."""
     generator = torch.Generator().manual_seed(1000 + seed)
     nces, kls = [], []
@@ -153,7 +153,7 @@ def judge(method: Method, law: Law, seed: int) -> Estimate:
             sample = inferred(context, target, noise)
             latent, kl = sample.value, float(sample.penalty.mean())
         edited = method.edit(context, latent)
-        nces.append(information(edited, target, strangers, method.config.temperature))
+        nces.append(information(edited, target, strangers, temperature))
         kls.append(kl)
     rows = np.array([nces, kls, np.subtract(nces, kls)])
     errors = rows.std(axis=1, ddof=1) / NUM_BATCHES**0.5
@@ -163,7 +163,7 @@ def judge(method: Method, law: Law, seed: int) -> Estimate:
 def information(anchors: Tensor, positives: Tensor, others: Tensor, temperature: float) -> float:
     """log N - L of one batch, in nats: the candidates are the positives and others, but one."""
     loss = info_nce(
-        edited_context=anchors,
+        edited=anchors,
         edited_target=None,
         context=others,
         target=positives,

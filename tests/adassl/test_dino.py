@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adassl.method import Method
-from adassl.objectives.dino import DINO, dino_loss
+from adassl.objectives.dino import DINO, dino
 from adassl.views import Views
 
 MakeViews = Callable[..., Views]
@@ -31,9 +31,9 @@ def slow_dino(
 @pytest.mark.parametrize("cold", [0.04, 0.5])
 def test_it_equals_the_slow_loop(cold: float) -> None:
     student, teacher, centre = torch.rand(6, 5), torch.rand(6, 5), torch.rand(5)
-    loss = dino_loss(
-        student=student,
-        teacher=teacher,
+    loss = dino(
+        student,
+        teacher,
         centre=centre,
         student_temperature=0.1,
         teacher_temperature=cold,
@@ -45,9 +45,9 @@ def test_no_gradient_reaches_the_teacher_and_half_precision_is_left() -> None:
     student, teacher = (
         torch.rand(6, 5, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)
     )
-    loss = dino_loss(
-        student=student,
-        teacher=teacher,
+    loss = dino(
+        student,
+        teacher,
         centre=torch.zeros(5),
         student_temperature=0.1,
         teacher_temperature=0.04,
@@ -134,7 +134,7 @@ def test_the_centre_is_a_moving_average_of_the_teacher_s_scores(
     assert "objective.centre" in method.state_dict()
 
 
-def test_looking_leaves_the_centre_alone_and_without_centring_it_stays_at_nought(
+def test_validation_leaves_the_centre_alone_and_without_centring_it_stays_at_zero(
     make_method: MakeMethod, make_views: MakeViews
 ) -> None:
     method, objective = build(make_method)

@@ -121,7 +121,7 @@ def test_two_workers_are_one_process_with_the_global_batch(
 ) -> None:
     first, second, alone = (result[name] for result in results)
     for what in ("losses", "gradients", "state"):
-        # The absolute part is rounding about a gradient of exactly nought, as that of a shift
+        # The absolute part is rounding of a gradient that is exactly zero, as that of a shift
         # which barlow_twins takes off again.
         torch.testing.assert_close(first[what], alone[what], rtol=1e-4, atol=5e-6)
         torch.testing.assert_close(first[what], second[what], rtol=0, atol=0)

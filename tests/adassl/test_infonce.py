@@ -11,7 +11,7 @@ Arrays = dict[str, Any]
 
 
 def embeddings(batch: int = 7, dim: int = 5) -> Arrays:
-    names = ("edited_context", "edited_target", "context", "target")
+    names = ("edited", "edited_target", "context", "target")
     return {name: torch.randn(batch, dim) * 3 for name in names}
 
 
@@ -21,7 +21,7 @@ def slow_nt_xent(
     """NT-Xent as SimCLR's pseudocode has it, one anchor and one candidate at a time."""
     unit = {k: (v / v.norm(dim=1, keepdim=True)).double().numpy() for k, v in arrays.items()}
     batch = len(group)
-    directions = [("edited_context", "context", "target")]
+    directions = [("edited", "context", "target")]
     if both:
         directions.append(("edited_target", "target", "context"))
     losses = []
@@ -79,7 +79,7 @@ def test_no_logit_is_clamped_at_small_temperatures() -> None:
     target[:, 3:6] = torch.eye(3) * 0.19**0.5
     edited = (context + 0.7 * context.roll(1, 0)).requires_grad_()
     loss = info_nce(
-        edited_context=edited,
+        edited=edited,
         edited_target=None,
         context=context,
         target=target,

@@ -80,7 +80,7 @@ def test_the_gradient_reaches_every_trainable_parameter(
 
 
 @pytest.mark.parametrize("settings", ALL_METHODS, ids=name)
-def test_looking_changes_nothing(
+def test_validation_changes_nothing(
     settings: dict[str, Any], make_method: MakeMethod, make_views: MakeViews
 ) -> None:
     method = make_method(**settings)
@@ -126,7 +126,7 @@ def test_the_baseline_is_the_plain_loss_of_its_embeddings(
     views = make_views()
     context, target = (method.encode(x).embedding for x in (views.context, views.target))
     expected = info_nce(
-        edited_context=context,
+        edited=context,
         edited_target=target,
         context=context,
         target=target,
@@ -147,6 +147,7 @@ def test_permuting_the_batch_changes_nothing(
     method, views = make_method(**settings, same_video_negative_weight=0.5), make_views()
     wake_zero_weights(method)
     order = torch.randperm(16)
+    assert views.group is not None
     shuffled = Views(
         context=views.context[order], target=views.target[order], group=views.group[order]
     )

@@ -28,7 +28,7 @@ def gradients(method: Method, loss: torch.Tensor) -> dict[str, torch.Tensor | No
 
 
 def with_latent(views: Views, dim: int = 4) -> Views:
-    return dataclasses.replace(views, latent=torch.randn(len(views.group), dim))
+    return dataclasses.replace(views, latent=torch.randn(len(views), dim))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_given_r_is_what_the_editor_gets_and_costs_nothing(
     method = make_method(objective=objective, latent="given", editor=editor).eval()
     for parameter in method.editor.parameters():
         torch.nn.init.normal_(parameter)
-    views = with_latent(make_views(surrogate=surrogate), method.config.latent_dim)
+    views = with_latent(make_views(surrogate=surrogate), 8 if editor == "additive" else 4)
     output = run(method, views)
     assert views.latent is not None
     edited = method.edit(method.encode(views.context).embedding, views.latent)
@@ -86,20 +86,25 @@ def test_a_given_r_that_is_missing_of_the_wrong_size_or_not_asked_for_is_refused
     make_method: MakeMethod, make_views: MakeViews
 ) -> None:
     method, views = make_method(latent="given", editor="mlp"), make_views()
-    with pytest.raises(ValueError, match=r"got None: hand in the r of each pair as Views\(latent"):
+    with pytest.raises(
+        ValueError,
+        match=r"hand in r of shape \(16, latent_dim=4\)",
+    ):
         run(method, views)
-    with pytest.raises(ValueError, match=re.escape("(16, latent_dim=4), got (16, 3)")):
+    with pytest.raises(
+        ValueError, match=re.escape("views.latent of shape (16, 3): must be [16, 4]")
+    ):
         run(method, with_latent(views, 3))
-    for latent in ("none", "variational"):
+    for latent, kind in (("none", "None"), ("variational", "VariationalLatent")):
         other = make_method(latent=latent, editor="mlp")
-        with pytest.raises(ValueError, match=f"latent='{latent}'.*choose latent='given'"):
+        with pytest.raises(ValueError, match=f"latent is {kind},.*use GivenLatent"):
             run(other, with_latent(views))
 
 
 def test_small_crops_are_refused_where_pairs_alone_are_compared(
     make_method: MakeMethod, make_views: MakeViews
 ) -> None:
-    with pytest.raises(ValueError, match=r"objective='byol'.*choose swav or dino"):
+    with pytest.raises(ValueError, match=r"with BYOL,.*choose swav or dino"):
         run(make_method(objective="byol"), make_views(crops=1))
 
 

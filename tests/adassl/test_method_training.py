@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from adassl.config import MethodConfig
 from adassl.method import Method
 from adassl.optim import build_adamw
 from tests.adassl.test_method import ALL_METHODS, MakeMethod, MakeViews, name, run
@@ -83,8 +82,3 @@ def test_training_lowers_the_loss_and_r_is_used(
         losses.append(output.terms["ssl"].item())
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
     assert output.terms["kl"].item() > 0.5
-
-
-def test_the_config_travels_with_the_method(make_method: MakeMethod) -> None:
-    assert make_method(beta=0.25).config.beta == 0.25
-    assert isinstance(make_method().config, MethodConfig)

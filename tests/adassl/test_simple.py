@@ -6,7 +6,7 @@ import torch
 
 from adassl.diagnostics import alignment, centre_norm, residual_norm
 from adassl.method import Method
-from adassl.objectives.simple import simple_loss
+from adassl.objectives.simple import simple
 from adassl.optim import build_adamw
 from adassl.views import Views
 
@@ -16,25 +16,24 @@ MakeMethod = Callable[..., Method]
 
 @pytest.mark.parametrize("weight", [0.0, 1.0, 3.0])
 def test_it_equals_the_slow_loop(weight: float) -> None:
-    prediction, destination, views = (torch.randn(n, 5) * 3 for n in (6, 6, 8))
+    edited, context, target = (torch.randn(6, 5) * 3 for _ in range(3))
 
     def unit(vectors: torch.Tensor) -> list[np.ndarray]:
         return [v / np.sqrt(v @ v) for v in vectors.double().numpy()]
 
-    pairs = zip(unit(prediction), unit(destination), strict=True)
+    pairs = zip(unit(edited), unit(target), strict=True)
     align = np.mean([np.sum((p - d) ** 2) for p, d in pairs])
     # The squared length of a mean is the mean of all inner products.
-    centre = np.mean([a @ b for a in unit(views) for b in unit(views)])
-    loss = simple_loss(
-        prediction=prediction, destination=destination, views=views, centre_weight=weight
-    )
+    views = unit(torch.cat([context, target]))
+    centre = np.mean([a @ b for a in views for b in views])
+    loss = simple(edited, target, context=context, centre_weight=weight)
     assert loss.item() == pytest.approx(0.5 * (align + weight * centre), rel=1e-5)
 
 
 def test_a_step_down_its_gradient_shrinks_the_centre() -> None:
     views = (torch.randn(8, 5) + 1).requires_grad_()
-    still = torch.randn(8, 5)
-    loss = simple_loss(prediction=still, destination=still, views=views, centre_weight=1.0)
+    context, target = views.chunk(2)
+    loss = simple(target, target, context=context, centre_weight=1.0)
     (gradient,) = torch.autograd.grad(loss, views)
     before, after = (
         centre_norm(torch.nn.functional.normalize(v, dim=1)) for v in (views, views - gradient)

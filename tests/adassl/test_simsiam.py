@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from adassl.directions import encode_online
 from adassl.method import Method
-from adassl.objectives.simsiam import negative_cosine
+from adassl.objectives.simsiam import simsiam
+from adassl.pairs import encode_pairs
 from adassl.views import Views
 
 MakeViews = Callable[..., Views]
@@ -19,8 +19,8 @@ def test_it_equals_the_slow_loop() -> None:
     rows = zip(prediction.double().numpy(), destination.double().numpy(), strict=True)
     cosines = [p @ z / np.sqrt((p @ p) * (z @ z)) for p, z in rows]
     expected = -np.mean(cosines)
-    assert negative_cosine(prediction, destination).item() == pytest.approx(expected, rel=1e-5)
-    half = negative_cosine(prediction.bfloat16(), destination.bfloat16())
+    assert simsiam(prediction, destination).item() == pytest.approx(expected, rel=1e-5)
+    half = simsiam(prediction.bfloat16(), destination.bfloat16())
     assert half.dtype == torch.float32
 
 
@@ -37,9 +37,7 @@ def test_both_directions_are_predicted_from_the_online_encoder_s_own_embeddings(
 ) -> None:
     method, views = make_method(objective="simsiam").eval(), make_views(surrogate=surrogate)
     z = [method.encode(clips).embedding for clips in (views.context, views.target)]
-    forward, reverse = (
-        negative_cosine(method.predictor(z[a]), z[b].detach()) for a, b in ((0, 1), (1, 0))
-    )
+    forward, reverse = (simsiam(method.predictor(z[a]), z[b].detach()) for a, b in ((0, 1), (1, 0)))
     expected = forward if surrogate else (forward + reverse) / 2
     torch.testing.assert_close(run(method, views), expected)
     parameters = [p for p in method.parameters() if p.requires_grad]
@@ -63,19 +61,25 @@ def test_without_the_stop_gradient_the_loss_is_the_same_and_the_gradient_is_not(
     assert torch.equal(run(stopped, views), run(free, views))
     assert not torch.allclose(gradients[0], gradients[1])
     z = [free.encode(clips).embedding for clips in (views.context, views.target)]
-    expected = sum(negative_cosine(free.predictor(z[i]), z[1 - i]) for i in (0, 1)) / 2
+    expected = simsiam(
+        free.predictor(z[0]),
+        z[1],
+        context=z[0],
+        edited_target=free.predictor(z[1]),
+        stop_gradient=False,
+    )
     weight = free.encoder.get_parameter("projector.0.weight")
-    assert isinstance(expected, torch.Tensor)
     torch.testing.assert_close(gradients[1], torch.autograd.grad(expected, weight)[0])
 
 
 @pytest.mark.parametrize("surrogate", [False, True])
-def test_stopped_directions_are_the_same_numbers_with_a_gradient_in_the_source_alone(
+def test_stopped_pairs_are_the_same_numbers_with_a_gradient_in_the_source_alone(
     surrogate: bool, make_method: MakeMethod, make_views: MakeViews
 ) -> None:
     encoder, views = make_method().encoder, make_views(surrogate=surrogate)
-    plain = encode_online(encoder, views)
-    stopped = plain.stopped()
+    stopped, plain = (
+        encode_pairs(encoder, None, views, stop_gradient=stop) for stop in (True, False)
+    )
     for field in ("source", "destination", "evidence"):
         assert torch.equal(getattr(stopped, field), getattr(plain, field))
     assert plain.destination.requires_grad
@@ -93,17 +97,17 @@ def test_byol_without_an_ema_trains_as_simsiam_at_twice_the_rate(
     byol = make_method(
         objective="byol", ema_momentum=0.0, ema_schedule="constant", beta=0.2, **settings
     )
-    simsiam = make_method(objective="simsiam", beta=0.1, **settings)
+    siamese = make_method(objective="simsiam", beta=0.1, **settings)
     assert {n for n, _ in byol.named_parameters() if not n.startswith("target_encoder")} == {
-        n for n, _ in simsiam.named_parameters()
+        n for n, _ in siamese.named_parameters()
     }
     optimizers = [
         torch.optim.SGD([p for p in m.parameters() if p.requires_grad], lr=lr)
-        for m, lr in ((byol, 0.05), (simsiam, 0.1))
+        for m, lr in ((byol, 0.05), (siamese, 0.1))
     ]
     for step in range(4):
         losses = []
-        for method, optimizer in zip((byol, simsiam), optimizers, strict=True):
+        for method, optimizer in zip((byol, siamese), optimizers, strict=True):
             loss = run(method, make_views(seed=step), step)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -113,7 +117,7 @@ def test_byol_without_an_ema_trains_as_simsiam_at_twice_the_rate(
         # 2 - 2 cos against -cos, and 2 beta KL against beta KL.
         assert losses[0] == pytest.approx(2 + 2 * losses[1], rel=1e-4)
     state = byol.state_dict()
-    for name, value in simsiam.named_parameters():
+    for name, value in siamese.named_parameters():
         torch.testing.assert_close(state[name], value, rtol=1e-3, atol=1e-5)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from adassl.method import Method
-from adassl.objectives.swav import SwAV, sinkhorn, swapped_prediction
+from adassl.objectives.swav import SwAV, sinkhorn, swav
 from adassl.optim import build_adamw
 from adassl.views import Views
 
@@ -59,7 +59,7 @@ def test_the_swapped_prediction_equals_the_slow_loop() -> None:
     total = 0.0
     for s, q in zip(scores.double().numpy() / 0.1, codes.double().numpy(), strict=True):
         total -= float(q @ np.log(np.exp(s) / np.exp(s).sum()))
-    assert swapped_prediction(scores, codes, 0.1).item() == pytest.approx(total / 8, rel=1e-5)
+    assert swav(scores, codes, temperature=0.1).item() == pytest.approx(total / 8, rel=1e-5)
 
 
 def build(make_method: MakeMethod, **changes: Any) -> tuple[Method, SwAV]:
@@ -105,7 +105,7 @@ def test_no_gradient_goes_through_the_codes(make_method: MakeMethod, make_views:
     codes = torch.cat(
         [sinkhorn(objective.prototypes(c), epsilon=0.05, iterations=3) for c in reverse.chunk(2)]
     )
-    expected = swapped_prediction(objective.prototypes(z), codes, 0.1)
+    expected = swav(objective.prototypes(z), codes, temperature=0.1)
     parameters = list(method.parameters())
     torch.testing.assert_close(
         torch.autograd.grad(method(views, step=0).loss, parameters),
@@ -134,7 +134,7 @@ def test_the_queue_holds_the_latest_pairs_and_balances_the_codes(
         assert not objective.queue[:, latest.shape[1] :].any()
 
 
-def test_looking_leaves_the_queue_alone(make_method: MakeMethod, make_views: MakeViews) -> None:
+def test_validation_leaves_the_queue_alone(make_method: MakeMethod, make_views: MakeViews) -> None:
     method, objective = build(make_method, queue_size=24)
     method(make_views(), step=0)
     assert objective.queue is not None

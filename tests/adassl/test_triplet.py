@@ -16,14 +16,14 @@ GROUP = torch.tensor([0, 0, 1, 2, 2, 2, 3])
 
 
 def embeddings(batch: int = 7, dim: int = 5) -> dict[str, Any]:
-    names = ("edited_context", "edited_target", "context", "target")
+    names = ("edited", "edited_target", "context", "target")
     return {name: torch.randn(batch, dim) * 3 for name in names}
 
 
 def slow_triplet(arrays: dict[str, Any], margin: float, weight: float, both: bool) -> float:
     """One anchor and one negative at a time, squared distances written out."""
     unit = {k: (v / v.norm(dim=1, keepdim=True)).double().numpy() for k, v in arrays.items()}
-    directions = [("edited_context", "target")] + [("edited_target", "context")] * both
+    directions = [("edited", "target")] + [("edited_target", "context")] * both
     losses = []
     for edited, positive in directions:
         for i, anchor in enumerate(unit[edited]):
@@ -54,7 +54,7 @@ def test_it_equals_the_slow_loop(margin: float, weight: float, both: bool) -> No
 def test_it_is_zero_once_every_negative_is_far_enough() -> None:
     unit = torch.eye(4, requires_grad=True)
     views: dict[str, Any] = {
-        "edited_context": unit,
+        "edited": unit,
         "edited_target": unit,
         "context": unit,
         "target": unit,
@@ -92,7 +92,7 @@ def test_the_method_holds_edited_anchors_against_unedited_views(
     views = make_views()
     context, target = (method.encode(x).embedding for x in (views.context, views.target))
     expected = triplet(
-        edited_context=method.edit(context, None),
+        edited=method.edit(context, None),
         edited_target=method.edit(target, None),
         context=context,
         target=target,

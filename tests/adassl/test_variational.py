@@ -2,16 +2,14 @@
 
 import torch
 
-from adassl.config import MethodConfig
 from adassl.gaussians import mixture_kl_bound_per_dimension
 from adassl.heads import build_mlp
-from adassl.latents import MixtureLatent, VariationalLatent, build_latent
+from adassl.latents import MixtureLatent, VariationalLatent
 
 
 def test_one_component_is_the_single_gaussian_as_it_was() -> None:
     torch.manual_seed(0)
-    latent = build_latent(MethodConfig(prior_components=1, embedding_dim=5, latent_dim=4))
-    assert isinstance(latent, VariationalLatent)
+    latent = VariationalLatent(5, 4)
     # The order in which random numbers are used, too.
     torch.manual_seed(0)
     heads = torch.nn.ModuleList([build_mlp(10, (128,), 8), build_mlp(5, (128,), 8)])
@@ -26,10 +24,7 @@ def test_one_component_is_the_single_gaussian_as_it_was() -> None:
 
 
 def test_components_start_with_equal_shares_and_means_apart() -> None:
-    latent = build_latent(
-        MethodConfig(prior_components=5, embedding_dim=6, latent_dim=200, latent_hidden_dims=(8,))
-    )
-    assert isinstance(latent, MixtureLatent)
+    latent = MixtureLatent(6, 200, (8,), 5)
     prior = latent.prior(torch.randn(4, 6))
     torch.testing.assert_close(prior.log_share.exp(), torch.full((4, 5), 0.2))
     mean = prior.parts.mean

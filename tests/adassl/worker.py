@@ -14,9 +14,9 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from adassl.backbones import build_backbone
+from adassl.build import build_method
 from adassl.collectives import all_gather, all_reduce_mean
 from adassl.config import MethodConfig
-from adassl.method import build_method
 from adassl.views import Views
 
 GLOBAL_BATCH = 12
@@ -54,10 +54,10 @@ def train(case: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
     } | case["config"]
     torch.manual_seed(rank)  # DDP has to bring the workers' weights together
     backbone = build_backbone("mlp", input_shape=(12, 1, 1, 1), hidden_dims=(16, 10))
-    method = build_method(MethodConfig(**settings), backbone)
+    method = build_method(backbone, output_dim=10, config=MethodConfig(**settings))
     # A batch and its parts differ in their statistics, and SyncBatchNorm needs a GPU: hold them.
     method.eval()
-    method.objective.train()  # its buffers have to move, alike on both
+    method.objective.training = True  # its own buffers have to move, alike on both
     module: torch.nn.Module = DistributedDataParallel(method) if world > 1 else method
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
     generator = torch.Generator().manual_seed(7)

@@ -49,7 +49,7 @@ def test_every_sample_is_in_range_and_builds_a_method(name: str) -> None:
         assert all(space.sampled[key].holds(value) for key, value in sample.items())
         with_overrides(config, sample)
     for sample in samples[:3] + [dict(p) for p in space.first]:
-        method = build(with_overrides(config, sample)).config
+        method = build(with_overrides(config, sample))
         assert method.beta == sample.get("method.beta", config.method.beta)
 
 

@@ -179,6 +179,7 @@ def test_batches_are_clips_that_unmix_to_the_law() -> None:
     (views,) = batches(settings, 7, 1024, 0, 1, with_latent=True)
     assert views.context.shape == views.target.shape == (1024, 1, 5, 1, 1)
     assert views.surrogate is None
+    assert views.group is not None
     assert views.group.tolist() == list(range(1024))
     mixing = Mixing(settings)
     factors, changed = (

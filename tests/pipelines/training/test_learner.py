@@ -182,6 +182,7 @@ def test_ready_views_are_moved_and_else_left_alone() -> None:
     learner.device = torch.device("meta")
     moved = learner.views(views)
     for tensor in (moved.context, moved.target, moved.group):
+        assert tensor is not None
         assert tensor.device.type == "meta"
     assert moved.surrogate is None
 

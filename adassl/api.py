@@ -1,0 +1,112 @@
+"""Every public name of the library; `adassl` offers them without importing torch before it must."""
+
+from adassl.augmentations import augment
+from adassl.backbones import Backbone, build_backbone
+from adassl.build import build_method
+from adassl.config import MethodConfig
+from adassl.diagnostics import (
+    LatentUse,
+    alignment,
+    centre_norm,
+    dimension_std,
+    latent_use,
+    rankme,
+    residual_norm,
+    residual_spread,
+    sample_mean_norm,
+    uniformity,
+)
+from adassl.editors import (
+    AdditiveEditor,
+    IdentityEditor,
+    LowRankEditor,
+    MLPEditor,
+    ResidualEditor,
+)
+from adassl.encoder import Embeddings, Encoder
+from adassl.gaussians import DiagonalGaussian, gaussian_kl
+from adassl.heads import build_mlp
+from adassl.latents import GivenLatent, LatentSample, SparseLatent, VariationalLatent
+from adassl.method import Method, StepOutput
+from adassl.next_clip import next_clip_nats, sample_futures
+from adassl.objectives.aninfonce import AnInfoNCE, HInfoNCE, an_info_nce
+from adassl.objectives.barlow_twins import BarlowTwins, barlow_twins
+from adassl.objectives.byol import BYOL, byol
+from adassl.objectives.dino import DINO, dino
+from adassl.objectives.infonce import InfoNCE, info_nce
+from adassl.objectives.objective import Objective
+from adassl.objectives.simple import Simple, simple
+from adassl.objectives.simsiam import SimSiam, simsiam
+from adassl.objectives.swav import SwAV, sinkhorn, swav
+from adassl.objectives.triplet import Triplet, triplet
+from adassl.objectives.vicreg import VICReg, vicreg
+from adassl.optim import build_adamw
+from adassl.schedules import beta_warmup, cosine_with_warmup, ema_momentum, linear_warmup
+from adassl.traits import Traits
+from adassl.views import Views
+
+__all__ = [
+    "BYOL",
+    "DINO",
+    "AdditiveEditor",
+    "AnInfoNCE",
+    "Backbone",
+    "BarlowTwins",
+    "DiagonalGaussian",
+    "Embeddings",
+    "Encoder",
+    "GivenLatent",
+    "HInfoNCE",
+    "IdentityEditor",
+    "InfoNCE",
+    "LatentSample",
+    "LatentUse",
+    "LowRankEditor",
+    "MLPEditor",
+    "Method",
+    "MethodConfig",
+    "Objective",
+    "ResidualEditor",
+    "SimSiam",
+    "Simple",
+    "SparseLatent",
+    "StepOutput",
+    "SwAV",
+    "Traits",
+    "Triplet",
+    "VICReg",
+    "VariationalLatent",
+    "Views",
+    "alignment",
+    "an_info_nce",
+    "augment",
+    "barlow_twins",
+    "beta_warmup",
+    "build_adamw",
+    "build_backbone",
+    "build_method",
+    "build_mlp",
+    "byol",
+    "centre_norm",
+    "cosine_with_warmup",
+    "dimension_std",
+    "dino",
+    "ema_momentum",
+    "gaussian_kl",
+    "info_nce",
+    "latent_use",
+    "linear_warmup",
+    "next_clip_nats",
+    "rankme",
+    "residual_norm",
+    "residual_spread",
+    "sample_futures",
+    "sample_mean_norm",
+    "simple",
+    "simsiam",
+    "sinkhorn",
+    "swav",
+    "triplet",
+    "uniformity",
+    "vicreg",
+]

@@ -1,0 +1,137 @@
+"""From a `MethodConfig` to a `Method`: the one place where a config becomes arguments."""
+
+from torch import nn
+
+from adassl.config import MethodConfig
+from adassl.editors import (
+    AdditiveEditor,
+    Editor,
+    IdentityEditor,
+    LowRankEditor,
+    MLPEditor,
+    ResidualEditor,
+)
+from adassl.encoder import Encoder
+from adassl.heads import build_mlp
+from adassl.latents import GivenLatent, Latent, MixtureLatent, SparseLatent, VariationalLatent
+from adassl.method import Method
+from adassl.objectives.aninfonce import AnInfoNCE, HInfoNCE
+from adassl.objectives.barlow_twins import BarlowTwins
+from adassl.objectives.byol import BYOL
+from adassl.objectives.dino import DINO
+from adassl.objectives.infonce import InfoNCE
+from adassl.objectives.objective import Objective
+from adassl.objectives.simple import Simple
+from adassl.objectives.simsiam import SimSiam
+from adassl.objectives.swav import SwAV
+from adassl.objectives.triplet import Triplet
+from adassl.objectives.vicreg import VICReg
+
+
+def build_method(
+    encoder: nn.Module, *, output_dim: int, config: MethodConfig, objective: Objective | None = None
+) -> Method:
+    """The method of a config around any encoder, initialised from torch's global generator.
+
+    Args:
+        encoder: from a batch of samples to representations [batch, output_dim].
+        output_dim: size of a representation.
+        config: the settings.
+        objective: takes the place of the one that the config names, which then gives the predictor
+            alone.
+    """
+    dim = config.embedding_dim
+    projector = build_mlp(output_dim, config.projector_hidden_dims, dim)
+    predictor = None
+    if config.has_predictor:
+        predictor = build_mlp(dim, config.predictor_hidden_dims, dim)
+    return Method(
+        Encoder(encoder, projector, output_dim=output_dim),
+        editor=_editor(config),
+        latent=_latent(config),
+        predictor=predictor,
+        objective=objective or _objective(config),
+        beta=config.beta,
+        beta_warmup_steps=config.beta_warmup_steps,
+        free_nats=config.free_nats,
+        use_entropy_weight=config.use_entropy_weight,
+        ema_momentum=config.ema_momentum,
+        ema_schedule=config.ema_schedule,
+    )
+
+
+def _editor(config: MethodConfig) -> Editor:
+    dim = config.embedding_dim
+    match config.editor:
+        case "identity":
+            return IdentityEditor()
+        case "mlp" | "residual":
+            latent_dim = 0 if config.latent == "none" else config.latent_dim
+            make = MLPEditor if config.editor == "mlp" else ResidualEditor
+            return make(dim, latent_dim, config.editor_hidden_dims)
+        case "additive":
+            return AdditiveEditor(dim, config.latent_dim)
+        case "low_rank":
+            return LowRankEditor(dim, config.latent_dim)
+
+
+def _latent(config: MethodConfig) -> Latent | None:
+    sizes = config.embedding_dim, config.latent_dim, config.latent_hidden_dims
+    match config.latent:
+        case "none":
+            return None
+        case "variational" if config.prior_components > 1:
+            return MixtureLatent(*sizes, config.prior_components)
+        case "variational":
+            return VariationalLatent(*sizes)
+        case "sparse":
+            return SparseLatent(*sizes)
+        case "given":
+            return GivenLatent(config.latent_dim)
+
+
+def _objective(config: MethodConfig) -> Objective:
+    dim, temperature = config.embedding_dim, config.temperature
+    same_video = config.same_video_negative_weight
+    match config.objective:
+        case "infonce":
+            return InfoNCE(temperature, same_video_negative_weight=same_video)
+        case "aninfonce":
+            return AnInfoNCE(dim, temperature, same_video_negative_weight=same_video)
+        case "hinfonce":
+            hidden_dims = config.latent_hidden_dims
+            return HInfoNCE(dim, hidden_dims, temperature, same_video_negative_weight=same_video)
+        case "triplet":
+            return Triplet(config.triplet_margin, same_video_negative_weight=same_video)
+        case "byol":
+            return BYOL()
+        case "simsiam":
+            return SimSiam(stop_gradient=config.stop_gradient)
+        case "swav":
+            return SwAV(
+                dim,
+                config.num_prototypes,
+                temperature=temperature,
+                epsilon=config.sinkhorn_epsilon,
+                iterations=config.sinkhorn_iterations,
+                queue_size=config.queue_size,
+            )
+        case "dino":
+            return DINO(
+                dim,
+                config.num_prototypes,
+                temperature=temperature,
+                teacher_temperature=config.teacher_temperature,
+                teacher_temperature_start=config.teacher_temperature_start,
+                teacher_temperature_warmup_steps=config.teacher_temperature_warmup_steps,
+                centre_momentum=config.centre_momentum,
+                centring=config.centring,
+            )
+        case "barlow_twins":
+            return BarlowTwins(config.off_diagonal_weight)
+        case "vicreg":
+            return VICReg(
+                config.invariance_weight, config.variance_weight, config.covariance_weight
+            )
+        case "simple":
+            return Simple(config.centre_weight)
