@@ -8,6 +8,7 @@ around any encoder, schedules, diagnostics. No files, no environment, no Ray, no
 Paper: "Self-Supervised Learning from Structural Invariance", arXiv 2602.02381.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,17 +19,13 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Import the library at the first name that is asked for.
 
-    `adassl.config` is read by commands that never train, for which importing torch would be most of
-    their time.
+    Commands that never train read `adassl.config`; importing torch would be most of their time.
     """
-    from adassl import api
-
+    api = import_module("adassl.api")
     if name == "__all__" or name in api.__all__:
         return getattr(api, name)
     raise AttributeError(f"module 'adassl' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    from adassl import api
-
-    return sorted([*globals(), *api.__all__])
+    return sorted([*globals(), *import_module("adassl.api").__all__])

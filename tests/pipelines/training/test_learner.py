@@ -267,7 +267,7 @@ def test_the_loop_goes_on_with_its_history() -> None:
 def test_a_compiled_encoder_trains_alike_and_keeps_its_names() -> None:
     # In a process of its own: the tests' run-time checks of shapes do not survive compilation.
     code = "from tests.pipelines.training.test_learner import compare_compiled; compare_compiled()"
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=300)
 
 
