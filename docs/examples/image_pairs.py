@@ -1,9 +1,9 @@
-"""AdaSSL in a plain PyTorch loop: your encoder, your pairs of images [batch, channels, height, width].
+"""AdaSSL in a plain PyTorch loop: your encoder, pairs of images [batch, channels, height, width].
 
 The pairs here are made on the spot: a bright square, and the same square moved left or right. The
 first image cannot say which; r can. Needs torch and jaxtyping only.
 
-    python docs/examples/image_pairs.py --steps 300
+    python docs/examples/image_pairs.py --steps 150
 """
 
 import argparse
@@ -38,7 +38,7 @@ def pairs(num_batches: int, batch_size: int, seed: int) -> Iterator[tuple[Tensor
 
 
 def squares(corner: Tensor) -> Tensor:
-    """Images [batch, 1, SIZE, SIZE] of a 4 x 4 square with its upper left corner at (row, column)."""
+    """Images [batch, 1, SIZE, SIZE] of a 4 x 4 square whose upper left corner is (row, column)."""
     row, column = (corner[:, i, None] for i in (0, 1))
     pixels = torch.arange(SIZE)
     rows = (pixels >= row) & (pixels < row + 4)
@@ -68,7 +68,7 @@ def build() -> Method:
 def main() -> None:
     """Train, and print the next-clip log-likelihood of sampled futures on new pairs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=150)
     steps = parser.parse_args().steps
     torch.manual_seed(0)
     method = build()
