@@ -1,4 +1,4 @@
-"""What an experiment is: arms to compare, each a setting of the config run with several seeds."""
+"""What an experiment is: arms to compare, each with several seeds."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,16 +13,16 @@ from pipelines.storage.folder import Folder
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """Arms, how a trial of one runs, and what is said of all of them at the end.
+    """Arms, how a trial of one runs, and how all of them are reported.
 
     Attributes:
         name: of its page and its run in MLflow.
         config: what the arms vary.
         arms: in the order in which they run.
         num_seeds: seeds of each arm; they count from the config's seed.
-        metric: the figure shown while it runs.
+        metric: shown while it runs.
         trial: what Tune runs, a function of a module.
-        prepare: makes the data under a folder, or goes on making it, and returns the config.
+        prepare: makes the data under a folder, or completes it, and returns the config.
         report: the page of the trials so far, whose folders are in the folder given.
     """
 

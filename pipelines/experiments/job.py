@@ -1,4 +1,4 @@
-"""`adassl experiment` whole: data → trials on Ray Tune → tables, figures and a page, in MLflow."""
+"""`adassl experiment`: data → trials on Ray Tune → tables, figures and a page, in MLflow."""
 
 import os
 import shutil
@@ -10,12 +10,17 @@ import joblib
 from pipelines import tracking
 from pipelines.config.run import ConfigError, with_overrides
 from pipelines.experiments.grid import Experiment
+from pipelines.experiments.page import Origin
 from pipelines.experiments.results import Results
 from pipelines.storage.folder import Folder
+from pipelines.tracking.provenance import git_commit
 from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import SweepRecord, TrialRecord, Value
 from pipelines.trials.run import conduct
 from pipelines.trials.store import FAILURES, TrialStore
+
+COMMITS = "commits.json"
+"""In the experiment's folder: the commits that have run trials of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +51,7 @@ def run_experiment(
     Args:
         experiment: what to run.
         folder: of everything; the same one goes on.
-        command: what the page says it was made by.
+        command: that the page names as its origin.
         at_once: trials side by side; unset: one for each core here, or as many as a cluster holds.
         docs: a folder for the page and its pictures too.
 
@@ -85,6 +90,7 @@ def run_experiment(
     if not trials_left(store):
         page = write_report(experiment, folder, command=command, docs=docs)
         return _result(store, page)
+    _note_commit(store)
     search = TrialQueue(store, setting, first_seed=config.train.seed)
     is_ours = not (config.cluster.address or os.environ.get("RAY_ADDRESS"))
     copies = (at_once or joblib.cpu_count()) if is_ours else 1
@@ -101,8 +107,15 @@ def run_experiment(
     return _result(store, page)
 
 
+def _note_commit(store: TrialStore) -> None:
+    known: list[str] = store.folder.read_json(COMMITS) or []
+    commit = git_commit()
+    if commit and commit not in known:
+        store.folder.write_json(COMMITS, [*known, commit])
+
+
 def trials_left(store: TrialStore) -> bool:
-    """Whether any trial of a claimed store is still to run."""
+    """Whether any trial of a registered store is still to run."""
     assert store.sweep is not None
     done = sum(t.has_ended or t.failures >= FAILURES for t in store.all_trials())
     return done < store.sweep.num_trials
@@ -134,8 +147,9 @@ def write_report(
     out = folder.local / "report"
     images = out / "images" / experiment.name
     images.mkdir(parents=True, exist_ok=True)
+    origin = Origin(name=experiment.name, command=command, commits=folder.read_json(COMMITS) or [])
     page = experiment.report(results, folder.local / "trials").write(
-        out, name=experiment.name, images=images, command=command, results=results
+        out, images=images, origin=origin, results=results
     )
     results.runs.to_csv(out / "runs.csv", index=False)
     if docs:

@@ -1,42 +1,31 @@
-"""The page of an experiment: claims and their verdicts, protocol, tables, figures, the command."""
+"""The page of an experiment: verdicts with their evidence, protocol, tables and figures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
+from pipelines.experiments.hypothesis import RULES, Hypothesis
 from pipelines.experiments.results import Results, markdown
-
-Verdict = Literal["held", "did not hold", "not tested"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hypothesis:
-    """Something that the experiment can decide.
-
-    Attributes:
-        source: who says so: "paper", "pilot" or "ours".
-        statement: what.
-        verdict: by the figures.
-        evidence: the figures.
-    """
-
-    source: str
-    statement: str
-    verdict: Verdict
-    evidence: str
-
-
-def judged(source: str, statement: str, holds: bool | None, evidence: str) -> Hypothesis:
-    """A claim that holds, does not, or (None) lacks the figures to say."""
-    verdict: Verdict = "not tested" if holds is None else "held" if holds else "did not hold"
-    return Hypothesis(source=source, statement=statement, verdict=verdict, evidence=evidence)
-
 
 Draw = Callable[[Path], Path | None]
 """Writes a picture to the path given; None where there is nothing to show yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where the numbers of a page come from.
+
+    Attributes:
+        name: of the experiment.
+        command: that made them.
+        commits: of the code that ran the trials.
+    """
+
+    name: str
+    command: str
+    commits: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,29 +40,20 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Everything that an experiment says."""
+    """Everything that an experiment reports; `notes` are about the run behind it."""
 
     title: str
     summary: str
     protocol: str
     hypotheses: Sequence[Hypothesis]
     sections: Sequence[Section]
+    notes: str = ""
 
-    def write(self, out: Path, *, name: str, images: Path, command: str, results: Results) -> Path:
+    def write(self, out: Path, *, images: Path, origin: Origin, results: Results) -> Path:
         """Write NAME.md, the pictures beside it and each table as CSV; returns the page."""
-        parts = [f"# {self.title}", self.summary, f"```\n{command}\n```", self._size(results)]
-        claims = pd.DataFrame(
-            [
-                {
-                    "claim": c.statement,
-                    "from": c.source,
-                    "verdict": f"**{c.verdict}**",
-                    "figures": c.evidence,
-                }
-                for c in self.hypotheses
-            ]
-        )
-        parts += ["## Verdicts", markdown(claims), "## Protocol", self.protocol]
+        parts = [f"# {self.title}", self.summary, f"```\n{origin.command}\n```"]
+        parts += [_size(results, origin), self.notes, *verdicts(self.hypotheses)]
+        parts += ["## Protocol", self.protocol.strip()]
         for section in self.sections:
             parts += [f"## {section.title}", section.text]
             for table_name, table in section.tables.items():
@@ -81,15 +61,35 @@ class Page:
                 parts.append(markdown(table))
             for picture, (caption, draw) in section.pictures.items():
                 if draw(images / f"{picture}.png") is not None:
-                    parts.append(f"![{caption}](images/{name}/{picture}.png)")
-        page = out / f"{name}.md"
+                    parts.append(f"![{caption}](images/{origin.name}/{picture}.png)")
+        page = out / f"{origin.name}.md"
         page.write_text("\n\n".join(part for part in parts if part) + "\n")
         return page
 
-    def _size(self, results: Results) -> str:
-        done, minutes = len(results.runs), results.runs.seconds.sum() / 60
-        failed = f", {results.num_failed} failed" if results.num_failed else ""
-        return (
-            f"{done} of {results.num_trials} trainings finished{failed}; they took "
-            f"{minutes:.0f} minutes one after another. Figures are mean ± sd over seeds."
-        )
+
+def verdicts(hypotheses: Sequence[Hypothesis]) -> list[str]:
+    """The table of short cells and, below it, the evidence by the same numbers."""
+    rows = [
+        {
+            "": i,
+            "hypothesis": h.statement,
+            "from": h.source,
+            "verdict": f"**{h.verdict}**",
+            "number": h.number,
+        }
+        for i, h in enumerate(hypotheses, 1)
+    ]
+    evidence = "\n".join(f"{i}. {h.evidence}" for i, h in enumerate(hypotheses, 1))
+    return ["## Verdicts", markdown(pd.DataFrame(rows)), RULES, "### Evidence", evidence]
+
+
+def _size(results: Results, origin: Origin) -> str:
+    done, minutes = len(results.runs), results.runs.seconds.sum() / 60
+    failed = f", {results.num_failed} failed" if results.num_failed else ""
+    by = (
+        f" Trained at commit {', '.join(c[:12] for c in origin.commits)}." if origin.commits else ""
+    )
+    return (
+        f"{done} of {results.num_trials} trainings finished{failed}; they took "
+        f"{minutes:.0f} minutes one after another.{by} Numbers are mean ± sd over seeds."
+    )

@@ -1,4 +1,4 @@
-"""The paired t-test of two arms over the same seeds or pairs."""
+"""The paired t-test of two scores over the same seeds or pairs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,10 @@ from scipy import stats  # type: ignore[import-untyped]
 
 Array = NDArray[Any]
 
+SIGNIFICANT = 0.05
+"""Two-sided p below which a test decides."""
 _SAME = 1e-12
-"""Differences of paired scores, against their size, that are rounding."""
+"""Differences of paired scores, relative to their size, that are rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,25 @@ class PairedTest:
     p: float
     n: int
 
+    def __str__(self) -> str:
+        """As the evidence of a verdict."""
+        return f"difference {self.difference:+z.3f} over {self.n} seeds, {self.p_text}"
+
+    @property
+    def p_text(self) -> str:
+        """`p = 0.013`."""
+        return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+
+    def is_positive(self, num_tests: int = 1) -> bool:
+        """Whether a is significantly above b, at a level shared by so many tests (Bonferroni)."""
+        return self.difference > 0 and self.p < SIGNIFICANT / num_tests
+
 
 def paired_test(a: Float[Array, " n"], b: Float[Array, " n"]) -> PairedTest:
     """Student's paired t-test of two scores of the same things, such as the same seeds.
 
     Raises:
-        ValueError: on fewer than two pairs, scores that are not finite, or unlike lengths.
+        ValueError: on fewer than two pairs, scores that are not finite, or unequal lengths.
     """
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
         raise ValueError(

@@ -1,8 +1,9 @@
-"""The finished trials of an experiment as a table, and what can be said of it: means, sd, tests."""
+"""The finished trials of an experiment as a table: means, standard deviations, paired tests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -11,13 +12,10 @@ from pipelines.experiments.paired_test import PairedTest, paired_test
 from pipelines.storage.runs import RunFolder, newest_state
 from pipelines.trials.records import TrialRecord
 
-SIGNIFICANT = 0.05
-"""Two-sided p below which a paired test decides."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A figure of a table.
+    """A column of a table: one metric.
 
     Attributes:
         metric: its key.
@@ -28,6 +26,15 @@ class Column:
     metric: str
     title: str
     digits: int = 2
+
+
+class Score(NamedTuple):
+    """A metric of an arm; `title` where it is not called by the arm's."""
+
+    group: str
+    method: str
+    metric: str
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,9 @@ class Results:
         for number, arm in enumerate(arms):
             for trial in sorted(by_setting.get(number, []), key=lambda t: t.seed):
                 if trial.state == "finished":
-                    known = {"group": arm.group, "method": arm.method, "title": arm.title}
-                    known |= {"trial": trial.name}
-                    rows.append(
-                        {**known, "seed": trial.seed, "seconds": trial.seconds, **trial.metrics}
-                    )
+                    which = {"group": arm.group, "method": arm.method, "title": arm.title}
+                    run = {"trial": trial.name, "seed": trial.seed, "seconds": trial.seconds}
+                    rows.append({**which, **run, **trial.metrics})
         return cls(
             runs=pd.DataFrame(rows),
             num_trials=num_trials,
@@ -90,7 +95,7 @@ class Results:
     ) -> pd.DataFrame:
         """Mean ± sd of each method of a group, in the order of the arms.
 
-        Figures that no trial of the group has are left out.
+        Metrics that no trial of the group has are left out.
         """
         runs = self.runs[self.runs.group == group]
         columns = [c for c in columns if c.metric in runs and runs[c.metric].notna().any()]
@@ -102,16 +107,13 @@ class Results:
                 rows.append({"method": title, **cells, "seeds": seeds})
         return pd.DataFrame(rows)
 
-    def compare(
-        self, group: str, method: str, other: str, metric: str, *, other_group: str | None = None
-    ) -> PairedTest | None:
-        """A paired test over the seeds that both arms have; None for fewer than two."""
-        ours = self.values(group, method, metric)
-        theirs = self.values(other_group or group, other, metric)
-        seeds = ours.index.intersection(theirs.index)
-        if len(seeds) < 2:
-            return None
-        return paired_test(ours[seeds].to_numpy(float), theirs[seeds].to_numpy(float))
+
+def compared(ours: pd.Series, theirs: pd.Series) -> PairedTest | None:
+    """A paired test over the seeds that both have; None for fewer than two."""
+    seeds = ours.index.intersection(theirs.index)
+    if len(seeds) < 2:
+        return None
+    return paired_test(ours[seeds].to_numpy(float), theirs[seeds].to_numpy(float))
 
 
 def curves_of(results: Results, trials: Path, group: str, method: str, metric: str) -> pd.DataFrame:
@@ -130,26 +132,11 @@ def curves_of(results: Results, trials: Path, group: str, method: str, metric: s
     return pd.DataFrame({"x": seeds.index, "mean": seeds.mean(axis=1), "sd": sd})
 
 
-def is_better(test: PairedTest | None) -> bool | None:
-    """Whether the first of the two is significantly above the second; None for too few seeds."""
-    return None if test is None else test.difference > 0 and test.p < SIGNIFICANT
-
-
-def any_is_better(tests: Sequence[PairedTest]) -> bool | None:
-    """Whether the first of the two is above in any of some tests, at SIGNIFICANT for all at once.
-
-    The level is shared out among them (Bonferroni). None where there are none.
-    """
-    if not tests:
-        return None
-    return any(test.difference > 0 and test.p < SIGNIFICANT / len(tests) for test in tests)
-
-
 def mean_sd(values: pd.Series, digits: int = 2) -> str:
     """`0.94 ± 0.01`, without ± for a single value, – for none."""
     if not len(values):
         return "–"
-    mean = f"{values.mean():.{digits}f}"
+    mean = f"{values.mean():z.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {values.std():.{digits}f}"
 
 
@@ -159,11 +146,3 @@ def markdown(table: pd.DataFrame) -> str:
     rule = "|" + "---|" * len(table.columns)
     rows = ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
     return "\n".join([head, rule, *rows])
-
-
-def told(test: PairedTest | None, digits: int = 3) -> str:
-    """A paired test in words."""
-    if test is None:
-        return "too few seeds to test"
-    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
-    return f"difference {test.difference:+.{digits}f} over {test.n} seeds, {p}"

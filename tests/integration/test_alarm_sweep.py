@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 
 from pipelines import tracking
 from pipelines.config.run import RunConfig, with_overrides
+from pipelines.experiments.arm import PLAIN
 from pipelines.experiments.numerical import arms as numerical
 from pipelines.experiments.numerical.trial import run_numerical_trial
 from pipelines.storage.folder import Folder
@@ -24,7 +25,7 @@ STEPS = 600
 SPACE = Space(
     title="half of it collapses",
     recipe="none: numbers are drawn",
-    settings={"method.centre_weight": 0.0, **numerical.PLAIN},
+    settings={"method.centre_weight": 0.0, **PLAIN},
     sampled={
         "method.objective": Choice(values=("infonce", "simple"), why="with negatives, and without"),
         "optim.weight_decay": Choice(values=(0.01, 0.1), why="no matter to either"),

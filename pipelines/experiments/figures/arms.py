@@ -1,4 +1,4 @@
-"""The arms of an experiment side by side: dots of their figures, and lines over some quantity."""
+"""The arms of an experiment side by side: dots of their metrics, and lines over some quantity."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -47,10 +47,10 @@ def dots(
     subtitle: str = "",
     muted: Collection[str] = (),
 ) -> Path:
-    """A panel a figure, in it a dot a method with a bar of ± sd under its value; – where unknown.
+    """A panel a metric, in it a dot a method with a bar of ± sd under its value; – where unknown.
 
     Args:
-        means: methods by title (rows, top to bottom) × figures by title (columns, left to right).
+        means: methods by title (rows, top to bottom) × metrics by title (columns, left to right).
         sds: the same of the standard deviations; where one is unknown there is no bar.
         path: the PNG.
         title: of the picture.
@@ -88,20 +88,19 @@ def lines(
     path: Path,
     *,
     title: str,
-    subtitle: str = "",
     y_label: str,
-    x_label: str = "step",
-    log_x: bool = False,
+    x_label: str,
     reference: Mapping[str, float] = {},
 ) -> Path:
-    """Means over x with a shade of ± sd, named at their ends; `reference` are dashed lines."""
+    """Means over log x with a shade of ± sd, named at their ends; `reference` are dashed lines."""
     width = 10.0
-    title, subtitle = fitted(width, title, *subtitle.splitlines())
     height = max(4.8, 1.6 + 0.21 * (len(curves) + len(reference)))
-    figure = new_figure(width, height + 0.24 * subtitle.count("\n"), title, subtitle)
+    figure = new_figure(width, height, fitted(width, title)[0])
     axes = figure.subplots()
-    ends = _draw(axes, curves, styles(list(curves)), log_x=log_x)
-    ends += _refer(axes, reference)
+    ends = _draw(axes, curves, styles(list(curves)), log_x=True)
+    for name, value in reference.items():
+        axes.axhline(value, color=FAINT, linestyle="--", linewidth=1.4, zorder=1)
+        ends.append((value, name, FAINT))
     axes.set_xlabel(plain(x_label), size=TEXT_SIZE)
     axes.set_ylabel(plain(y_label), size=TEXT_SIZE)
     figure.draw_without_rendering()  # the labels need to know how high the axes are
@@ -114,37 +113,27 @@ def grid_of_lines(
     path: Path,
     *,
     title: str,
-    subtitle: str = "",
     y_label: str,
-    x_label: str = "step",
-    log_x: bool = False,
-    reference: Mapping[str, float] = {},
     share_y: bool = True,
 ) -> Path:
-    """Small multiples of `lines` under their titles, with one legend for all."""
+    """Metrics over the steps: a panel each under its title, with one legend for all."""
     across = columns_for(len(panels), _COLUMNS)
     down, width = -(-len(panels) // across), 10.0
-    title, subtitle = fitted(width, title, *subtitle.splitlines())
     style = styles(list(dict.fromkeys(name for curves in panels.values() for name in curves)))
     heads = [broken(name, (width - 0.8) / across - 0.4) for name in panels]
-    height = 1.2 + 0.24 * (subtitle.count("\n") + 1) + (2.5 if across > 2 else 2.9) * down
-    height += 0.07 * len(style)
-    figure = new_figure(width, height, title, subtitle)
+    height = 1.44 + (2.5 if across > 2 else 2.9) * down + 0.07 * len(style)
+    figure = new_figure(width, height, fitted(width, title)[0])
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=share_y)
     for axes, head, curves in zip(grid.ravel(), heads, panels.values(), strict=False):
-        _draw(axes, curves, style, log_x=log_x)
-        _refer(axes, reference)
+        _draw(axes, curves, style, log_x=False)
         axes.set_title(head, size=TEXT_SIZE, color=INK, loc="left")
         axes.tick_params(labelbottom=True)
-        if not log_x:
-            axes.xaxis.set_major_locator(MaxNLocator(4))
-    name_grid(grid, len(panels), x_label, y_label)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    name_grid(grid, len(panels), "step", y_label)
     handles = [
         Line2D([], [], color=colour, linestyle=dashes, linewidth=2.5, label=plain(name))
         for name, (colour, dashes) in style.items()
     ]
-    key: dict[str, Any] = {"color": FAINT, "linestyle": "--", "linewidth": 1.4}
-    handles += [Line2D([], [], label=plain(name), **key) for name in reference]
     legend_below(figure, handles)
     return save(figure, path)
 
@@ -155,7 +144,7 @@ def columns_for(num_panels: int, most: int) -> int:
 
 
 def styles(names: Sequence[str]) -> dict[str, Style]:
-    """A colour for each name, and other dashes where the colours come round again."""
+    """A colour for each name, and other dashes where the colours repeat."""
     colours = COLOURS if len(names) <= len(COLOURS) else [to_hex(c) for c in TEN_COLOURS]
     dashes: Any = ("solid", (0, (4, 1, 1, 1)), (0, (1, 1)))
     return {
@@ -194,7 +183,7 @@ def broken(text: str, width: float) -> str:
 
 
 def unmeasured(axes: Axes) -> None:
-    """Words in place of what is not known."""
+    """Words in place of unknown values."""
     where: Any = {"transform": axes.transAxes, "ha": "center", "va": "center"}
     axes.text(0.5, 0.5, "not measured", color=FAINT, size=TEXT_SIZE, **where)
 
@@ -249,11 +238,11 @@ def _make_room(axes: Axes, means: Any, sds: Any) -> None:
 
 
 def _short(value: float, others: Any) -> str:
-    """With as many digits as tell the figures of a panel apart."""
+    """With enough digits to tell the values of a panel apart."""
     known = others[np.isfinite(others)]
     largest, span = np.abs(known).max(), np.ptp(known)
     digits = 0 if largest >= 100 else 1 if largest >= 10 else 3 if 0 < span < 0.03 else 2
-    return f"{value:.{digits}f}".replace("-", "−")
+    return f"{value:z.{digits}f}".replace("-", "−")
 
 
 def _draw(
@@ -285,15 +274,9 @@ def _draw(
 
 
 def _ticks_at(axes: Axes, places: Sequence[float]) -> None:
-    """Few values on a logarithmic axis are named themselves."""
+    """Label each of a few values on a logarithmic axis."""
     if 2 <= len(places) <= _MOST_TICKS:
         steps = np.diff(np.log(places))
         if steps.min() >= 0.09 * steps.sum():
             axes.set_xticks(places, [f"{place:g}" for place in places])
             axes.minorticks_off()
-
-
-def _refer(axes: Axes, reference: Mapping[str, float]) -> list[tuple[float, str, str]]:
-    for value in reference.values():
-        axes.axhline(value, color=FAINT, linestyle="--", linewidth=1.4, zorder=1)
-    return [(value, name, FAINT) for name, value in reference.items()]

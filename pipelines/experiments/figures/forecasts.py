@@ -55,19 +55,19 @@ class FutureClips:
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """Next velocities of one source, px/frame: as a method samples them, and as the law does.
+    """Next velocities of one source, px/frame: a method's samples and true draws.
 
     Attributes:
         name: of the method.
         samples: of the method.
-        law: draws of the law.
+        true: draws of the true distribution.
         velocity: of the source.
         next_velocity: of the clip that came.
     """
 
     name: str
     samples: Float[Array, "samples 2"]
-    law: Float[Array, "draws 2"]
+    true: Float[Array, "draws 2"]
     velocity: Float[Array, "2"]
     next_velocity: Float[Array, "2"]
 
@@ -112,7 +112,7 @@ def future_sheet(shown: Sequence[tuple[str, FutureClips]], path: Path, *, title:
 
 
 def velocity_clouds(panels: Sequence[Cloud], path: Path, *, title: str) -> Path:
-    """A row a method, a column a source: sampled next velocities over those of the law.
+    """A row a method, a column a source: sampled next velocities over true ones.
 
     Clouds of one name are its sources, in the order given; at most four are shown. Panels of a
     column have the same limits.
@@ -144,7 +144,9 @@ def velocity_clouds(panels: Sequence[Cloud], path: Path, *, title: str) -> Path:
         grid[-1, j].set_xlabel("along x, px/frame", size=TEXT_SIZE)
     point: dict[str, Any] = {"linestyle": "none"}
     handles = [
-        Line2D([], [], marker="o", color="#BBBBBB", markersize=6, label="the law", **point),
+        Line2D(
+            [], [], marker="o", color="#BBBBBB", markersize=6, label="true distribution", **point
+        ),
         Line2D([], [], marker="o", color=BLUE, markersize=6, label="sampled", **point),
         Line2D([], [], marker="+", color=INK, markersize=11, mew=2, label="velocity now", **point),
         Line2D([], [], **_RING, **point, label="what came"),
@@ -156,14 +158,16 @@ def velocity_clouds(panels: Sequence[Cloud], path: Path, *, title: str) -> Path:
 def axis_curve(
     shares: Mapping[str, tuple[Array, Array]], truth: Array, path: Path, *, title: str
 ) -> Path:
-    """Shares of futures that change along y by digit, (mean, sd) a method; the law is dashed."""
+    """Shares of futures that change along y by digit, (mean, sd) a method; the truth is dashed."""
     width = 10.0
-    title, subtitle = fitted(width, title, "mean ± sd over the seeds; dashed: the law")
+    title, subtitle = fitted(
+        width, title, "mean ± sd over the seeds; dashed: the true distribution"
+    )
     figure = new_figure(width, max(4.8, 1.7 + 0.21 * len(shares)), title, subtitle)
     axes = figure.subplots()
     digits = np.arange(len(truth))
     axes.plot(digits, truth, "--", color=INK, linewidth=1.8, zorder=4)
-    ends = [(float(truth[-1]), "the law", INK)]
+    ends = [(float(truth[-1]), "true distribution", INK)]
     asides = np.linspace(-0.5, 0.5, len(shares)) * min(0.6, 0.09 * len(shares))
     names = styles(list(shares)).items()
     for (name, (colour, dashes)), aside in zip(names, asides, strict=True):
@@ -223,7 +227,7 @@ _RING: dict[str, Any] = {
 
 
 def _cloud(axes: Axes, cloud: Cloud) -> None:
-    axes.plot(*cloud.law.T, "o", color="#BBBBBB", markersize=3.5, markeredgewidth=0)
+    axes.plot(*cloud.true.T, "o", color="#BBBBBB", markersize=3.5, markeredgewidth=0)
     size, alpha = (4, 0.65) if len(cloud.samples) > 4 else (9, 1.0)
     axes.plot(*cloud.samples.T, "o", color=BLUE, markersize=size, alpha=alpha, markeredgewidth=0)
     axes.plot(*cloud.velocity, "+", color=INK, markersize=11, markeredgewidth=2)
@@ -237,7 +241,7 @@ def _cloud(axes: Axes, cloud: Cloud) -> None:
 
 def _square(column: Sequence[Cloud]) -> tuple[Array, float]:
     """Middle and half side of the square that holds all of some clouds."""
-    parts = [(c.samples, c.law, c.velocity[None], c.next_velocity[None]) for c in column]
+    parts = [(c.samples, c.true, c.velocity[None], c.next_velocity[None]) for c in column]
     every = np.concatenate([part for cloud in parts for part in cloud])
     low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)
     return (low + high) / 2, 0.55 * float(max(*(high - low), 0.5))

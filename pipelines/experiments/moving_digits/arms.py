@@ -2,22 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-
-from rich.console import Console
+from functools import partial
 
 from pipelines.config.run import RunConfig, with_overrides
-from pipelines.experiments.arm import Arm
+from pipelines.experiments.arm import LOW_RANK, NO_R, PLAIN, Arm, Settings
+from pipelines.experiments.digits import write_digits
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.moving_digits.page import page_of
-from pipelines.experiments.moving_digits.trial import index_of, run_digit_trial
-from pipelines.recipes import SCENES, recipe
+from pipelines.experiments.moving_digits.trial import run_digit_trial
+from pipelines.recipes import recipe
 from pipelines.sources.digit_motion import Setting
-from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.folder import Folder
-from pipelines.trials.records import Value
-from pipelines.video.indexer import build_index
-
-Settings = dict[str, Value]
 
 NUM_VIDEOS, QUICK_VIDEOS = 500, 60
 SETTINGS: tuple[Setting, ...] = ("A", "B")
@@ -38,8 +33,6 @@ OBJECTIVES: dict[str, tuple[str, Settings]] = {
     "infonce": ("InfoNCE", {"method.objective": "infonce"}),
     "byol": ("BYOL", BYOL),
 }
-PLAIN: Settings = {"method.latent": "none", "method.editor": "identity", "data.surrogate": False}
-NO_R: Settings = {"method.latent": "none"}
 MIXTURE: Settings = {"method.prior_components": 4}
 SPARSE: Settings = {
     "method.latent": "sparse",
@@ -47,11 +40,10 @@ SPARSE: Settings = {
     "method.free_nats": 0.0,
     "method.beta": 0.001,
 }
-LOW_RANK: Settings = {"method.editor": "low_rank"}
 WITHOUT: Settings = {"data.surrogate": False}
 
 METHODS: dict[str, tuple[str, Settings]] = {
-    "plain": ("alone", PLAIN),
+    "plain": ("alone", {**PLAIN, **WITHOUT}),
     "no-r": ("+ editor, no r", NO_R),
     "v": ("+ AdaSSL-V", {}),
     "s": ("+ AdaSSL-S", SPARSE),
@@ -74,14 +66,14 @@ LONG_ARMS: dict[str, tuple[str, Settings]] = {
     "paid": ("β 0.01 from the first nat", {"method.free_nats": 0.0}),
     "free": ("β 0.01 above 25 free nats", {}),
 }
-"""InfoNCE with AdaSSL-V, long enough for the KL to die where nothing keeps it."""
+"""InfoNCE with AdaSSL-V, long enough for the KL to fall to 0 where nothing keeps it."""
 
 
 def experiment(*, quick: bool) -> Experiment:
-    """The whole, or a version of two minutes that shows that everything works."""
-    arms = tuple(_arms())
-    config = base_config()
+    """The full experiment, or a version of two minutes that shows that everything works."""
+    arms, config, num_videos = tuple(_arms()), base_config(), NUM_VIDEOS
     if quick:
+        num_videos = QUICK_VIDEOS
         steps = {"train.steps": 30, "train.checkpoint_every": 30}
         config = with_overrides(config, {**steps, "train.global_batch_size": 64})
         kept = ("A.infonce-no-r", "A.infonce-v", "A.byol-v")
@@ -93,7 +85,7 @@ def experiment(*, quick: bool) -> Experiment:
         num_seeds=1 if quick else 3,
         metric="test/change_edited/linear",
         trial=run_digit_trial,
-        prepare=_prepare_quick if quick else _prepare,
+        prepare=partial(_prepare, num_videos=num_videos),
         report=page_of,
     )
 
@@ -125,24 +117,8 @@ def _arms() -> Iterator[Arm]:
         yield Arm(group="long", method=method, title=title, settings={**LONG, **what})
 
 
-def _prepare(config: RunConfig, folder: Folder, num_videos: int = NUM_VIDEOS) -> RunConfig:
-    assert folder.local is not None
-    console = Console()
-    pattern = str((folder.local / "data" / "{setting}.parquet").absolute())
-    config = with_overrides(config, {"data.index": pattern})
+def _prepare(config: RunConfig, folder: Folder, *, num_videos: int) -> RunConfig:
     for seed, setting in enumerate(SETTINGS):
-        videos = folder.local / "data" / setting
-        write_moving_digits(
-            videos,
-            num_videos=num_videos,
-            setting=setting,
-            scenes=SCENES,
-            seed=seed,
-            console=console,
-        )
-        build_index([videos], index_of(config, setting), console=console)
-    return config
-
-
-def _prepare_quick(config: RunConfig, folder: Folder) -> RunConfig:
-    return _prepare(config, folder, QUICK_VIDEOS)
+        index = write_digits(folder, setting, num_videos=num_videos, setting=setting, seed=seed)
+    pattern = index.removesuffix(f"{setting}.parquet") + "{setting}.parquet"
+    return with_overrides(config, {"data.index": pattern})

@@ -1,8 +1,8 @@
-"""A world model that can be checked: the distribution of sampled futures against the known law.
+"""Forecasts that can be checked: sampled futures against the true distribution.
 
-For moving digits the law of the next velocity given the source is known (`digit_motion`), so what a
-method says by its samples r ~ p(r | x) can be judged as a forecast: read the next velocity out of
-each sampled embedding and score it against what came and against the law itself.
+For moving digits the distribution of the next velocity given the source is known (`digit_motion`),
+so a method's samples r ~ p(r | x) can be scored as a forecast: the next velocity is read out of
+each sampled embedding and compared with what came and with draws of the true distribution.
 """
 
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ class Truth:
     Attributes:
         velocity: of the source, px/frame [pairs, 2].
         next_velocity: of the clip that came.
-        digit: which shapes the law in setting B.
-        setting: of the law.
+        digit: on which the true distribution depends in setting B.
+        setting: of the true distribution.
     """
 
     velocity: Array
@@ -53,7 +53,7 @@ class Truth:
     setting: Setting
 
     def draw(self, rng: np.random.Generator, num_samples: int) -> Array:
-        """Next velocities by the law: what the best forecaster would say [pairs, samples, 2]."""
+        """Next velocities of the true distribution: the best forecast [pairs, samples, 2]."""
         return self.velocity[:, None] + draw_changes(
             rng,
             setting=self.setting,
@@ -102,8 +102,8 @@ def roll_out(
 ) -> list[Array]:
     """Unit embeddings [pairs, samples, dim] of the next clip, of the one after it, and so on.
 
-    What is predicted knows a direction alone, so before it is edited on it gets the mean length
-    that embeddings of real clips have. A method without r has one future.
+    A prediction is a direction only, so before it is edited again it gets the mean length of
+    embeddings of real clips. A method without r has one future.
     """
     method.eval()
     embedding = method.encode(clips).embedding.float()
@@ -123,32 +123,33 @@ def roll_out(
 
 
 def forecast_metrics(samples: Array, truth: Truth, rng: np.random.Generator) -> dict[str, float]:
-    """Scores of sampled next velocities [pairs, samples, 2], with the law's own beside them.
+    """Scores of sampled next velocities [pairs, samples, 2], with those of the true distribution.
 
-    `energy` and `crps` in px/frame, lower is better; `spread` is the root of the mean variance over
-    that of the law; `rank_p` the p-value of a flat rank histogram; `share_x` and `share_y` the
-    shares of futures whose larger change is along x and along y; `slope` how the latter goes with
-    the digit (0.8/9 a digit in setting B), `cross` the median of the smaller over the larger change
-    (0 in the law).
+    `energy` and `crps` in px/frame, lower is better; `_oracle` marks the score of draws of the true
+    distribution, `energy_last_velocity` that of the source's velocity, known exactly, as a point
+    forecast. `spread` is the root of the mean variance over the true one; `rank_p` the p-value of
+    a flat rank histogram; `share_x` and `share_y` the shares of futures whose larger change is
+    along x and along y; `slope` how the latter depends on the digit (0.8/9 a digit in setting B);
+    `cross` the median of the smaller over the larger change (truly 0).
     """
-    law = truth.draw(rng, NUM_SAMPLES)
+    oracle = truth.draw(rng, NUM_SAMPLES)
     came = truth.next_velocity
-    changes, law_changes = (drawn - truth.velocity[:, None] for drawn in (samples, law))
-    figures = {
+    changes, true_changes = (drawn - truth.velocity[:, None] for drawn in (samples, oracle))
+    metrics = {
         "energy": energy_score(samples, came).mean(),
-        "energy_oracle": energy_score(law, came).mean(),
+        "energy_oracle": energy_score(oracle, came).mean(),
         "energy_last_velocity": energy_score(truth.velocity[:, None], came).mean(),
         "crps": np.mean([crps(samples[..., i], came[:, i]).mean() for i in (0, 1)]),
-        "crps_oracle": np.mean([crps(law[..., i], came[:, i]).mean() for i in (0, 1)]),
-        "spread": np.sqrt(samples.var(axis=1).mean() / law.var(axis=1).mean()),
+        "crps_oracle": np.mean([crps(oracle[..., i], came[:, i]).mean() for i in (0, 1)]),
+        "spread": np.sqrt(samples.var(axis=1).mean() / oracle.var(axis=1).mean()),
         **axis_metrics(changes, truth.digit),
-        **{f"{name}_oracle": share for name, share in axis_shares(law_changes).items()},
+        **{f"{name}_oracle": share for name, share in axis_shares(true_changes).items()},
     }
     if samples.shape[1] > NUM_RANKED:
         counts = rank_counts(samples, came, rng)
-        figures["rank_p"] = uniformity_p(counts)
-        figures["rank_edges"] = counts[[0, -1]].sum() / counts.sum() * (NUM_RANKED + 1) / 2
-    return {name: float(value) for name, value in figures.items()}
+        metrics["rank_p"] = uniformity_p(counts)
+        metrics["rank_edges"] = counts[[0, -1]].sum() / counts.sum() * (NUM_RANKED + 1) / 2
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def rank_counts(samples: Array, came: Array, rng: np.random.Generator) -> Array:
@@ -182,19 +183,19 @@ def axis_metrics(changes: Array, digits: Array) -> dict[str, float]:
 def retrieval_metrics(futures: Array, bank: Array) -> dict[str, float]:
     """Recall of the true next clip among all of the bank, by one future and by the best of some."""
     truth = np.arange(len(bank))
-    figures: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for k in (1, 10):
         found = recall_at(k, futures[:, :NUM_RETRIEVED], bank, truth)
-        figures |= {f"recall_{k}": found.one, f"recall_{k}_best": found.best}
-    return figures
+        metrics |= {f"recall_{k}": found.one, f"recall_{k}_best": found.best}
+    return metrics
 
 
 def path_metrics(samples: Array, truth: Truth, rng: np.random.Generator) -> dict[str, float]:
-    """Energy score and spread of a roll-out's last velocities against one path of the law each."""
+    """Energy score and spread of a roll-out's last velocities against one true path each."""
     came = truth.draw_path(rng, 1)[:, 0]
-    law = truth.draw_path(rng, NUM_SAMPLES)
+    oracle = truth.draw_path(rng, NUM_SAMPLES)
     return {
         "path_energy": float(energy_score(samples, came).mean()),
-        "path_energy_oracle": float(energy_score(law, came).mean()),
-        "path_spread": float(np.sqrt(samples.var(axis=1).mean() / law.var(axis=1).mean())),
+        "path_energy_oracle": float(energy_score(oracle, came).mean()),
+        "path_spread": float(np.sqrt(samples.var(axis=1).mean() / oracle.var(axis=1).mean())),
     }

@@ -1,176 +1,168 @@
-"""The claims that the moving-digits experiment decides, each by a stated rule."""
+"""The hypotheses that the moving-digits experiment decides, each by a stated rule."""
 
-import numpy as np
-
-from pipelines.experiments.page import Hypothesis, judged
-from pipelines.experiments.results import Results, any_is_better, is_better, told
+from pipelines.experiments.hypothesis import (
+    Check,
+    Hypothesis,
+    check,
+    check_methods,
+    every,
+    jointly,
+    some,
+)
+from pipelines.experiments.results import Results, Score
 from pipelines.sources.digit_motion import probability_of_y
 
-T = "test/"
+T, F = "test/", "test/forecast/"
 EDITED, PAIR = T + "change_edited/linear", T + "change_pair/linear"
+LATENT = T + "change_latent/linear"
 DIGIT, VELOCITY = T + "digit/linear", T + "velocity/linear"
-ENERGY, SPREAD, SLOPE = T + "world/energy", T + "world/spread", T + "world/slope"
+ENERGY, SPREAD, SLOPE = F + "energy", F + "spread", F + "slope"
 TRUE_SLOPE = probability_of_y("B", 1) - probability_of_y("B", 0)
+ACTIVE, ENTROPY = "val/latent_mean_active", "val/latent_use_entropy"
+OBJECTIVES = {"infonce": "InfoNCE", "byol": "BYOL"}
+SAMPLED = tuple(f"{o}-{m}" for o in OBJECTIVES for m in ("v", "v-mixture"))
+"""Arms whose futures are judged."""
+GOALS = {"digit": (DIGIT, 0.80), "velocity": (VELOCITY, 0.95), "change": (EDITED, 0.75)}
 
 
 def hypotheses(results: Results) -> list[Hypothesis]:
-    """Each claim, decided by the figures."""
-    found = [*_hypotheses_of_change(results), _all_three(results), _surrogate(results)]
-    found += [_better_h(results, objective) for objective in ("infonce", "byol")]
-    found += [_energy(results, group) for group in ("A", "B")]
-    found += [_spread(results), _curve(results), _mixture(results), _sparse(results)]
-    return [*found, _alive(results)]
+    """Each hypothesis, decided by the metrics."""
+    found = [_recovers(results, objective) for objective in OBJECTIVES]
+    found += [_change_in_pair(results, objective) for objective in OBJECTIVES]
+    found += [_better_encoder(results, objective) for objective in OBJECTIVES]
+    found += [_all_three(results), _surrogate(results)]
+    found += [_energy(results, group, rival) for group in "AB" for rival in RIVALS]
+    return [*found, _spread(results), _slope(results), _mixture(results), *_use(results)]
 
 
-def _hypotheses_of_change(results: Results) -> list[Hypothesis]:
-    found = []
-    for objective, name in (("byol", "BYOL"), ("infonce", "InfoNCE")):
-        test = results.compare("A", f"{objective}-v", f"{objective}-no-r", EDITED)
-        figures = [
-            f"{title} {results.shown('A', f'{objective}-{method}', EDITED)}"
-            for method, title in (("plain", "alone"), ("no-r", "no r"), ("v", "V"), ("s", "S"))
-        ]
-        found.append(
-            judged(
-                "paper",
-                f"With {name}, r recovers the change of velocity that {name} alone loses",
-                is_better(test),
-                f"R² from the edited embedding: {', '.join(figures)}; V − no r: {told(test)}",
-            )
-        )
-    return found
+def _recovers(results: Results, objective: str) -> Hypothesis:
+    name = OBJECTIVES[objective]
+    alone = Score("A", f"{objective}-plain", PAIR)
+    return every(
+        "paper",
+        f"With {name}, r recovers the change that {name} alone loses: AdaSSL-V reads it better "
+        f"from (z, r) than {name} alone from (z, z+)",
+        [check(results, Score("A", f"{objective}-v", LATENT), alone)],
+        f"AdaSSL-S {results.shown('A', f'{objective}-s', LATENT, 3)}",
+    )
+
+
+def _change_in_pair(results: Results, objective: str) -> Hypothesis:
+    return every(
+        "ours",
+        f"With {OBJECTIVES[objective]} and r, (z, z+) holds more of the change than with the same "
+        "editor without r",
+        [check_methods(results, "A", f"{objective}-v", f"{objective}-no-r", PAIR)],
+    )
+
+
+def _better_encoder(results: Results, objective: str) -> Hypothesis:
+    v, control = f"{objective}-v", f"{objective}-no-r"
+    return some(
+        "paper",
+        f"With {OBJECTIVES[objective]}, r makes the encoder's own h better in some of digit and "
+        "velocity than the same editor without r",
+        [
+            check_methods(results, "A", v, control, metric, f"{name},")
+            for name, metric in (("digit", DIGIT), ("velocity", VELOCITY))
+        ],
+    )
 
 
 def _all_three(results: Results) -> Hypothesis:
-    goals = {DIGIT: 0.80, VELOCITY: 0.95, EDITED: 0.75}
-    methods = [m for m in results.titles("A") if "-v" in m or "-s" in m]
-    short = {
-        m: sum(np.maximum(0.0, goal - results.mean("A", m, key)) for key, goal in goals.items())
-        for m in methods
-    }
-    known = {m: s for m, s in short.items() if not np.isnan(s)}
-    if not known:
-        return judged("ours", "One encoder holds digit, velocity and change", None, "no figures")
-    best = min(known, key=lambda m: known[m])
-    figures = ", ".join(
-        f"{name} {results.shown('A', best, key)} (goal {goals[key]:.2f})"
-        for name, key in (("digit", DIGIT), ("velocity", VELOCITY), ("change", EDITED))
+    arms = [m for m in results.titles("A") if "-v" in m or "-s" in m]
+    goals = ", ".join(f"{name} > {goal:g}" for name, (_, goal) in GOALS.items())
+    return some(
+        "paper",
+        f"Some encoder holds all of {goals} (edited)",
+        [_goals_of(results, arm) for arm in arms],
     )
-    title = results.titles("A")[best]
-    statement = "One encoder holds digit ≥ 0.80, velocity ≥ 0.95 and change ≥ 0.75"
-    return judged("paper", statement, bool(known[best] == 0), f"the nearest, {title}: {figures}")
+
+
+def _goals_of(results: Results, arm: str) -> Check:
+    shown = (f"{n} {results.shown('A', arm, metric)}" for n, (metric, _) in GOALS.items())
+    checks = [check(results, Score("A", arm, metric), goal) for metric, goal in GOALS.values()]
+    return jointly(f"{results.titles('A')[arm]}, {', '.join(shown)}", checks)
 
 
 def _surrogate(results: Results) -> Hypothesis:
-    parts, holds = [], []
-    for objective, name in (("infonce", "InfoNCE"), ("byol", "BYOL")):
-        test = results.compare("A", f"{objective}-v", f"{objective}-v-without", EDITED)
-        if test is not None:
-            holds.append(is_better(test))
-            shown = results.shown("A", f"{objective}-v-without", EDITED)
-            parts.append(f"{name}: without {shown}, {told(test)}")
-    statement = "The surrogate x++ helps AdaSSL-V to know the change (edited)"
-    return judged("paper", statement, all(holds) if holds else None, "; ".join(parts) or "–")
-
-
-def _better_h(results: Results, objective: str) -> Hypothesis:
-    name = {"infonce": "InfoNCE", "byol": "BYOL"}[objective]
-    parts, tests = [], []
-    for figure, key in (("digit", DIGIT), ("velocity", VELOCITY), ("change from the pair", PAIR)):
-        test = results.compare("A", f"{objective}-v", f"{objective}-no-r", key)
-        if test is not None:
-            tests.append(test)
-            parts.append(f"{figure} {told(test)}")
-    statement = f"With {name}, r makes the encoder itself better than the same editor without r"
-    statement += " (any of three figures, at 5 % for all three)"
-    figures = "; ".join(parts) or "–"
-    return judged("paper", statement, any_is_better(tests), f"V − no r: {figures}")
-
-
-def _energy(results: Results, group: str) -> Hypothesis:
-    parts, tests = [], []
-    for objective, name in (("infonce", "InfoNCE"), ("byol", "BYOL")):
-        for method in ("v", "v-mixture"):
-            arm, control = f"{objective}-{method}", f"{objective}-no-r"
-            test = results.compare(group, control, arm, ENERGY)
-            if test is not None:
-                tests.append(test)
-                parts.append(
-                    f"{name} {method} {results.shown(group, arm, ENERGY, 3)}, no r "
-                    f"{results.shown(group, control, ENERGY, 3)}, {told(test)}"
-                )
-    oracle = results.shown(group, "infonce-v", T + "world/energy_oracle", 3)
-    return judged(
-        "ours",
-        f"Setting {group}: sampled futures score better than the deterministic control's",
-        any_is_better(tests),
-        "; ".join([*parts, f"the law {oracle}"]),
+    return every(
+        "paper",
+        "The surrogate x++ helps AdaSSL-V to know the change (edited), with each objective",
+        [check_methods(results, "A", f"{o}-v", f"{o}-v-without", EDITED) for o in OBJECTIVES],
     )
 
 
+RIVALS = {
+    "control": "the deterministic control's",
+    "last_velocity": "the last velocity, known exactly",
+}
+"""Forecasts that sampled futures are compared with."""
+
+
+def _energy(results: Results, group: str, rival: str) -> Hypothesis:
+    checks = []
+    for arm in SAMPLED:
+        if len(results.of_arm(group, arm)):
+            other = Score(group, f"{arm.partition('-')[0]}-no-r", ENERGY)
+            if rival != "control":
+                other = Score(group, arm, f"{ENERGY}_{rival}", RIVALS[rival])
+            checks.append(check(results, other, Score(group, arm, ENERGY), "energy"))
+    oracle = results.shown(group, SAMPLED[0], f"{ENERGY}_oracle", 3)
+    statement = f"Setting {group}: sampled futures of some arm score better than {RIVALS[rival]}"
+    return some("ours", statement, checks, f"the true distribution {oracle}")
+
+
 def _spread(results: Results) -> Hypothesis:
-    arms = [(g, f"{o}-{m}") for g in "AB" for o in ("infonce", "byol") for m in ("v", "v-mixture")]
-    known = {arm: results.mean(*arm, SPREAD) for arm in arms}
-    known = {arm: spread for arm, spread in known.items() if not np.isnan(spread)}
-    inside = [spread for spread in known.values() if abs(spread - 1) <= 0.25]
-    figures = ", ".join(f"{g} {m} {results.shown(g, m, SPREAD)}" for g, m in known)
-    statement = "The spread of the sampled velocities is within ±25 % of the true one"
-    return judged("ours", statement, bool(inside) if known else None, figures or "–")
+    checks = []
+    for group in "AB":
+        for arm in SAMPLED:
+            if len(results.values(group, arm, SPREAD)):
+                spread = Score(group, arm, SPREAD)
+                sides = [check(results, spread, 0.75), check(results, 1.25, spread)]
+                title = f"{group}, {results.titles(group)[arm]} {results.shown(*spread[:3])}"
+                checks.append(jointly(title, sides))
+    statement = "The spread of the sampled velocities of some arm is within ±25 % of the true one"
+    return some("ours", statement, checks)
 
 
-def _curve(results: Results) -> Hypothesis:
-    arms = [f"{o}-{m}" for o in ("infonce", "byol") for m in ("v", "v-mixture")]
-    slopes = {arm: results.values("B", arm, SLOPE) for arm in arms}
-    known = {arm: values for arm, values in slopes.items() if len(values)}
-    seen = [v.mean() > TRUE_SLOPE / 2 and v.min() > 0 for v in known.values()]
-    figures = ", ".join(f"{arm} {results.shown('B', arm, SLOPE, 3)}" for arm in known)
-    return judged(
+def _slope(results: Results) -> Hypothesis:
+    arms = [arm for arm in SAMPLED if len(results.values("B", arm, SLOPE))]
+    return some(
         "paper",
-        "Setting B: the futures know that the axis of the change depends on the digit (slope of "
-        "the share along y at least half the true one, positive for every seed)",
-        any(seen) if known else None,
-        f"slope a digit: {figures}; the law {TRUE_SLOPE:.3f}",
+        "Setting B: the futures of some arm know that the axis of the change depends on the digit "
+        "(slope of the share along y over half the true one)",
+        [check(results, Score("B", arm, SLOPE), TRUE_SLOPE / 2) for arm in arms],
     )
 
 
 def _mixture(results: Results) -> Hypothesis:
-    parts, tests = [], []
-    for group in "AB":
-        for objective in ("infonce", "byol"):
-            arms = f"{objective}-v", f"{objective}-v-mixture"
-            test = results.compare(group, *arms, ENERGY)
-            if test is not None:
-                cross = " against ".join(
-                    results.shown(group, arm, T + "world/cross") for arm in reversed(arms)
-                )
-                tests.append(test)
-                parts.append(f"{group} {objective}: energy {told(test)}, smaller/larger {cross}")
-    statement = "A mixture prior foretells better than one factorised Gaussian (the law is a cross)"
-    return judged("reviewers", statement, any_is_better(tests), "; ".join(parts) or "–")
-
-
-def _sparse(results: Results) -> Hypothesis:
-    active = {
-        o: results.values("A", f"{o}-s", "val/latent_mean_active") for o in ("infonce", "byol")
-    }
-    known = all(len(values) for values in active.values())
-    holds = bool(active["byol"].mean() < active["infonce"].mean()) if known else None
-    figures = ", ".join(
-        f"{o}: E‖r‖₀ {results.shown('A', f'{o}-s', 'val/latent_mean_active')}, "
-        f"H(ρ) {results.shown('A', f'{o}-s', 'val/latent_use_entropy')}"
-        for o in active
+    arms = [(g, o) for g in "AB" for o in OBJECTIVES if f"{o}-v-mixture" in results.titles(g)]
+    return some(
+        "reviewers",
+        "In some setting a mixture prior forecasts better than one factorised Gaussian (the true "
+        "distribution is a cross)",
+        [
+            check_methods(results, g, f"{o}-v", f"{o}-v-mixture", ENERGY, f"{g}, energy of")
+            for g, o in arms
+        ],
     )
-    return judged("paper", "With BYOL, AdaSSL-S uses fewer dimensions of r", holds, figures)
 
 
-def _alive(results: Results) -> Hypothesis:
-    test = results.compare("long", "free", "paid", EDITED)
-    kl = {arm: results.shown("long", arm, "val/kl", 1) for arm in ("paid", "free")}
-    change = {arm: results.shown("long", arm, EDITED) for arm in ("paid", "free")}
-    return judged(
-        "ours",
-        "Free bits keep r, and with it the change, alive in long InfoNCE runs",
-        is_better(test),
-        f"with β from the first nat KL {kl['paid']}, change {change['paid']}; with free bits KL "
-        f"{kl['free']}, change {change['free']}; {told(test)}",
-    )
+def _use(results: Results) -> list[Hypothesis]:
+    shown = ", ".join(f"{o} {results.shown('A', f'{o}-s', ENTROPY)}" for o in OBJECTIVES)
+    kl = ", ".join(f"{arm} {results.shown('long', arm, 'val/kl', 1)}" for arm in ("paid", "free"))
+    return [
+        every(
+            "paper",
+            "With BYOL, AdaSSL-S uses fewer dimensions of r",
+            [check_methods(results, "A", "infonce-s", "byol-s", ACTIVE, "E‖r‖₀ of")],
+            f"H(ρ): {shown}",
+        ),
+        every(
+            "ours",
+            "Free bits keep r, and with it the change, alive in long InfoNCE runs",
+            [check_methods(results, "long", "free", "paid", EDITED, "change,")],
+            f"KL: {kl}",
+        ),
+    ]

@@ -1,19 +1,16 @@
-"""`adassl experiment numerical`: pairs whose law is known, where every claim can be measured."""
+"""`adassl experiment numerical`: pairs whose true distribution is known."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import get_args
 
 from pipelines.config.run import RunConfig, with_overrides
-from pipelines.experiments.arm import Arm
+from pipelines.experiments.arm import LOW_RANK, NO_R, PLAIN, Arm, Settings
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.numerical.page import page_of
 from pipelines.experiments.numerical.trial import run_numerical_trial
 from pipelines.sources.numerical import Conditional
 from pipelines.storage.folder import Folder
-from pipelines.trials.records import Value
-
-Settings = dict[str, Value]
 
 DIM, EMBEDDING_DIM = 4, 16
 CONDITIONALS = get_args(Conditional)
@@ -44,8 +41,6 @@ BASE: dict[str, object] = {
     "tracking.experiment": "numerical",
 }
 
-PLAIN: Settings = {"method.latent": "none", "method.editor": "identity"}
-LOW_RANK: Settings = {"method.editor": "low_rank"}
 MLP: Settings = {"method.editor": "mlp", "method.temperature": 0.01}
 ADDITIVE: Settings = {"method.editor": "additive"}
 VARIATIONAL: Settings = {
@@ -66,12 +61,12 @@ METHODS: dict[str, tuple[str, Settings]] = {
         "H-InfoNCE",
         {**PLAIN, "method.objective": "hinfonce", "method.temperature": 0.01},
     ),
-    "no-r": ("low-rank editor, no r", {"method.latent": "none", **LOW_RANK}),
-    "no-r-mlp": ("MLP editor, no r", {"method.latent": "none", **MLP}),
+    "no-r": ("low-rank editor, no r", {**NO_R, **LOW_RANK}),
+    "no-r-mlp": ("MLP editor, no r", {**NO_R, **MLP}),
     GENTLE: (
         "MLP editor, no r, gentle optimiser",
         {
-            "method.latent": "none",
+            **NO_R,
             **MLP,
             "optim.learning_rate": 4e-3,
             "optim.clip_norm": 1.0,
@@ -93,9 +88,9 @@ FEWER = {
     "anisotropic": ("infonce", "aninfonce", "no-r", "no-r-mlp", "v", "s"),
     "multimodal": ("infonce", "no-r", "no-r-mlp", "v", "s"),
 }
-"""The methods under the laws that are not the paper's hardest."""
-CONFIRMED_LAW, CONFIRMED = "heteroscedastic", ("v", "no-r", "no-r-mlp", GENTLE)
-"""The one comparison decided on before any reported seed was looked at; it has more of them."""
+"""The methods under the conditionals that are not the paper's hardest."""
+CONFIRMED_UNDER, CONFIRMED = "heteroscedastic", ("v", "no-r", "no-r-mlp", GENTLE)
+"""The one comparison that was fixed before any reported seed was run; it has more of them."""
 
 BYOL: Settings = {
     "method.objective": "byol",
@@ -108,7 +103,7 @@ LATENT_DIMS = (1, 2, 4, 8, 16, 32)
 
 
 def experiment(*, quick: bool) -> Experiment:
-    """The whole, or a version of two minutes that shows that everything works."""
+    """The full experiment, or a version of two minutes that shows that everything works."""
     config = with_overrides(RunConfig(), BASE)
     arms = tuple(_arms())
     if quick:
@@ -128,16 +123,16 @@ def experiment(*, quick: bool) -> Experiment:
 
 
 def _prepare(config: RunConfig, folder: Folder) -> RunConfig:
-    return config  # the data are drawn as they are wanted
+    return config  # pairs are drawn when they are needed
 
 
 def _arms() -> Iterator[Arm]:
     for conditional in CONDITIONALS:
         methods = FEWER.get(conditional, tuple(METHODS))
         for method in methods:
-            if method != GENTLE or conditional == CONFIRMED_LAW:
+            if method != GENTLE or conditional == CONFIRMED_UNDER:
                 title, settings = METHODS[method]
-                is_confirmed = conditional == CONFIRMED_LAW and method in CONFIRMED
+                is_confirmed = conditional == CONFIRMED_UNDER and method in CONFIRMED
                 yield Arm(
                     group=conditional,
                     method=method,

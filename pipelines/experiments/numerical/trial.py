@@ -1,4 +1,4 @@
-"""One training on numerical pairs, judged by what is known of them."""
+"""One training on numerical pairs, evaluated against the factors that are known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ from pipelines.trials.trial import TrialJob, TrialRun, run_trial
 Array = NDArray[Any]
 
 NUM_PAIRS = 3000
-"""Pairs for each of fitting, choosing the regularisation, and judging."""
+"""Pairs for each of fitting, choosing the regularisation, and scoring."""
 PAIRS_AT_ONCE = 500
-"""The loss, which is computed too, takes the square of it."""
+"""The loss, which is computed too, takes memory by its square."""
 OUT_OF_DISTRIBUTION = 5.0
 """Variance of the factors there."""
 _FIT, _CHOOSE, _JUDGE = 1, 2, 3
@@ -44,7 +44,7 @@ def run_numerical_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
 
 
 def train_on_numbers(trial: TrialRun) -> dict[str, float]:
-    """The training of `adassl train`, on pairs that are drawn and not decoded, and its figures."""
+    """The training of `adassl train` on pairs that are drawn, not decoded; returns its metrics."""
     config, folder = trial.config, trial.folder
     torch.set_num_threads(1)
     settings = NumericalSettings(
@@ -67,13 +67,12 @@ def train_on_numbers(trial: TrialRun) -> dict[str, float]:
                 config.method.latent == "given",
             )
             history = loop.run(learner, pairs, sink, history=history)
-        figures = judge(learner, settings)
-        return trial.finish(tracker, {**last_metrics(history), **figures})
+        return trial.finish(tracker, {**last_metrics(history), **judge(learner, settings)})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """Fresh pairs as the trained method sees them."""
+    """Fresh pairs as the trained method sees them; all arrays [pairs, …]."""
 
     factors: Array
     change: Array
@@ -82,46 +81,52 @@ class Seen:
     edited: Array
     latent: LatentSample | None
 
+    def features(self, *names: str) -> Array:
+        """Some of the arrays side by side; `latent` is r."""
+        parts = [
+            self.latent.value.numpy()
+            if name == "latent" and self.latent is not None
+            else getattr(self, name)
+            for name in names
+        ]
+        return np.concatenate(parts, axis=1)
+
 
 def judge(learner: Learner, settings: NumericalSettings) -> dict[str, float]:
     """Linear R² of the factors from unit z: in distribution, and with covariance 5I both ways.
 
-    `c/ood` carries the regression over from in distribution, `c/refit` fits it anew; `change` is
-    c+ - c from the edited embedding alone, `change_pair` from z and z+.
+    `c/ood` keeps the regression fitted in distribution, `c/refit` fits it anew; `change` is c+ - c
+    from the edited embedding alone, `change_pair` from z and z+, `change_latent` from z and r.
     """
-    near = [look(learner, settings, 1.0, purpose) for purpose in (_FIT, _CHOOSE, _JUDGE)]
+    near = [fresh_pairs(learner, settings, 1.0, purpose) for purpose in (_FIT, _CHOOSE, _JUDGE)]
     far = [
-        look(learner, settings, OUT_OF_DISTRIBUTION, purpose) for purpose in (_FIT, _CHOOSE, _JUDGE)
+        fresh_pairs(learner, settings, OUT_OF_DISTRIBUTION, purpose)
+        for purpose in (_FIT, _CHOOSE, _JUDGE)
     ]
     fit, _, test = near
-    figures = {
-        "c/id": _r2(near, "embedding", "factors"),
-        "c/ood": _r2([*near[:2], far[2]], "embedding", "factors"),
-        "c/refit": _r2(far, "embedding", "factors"),
-        "change": _r2(near, "edited", "change"),
+    metrics = {
+        "c/id": _r2(near, "factors", "embedding"),
+        "c/ood": _r2([*near[:2], far[2]], "factors", "embedding"),
+        "c/refit": _r2(far, "factors", "embedding"),
+        "change": _r2(near, "change", "edited"),
+        "change_pair": _r2(near, "change", "embedding", "target"),
         "disentanglement": dci_of_importance(
             linear_importance(fit.embedding, fit.factors)
         ).disentanglement,
     }
-    pairs = [np.concatenate([part.embedding, part.target], axis=1) for part in near]
-    figures["change_pair"] = probes.linear_probe(
-        pairs[0],
-        fit.change,
-        pairs[2],
-        test.change,
-        kind="value",
-        validation=(pairs[1], near[1].change),
-    ).score
-    figures |= pair_metrics(torch.from_numpy(test.embedding), torch.from_numpy(test.target))
+    metrics |= pair_metrics(torch.from_numpy(test.embedding), torch.from_numpy(test.target))
     if test.latent is not None and learner.config.method.latent != "given":
-        figures |= latent_metrics(test.latent)
-        figures["penalty"] = float(test.latent.penalty.mean())
-    return {f"test/{name}": value for name, value in figures.items()}
+        metrics |= latent_metrics(test.latent)
+        metrics["penalty"] = float(test.latent.penalty.mean())
+        metrics["change_latent"] = _r2(near, "change", "embedding", "latent")
+    return {f"test/{name}": value for name, value in metrics.items()}
 
 
 @torch.no_grad()
-def look(learner: Learner, settings: NumericalSettings, variance: float, purpose: int) -> Seen:
-    """Pairs that were not trained on, another set for each purpose."""
+def fresh_pairs(
+    learner: Learner, settings: NumericalSettings, variance: float, purpose: int
+) -> Seen:
+    """Pairs that were not trained on, a different set for each purpose."""
     learner.method.eval()
     seed = 7_000_000 + 10 * learner.config.train.seed + purpose
     factors, changed = draw_pairs(
@@ -153,9 +158,9 @@ def look(learner: Learner, settings: NumericalSettings, variance: float, purpose
     )
 
 
-def _r2(parts: list[Seen], source: str, asked: str) -> float:
-    """R², the mean over the columns, of a ridge fitted, chosen and judged on three sets."""
+def _r2(parts: list[Seen], asked: str, *sources: str) -> float:
+    """R², the mean over the columns, of a ridge fitted, regularised and scored on three sets."""
     (x_fit, y_fit), chosen, (x_test, y_test) = (
-        (getattr(part, source), getattr(part, asked)) for part in parts
+        (part.features(*sources), getattr(part, asked)) for part in parts
     )
     return probes.linear_probe(x_fit, y_fit, x_test, y_test, kind="value", validation=chosen).score

@@ -5,22 +5,17 @@ On moving digits, with pairs of two moments and with pairs of two augmentations 
 
 from collections.abc import Iterator
 from dataclasses import replace
-
-from rich.console import Console
+from functools import partial
 
 from adassl.config import ObjectiveName
 from pipelines.config.run import RunConfig, with_overrides
-from pipelines.experiments.arm import Arm
+from pipelines.experiments.arm import Arm, Settings
+from pipelines.experiments.digits import write_digits
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.stability.page import page_of
 from pipelines.experiments.stability.trial import run_stability_trial
-from pipelines.recipes import BARE, OBJECTIVES, SCENES, recipe
-from pipelines.sources.moving_digits import write_moving_digits
+from pipelines.recipes import BARE, OBJECTIVES, recipe
 from pipelines.storage.folder import Folder
-from pipelines.trials.records import Value
-from pipelines.video.indexer import build_index
-
-Settings = dict[str, Value]
 
 NUM_VIDEOS, QUICK_VIDEOS = 300, 40
 GROUPS: dict[str, Settings] = {
@@ -49,16 +44,17 @@ ABLATIONS: dict[str, tuple[str, ObjectiveName, Settings]] = {
     "dino-no-centring": ("DINO, no centring", "dino", {"method.centring": False}),
     "alignment": ("alignment alone (Simple, λ = 0)", "simple", {"method.centre_weight": 0.0}),
 }
-"""What should collapse, as the paper has it."""
+"""What should collapse according to the paper."""
 LAMBDAS = (0.01, 0.1, 1.0, 30.0)
-"""Of Simple, beside its recipe's, which stands with the others."""
+"""Of Simple, beside its recipe's, which is in the tables of all methods."""
 QUICK_ARMS = ("time.infonce", "time.simple", "time.alignment", "lambda.1")
 
 
 def experiment(*, quick: bool) -> Experiment:
-    """The whole, or a version of some minutes that shows that everything works."""
-    config, arms = base_config(), tuple(_arms())
+    """The full experiment, or a version of some minutes that shows that everything works."""
+    config, arms, num_videos = base_config(), tuple(_arms()), NUM_VIDEOS
     if quick:
+        num_videos = QUICK_VIDEOS
         config = with_overrides(
             config, {"train.steps": 50, "train.checkpoint_every": 50, "optim.warmup_steps": 10}
         )
@@ -70,7 +66,7 @@ def experiment(*, quick: bool) -> Experiment:
         num_seeds=1 if quick else 3,
         metric="test/digit",
         trial=run_stability_trial,
-        prepare=_prepare_quick if quick else _prepare,
+        prepare=partial(_prepare, num_videos=num_videos),
         report=page_of,
     )
 
@@ -107,14 +103,6 @@ def settings_of(objective: ObjectiveName) -> Settings:
     return {"method.objective": objective, **OBJECTIVES[objective]}
 
 
-def _prepare(config: RunConfig, folder: Folder, num_videos: int = NUM_VIDEOS) -> RunConfig:
-    assert folder.local is not None
-    console, videos = Console(), folder.local / "data" / "videos"
-    write_moving_digits(videos, num_videos=num_videos, scenes=SCENES, console=console)
-    index = str((folder.local / "data" / "videos.parquet").absolute())
-    build_index([videos], index, console=console)
+def _prepare(config: RunConfig, folder: Folder, *, num_videos: int) -> RunConfig:
+    index = write_digits(folder, "videos", num_videos=num_videos)
     return with_overrides(config, {"data.index": index})
-
-
-def _prepare_quick(config: RunConfig, folder: Folder) -> RunConfig:
-    return _prepare(config, folder, QUICK_VIDEOS)

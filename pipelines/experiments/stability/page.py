@@ -1,4 +1,4 @@
-"""What the stability experiment says: claims by stated rules, one table, ‖s‖ over the steps."""
+"""What the stability experiment reports: hypotheses by stated rules, tables, ‖s‖ over steps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,27 +48,28 @@ PROTOCOL = """\
   index, stream, learner and MLflow as by `adassl train`. All arms have the same encoder
   (`conv3d_pooled`, z of 128 dimensions), batches of 128 pairs, 150 steps and
   seeds; no alarm ends one.
-- **Without a part.** The very settings of the whole method with that part switched off.
-- **Length.** 150 steps in which the learning rate falls to nought: what stands here might fall in a
-  longer run.
-- **Figures.** ‖s‖, residual and uncentred RankMe of unit z over a training batch, of the first step
+- **Ablated.** The same settings as the full method, with one part switched off.
+- **Length.** 150 steps in which the learning rate falls to zero: what does not collapse here might
+  in a longer run.
+- **Metrics.** ‖s‖, residual and uncentred RankMe of unit z over a training batch, of the first step
   and of the last. *digit*, *velocity*: logistic and ridge regression on h, standardised, fitted on
-  training, regularised on validation and judged on test videos; *start* is the encoder before its
+  training, regularised on validation and scored on test videos; *start* is the encoder before its
   first step.
-- **Collapsed** means that the alarm `collapse` (docs/alarms.md) rang in every seed: ‖s‖ > 0.99,
-  residual < 0.03 and RankMe < 128^¼ = 3.4 at three logged steps in a row.
+- **Collapsed** means that a seed raised the alarm `collapse` (docs/alarms.md): ‖s‖ > 0.99, residual
+  < 0.03 and RankMe < 128^¼ = 3.4 at three logged steps in a row. A method does not collapse if no
+  seed does.
 - **Tuning.** By the digit on validation videos of another set, with a seed that is not reported and
   pairs of two moments: four trainings of BYOL and Simple each, three of SwAV and DINO, two of each
-  other method, of its own numbers or the learning rate. What is not named in `pipelines/recipes.py`
-  stayed as published.
+  other method, of its own numbers or the learning rate. Settings that are not named in
+  `pipelines/recipes.py` stayed as published.
 """
 
 
 def page_of(results: Results, trials: Path) -> Page:
     """The page of the trials so far."""
     methods = dict.fromkeys(results.runs[results.runs.group.isin(list(PAIRS))].method)
-    whole = [method for method in methods if method not in REASONS]
-    sections = [_curves(results, trials, whole)]
+    full = [method for method in methods if method not in REASONS]
+    sections = [_curves(results, trials, full)]
     sections += [
         Section(
             title=f"Pairs of {PAIRS[group]}",
@@ -82,20 +83,20 @@ def page_of(results: Results, trials: Path) -> Page:
     return Page(
         title="Stability: what keeps an objective from collapsing",
         summary=(
-            "The centre vector s of every objective while it trains, whole and without the part "
-            "that is said to keep it stable (arXiv 2402.14957)."
+            "The centre vector s of every objective while it trains, full and without the part "
+            "that should keep it stable (arXiv 2402.14957)."
         ),
         protocol=PROTOCOL,
-        hypotheses=hypotheses(results, whole),
+        hypotheses=hypotheses(results, full),
         sections=sections,
     )
 
 
-def _curves(results: Results, trials: Path, whole: Sequence[str]) -> Section:
+def _curves(results: Results, trials: Path, full: Sequence[str]) -> Section:
     def draw(path: Path) -> Path | None:
         panels = {}
         for group, pairs in PAIRS.items():
-            for name, methods in (("whole", whole), ("without a part", list(REASONS))):
+            for name, methods in (("full", full), ("ablated", list(REASONS))):
                 curves = _centres(results, trials, group, methods)
                 if curves:
                     panels[f"{pairs}, {name}"] = curves
@@ -140,13 +141,14 @@ def _weights(results: Results) -> Section:
             if len(results.values("time", method, DIGIT))
         }
         title = "Simple by the weight λ of its centre (two moments)"
-        return figures.lines(
-            curves, path, title=title, y_label="", x_label="λ", log_x=True, reference=rivals
-        )
+        return figures.lines(curves, path, title=title, y_label="", x_label="λ", reference=rivals)
 
     return Section(
         title="Simple by its λ",
-        text=f"Pairs of two moments. λ = {RECIPE_WEIGHT:g} is that of the recipe and stands above.",
+        text=(
+            f"Pairs of two moments. λ = {RECIPE_WEIGHT:g} is that of the recipe and is in the "
+            "table above."
+        ),
         tables={"lambda": results.table("lambda", COLUMNS)},
         pictures={"lambda": ("Accuracy and ‖s‖ of Simple against λ", draw)},
     )

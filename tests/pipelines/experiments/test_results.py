@@ -1,4 +1,4 @@
-"""Experiments as tables: means, tests and pages say what the trials say, no more."""
+"""Experiments as tables: means, tests and pages report what the trials say, no more."""
 
 from pathlib import Path
 
@@ -9,17 +9,19 @@ import pytest
 from pipelines.config.run import ConfigError, RunConfig
 from pipelines.experiments.arm import Arm
 from pipelines.experiments.grid import Experiment
-from pipelines.experiments.page import Page, Section, judged
-from pipelines.experiments.paired_test import PairedTest
-from pipelines.experiments.results import (
-    Column,
-    Results,
-    any_is_better,
-    is_better,
-    markdown,
-    mean_sd,
-    told,
+from pipelines.experiments.hypothesis import (
+    MANY,
+    Check,
+    check,
+    check_methods,
+    every,
+    jointly,
+    judged,
+    some,
 )
+from pipelines.experiments.page import Origin, Page, Section
+from pipelines.experiments.paired_test import PairedTest
+from pipelines.experiments.results import Column, Results, Score, markdown, mean_sd
 from pipelines.storage.folder import Folder
 from pipelines.trials.records import TrialRecord
 
@@ -27,6 +29,7 @@ ARMS = (
     Arm(group="A", method="no-r", title="no r", settings={"method.latent": "none"}),
     Arm(group="A", method="v", title="AdaSSL-V", settings={"task.setting": "A"}, num_seeds=4),
 )
+COLUMNS = [Column(metric="m", title="M"), Column(metric="?", title="none")]
 
 
 def prepare(config: RunConfig, folder: Folder) -> RunConfig:
@@ -34,12 +37,11 @@ def prepare(config: RunConfig, folder: Folder) -> RunConfig:
 
 
 def report(results: Results, trials: Path) -> Page:
-    section = Section(
-        title="All", tables={"all": results.table("A", [Column(metric="m", title="M")])}
+    section = Section(title="All", tables={"all": results.table("A", COLUMNS)})
+    better = every("ours", "V is better", [check_methods(results, "A", "v", "no-r", "m")])
+    return Page(
+        title="T", summary="S", protocol="P", hypotheses=[better], sections=[section], notes="N"
     )
-    test = results.compare("A", "v", "no-r", "m")
-    claim = judged("ours", "V is better", test is not None and test.difference > 0, told(test))
-    return Page(title="T", summary="S", protocol="P", hypotheses=[claim], sections=[section])
 
 
 def run_nothing() -> None:
@@ -58,8 +60,8 @@ EXPERIMENT = Experiment(
 )
 
 
-def trials(values: dict[int, list[float]]) -> list[TrialRecord]:
-    return [
+def results(*rows: list[float], failed: int = 0) -> Results:
+    trials = [
         TrialRecord(
             name=f"{ARMS[arm].name}-s{seed}",
             setting=arm,
@@ -69,86 +71,126 @@ def trials(values: dict[int, list[float]]) -> list[TrialRecord]:
             seconds=30.0,
             metrics={"m": value},
         )
-        for arm, row in values.items()
+        for arm, row in enumerate(rows)
         for seed, value in enumerate(row)
     ]
+    trials += [
+        TrialRecord(name=f"A.v-s{9 + i}", setting=1, seed=9 + i, params={}, state="failed")
+        for i in range(failed)
+    ]
+    return Results.of(EXPERIMENT.arms, trials, num_trials=EXPERIMENT.num_trials)
 
 
 def test_a_table_has_mean_and_sd_over_the_seeds_that_finished() -> None:
-    known = trials({0: [1.0, 2.0, 3.0], 1: [2.0, 4.0]})
-    failed = TrialRecord(name="A.v-s2", setting=1, seed=2, params={}, state="failed")
-    results = Results.of(EXPERIMENT.arms, [*known, failed], num_trials=EXPERIMENT.num_trials)
-    table = results.table("A", [Column(metric="m", title="M"), Column(metric="?", title="none")])
-    assert table.to_dict("records") == [
+    found = results([1.0, 2.0, 3.0], [2.0, 4.0], failed=1)
+    assert found.table("A", COLUMNS).to_dict("records") == [
         {"method": "no r", "M": "2.00 ± 1.00", "seeds": "3"},
         {"method": "AdaSSL-V", "M": "3.00 ± 1.41", "seeds": "2"},
     ]
-    assert (results.num_trials, results.num_failed) == (7, 1)
+    assert (found.num_trials, found.num_failed) == (7, 1)
 
 
 def test_arms_are_compared_over_the_seeds_that_both_have() -> None:
-    results = Results.of(
-        EXPERIMENT.arms,
-        trials({0: [1.0, 2.0, 3.0], 1: [1.5, 2.6, 3.4, 90.0]}),
-        num_trials=EXPERIMENT.num_trials,
+    found = results([1.0, 2.0, 3.0], [1.5, 2.6, 3.4, 90.0])
+    compared = check_methods(found, "A", "v", "no-r", "m", "R²,")
+    assert compared.test is not None
+    assert compared.test.n == 3
+    assert compared.test.difference == pytest.approx(0.5)
+    assert str(compared) == (
+        "R², AdaSSL-V 24.375 ± 43.757 against no r 2.000 ± 1.000: "
+        "difference +0.500 over 3 seeds, p = 0.013"
     )
-    test = results.compare("A", "v", "no-r", "m")
-    assert test is not None
-    assert test.n == 3
-    assert test.difference == pytest.approx(0.5)
-    assert told(test) == "difference +0.500 over 3 seeds, p = 0.013"
-    assert results.compare("A", "v", "no-r", "missing") is None
-    assert told(None) == "too few seeds to test"
+    missing = check_methods(found, "A", "v", "no-r", "?")
+    assert missing.test is None
+    assert str(missing) == "AdaSSL-V – against no r –: too few seeds to test"
+
+
+def test_a_score_is_compared_with_a_goal_a_multiple_and_a_margin() -> None:
+    found = results([1.0, 1.1, 1.2], [3.0, 3.1, 3.3])
+    v, control = Score("A", "v", "m"), Score("A", "no-r", "m", "the control")
+
+    def difference(made: Check) -> float:
+        assert made.test is not None
+        return made.test.difference
+
+    assert difference(check(found, v, 3.0)) == pytest.approx(0.4 / 3)
+    assert difference(check(found, 3.0, v)) == pytest.approx(-0.4 / 3)
+    assert difference(check(found, v, control, times=2)) == pytest.approx(9.4 / 3 - 2.2)
+    margin = check(found, v, control, less=0.5)
+    assert difference(margin) == pytest.approx(9.4 / 3 - 0.6)
+    assert margin.name == "AdaSSL-V 3.133 ± 0.153 against the control 1.100 ± 0.100 − 0.5"
+
+
+def checks(*tests: tuple[float, float] | None) -> list[Check]:
+    """Of differences and p-values; None: too few seeds."""
+    return [
+        Check(name=str(i), test=t and PairedTest(difference=t[0], sd=0.1, p=t[1], n=5))
+        for i, t in enumerate(tests)
+    ]
+
+
+GOOD, WEAK, BAD, FAINT = (0.1, 0.001), (0.1, 0.2), (-0.1, 0.001), (0.1, 0.03)
 
 
 @pytest.mark.parametrize(
-    ("difference", "p", "expected"), [(0.1, 0.04, True), (0.1, 0.06, False), (-0.1, 0.01, False)]
+    ("tests", "verdict_of_every", "verdict_of_some"),
+    [
+        ([GOOD], "held", "held"),
+        ([WEAK], "did not hold", "did not hold"),
+        ([BAD], "did not hold", "did not hold"),
+        ([GOOD, BAD], "did not hold", "held"),
+        ([FAINT, FAINT], "held", "did not hold"),  # 0.03 is above 5 % shared by two
+        ([GOOD, None], "not tested", "held"),
+        ([WEAK, None], "did not hold", "did not hold"),
+        ([None], "not tested", "not tested"),
+        ([], "not tested", "not tested"),
+    ],
 )
-def test_better_is_above_and_not_by_chance(difference: float, p: float, expected: bool) -> None:
-    assert is_better(PairedTest(difference=difference, sd=0.1, p=p, n=5)) is expected
-    assert is_better(None) is None
+def test_verdicts(
+    tests: list[tuple[float, float] | None], verdict_of_every: str, verdict_of_some: str
+) -> None:
+    made = checks(*tests)
+    assert every("", "", made).verdict == verdict_of_every
+    assert some("", "", made).verdict == verdict_of_some
+    joint = every("", "", [jointly("", made)]).verdict
+    assert joint == ("not tested" if None in tests or not tests else verdict_of_every)
 
 
-def test_the_best_of_several_tests_has_to_hold_for_all_of_them_at_once() -> None:
-    def tests(*ps: float) -> list[PairedTest]:
-        return [PairedTest(difference=0.2, sd=0.1, p=p, n=5) for p in ps]
-
-    assert any_is_better(tests(0.04)) is True
-    assert any_is_better(tests(0.04, 0.9, 0.9)) is False
-    assert any_is_better(tests(0.016, 0.9, 0.9)) is True
-    assert any_is_better([PairedTest(difference=-0.2, sd=0.1, p=0.001, n=5)]) is False
-    assert any_is_better([]) is None
+def test_the_number_is_that_of_the_test_that_decides() -> None:
+    made = checks(WEAK, GOOD, (-0.1, 0.5))
+    assert some("", "", made).number == "+0.100, p = 0.001"
+    assert every("", "", made).number == "-0.100, p = 0.500"
+    assert judged("", "", None, "", "").number == "–"
 
 
-def test_a_page_holds_claims_tables_and_the_command(tmp_path: Path) -> None:
-    results = Results.of(
-        EXPERIMENT.arms, trials({0: [1.0, 2.0], 1: [0.5, 1.4]}), num_trials=EXPERIMENT.num_trials
-    )
-    page = report(results, tmp_path).write(
-        tmp_path, name="made", images=tmp_path, command="adassl experiment made", results=results
-    )
+def test_evidence_of_many_checks_lists_those_that_fail() -> None:
+    few, many = every("", "", checks(GOOD, BAD), "note"), [GOOD] * MANY
+    assert few.evidence.startswith("0: difference +0.100 over 5 seeds, p = 0.001; 1: difference -")
+    assert few.evidence.endswith("; note")
+    evidence = every("", "", checks(*many, BAD)).evidence
+    assert evidence == f"{MANY}: difference -0.100 over 5 seeds, p = 0.001; {MANY} of 9 show it"
+
+
+def test_a_page_holds_verdicts_evidence_tables_and_where_it_comes_from(tmp_path: Path) -> None:
+    found = results([1.0, 2.0], [0.5, 1.4])
+    origin = Origin(name="made", command="adassl experiment made", commits=["0123456789abcdef"])
+    page = report(found, tmp_path).write(tmp_path, images=tmp_path, origin=origin, results=found)
     text = page.read_text()
-    assert "| V is better | ours | **did not hold** | difference -0.550 over 2 seeds" in text
+    assert "| 1 | V is better | ours | **did not hold** | -0.550, p = 0.058 |" in text
+    assert "\n1. AdaSSL-V 0.950 ± 0.636 against no r 1.500 ± 0.707: difference -0.550" in text
     assert "adassl experiment made" in text
     assert "4 of 7 trainings finished; they took 2 minutes" in text
-    pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "all.csv", dtype=str),
-        results.table("A", [Column(metric="m", title="M")]),
-    )
-
-
-def test_verdicts() -> None:
-    assert [judged("", "", holds, "").verdict for holds in (True, False, None)] == [
-        "held",
-        "did not hold",
-        "not tested",
-    ]
+    assert "Trained at commit 0123456789ab." in text
+    assert text.index("\nN\n") < text.index("## Verdicts")
+    written = pd.read_csv(tmp_path / "all.csv", dtype=str)
+    pd.testing.assert_frame_equal(written, found.table("A", COLUMNS))
 
 
 def test_numbers_in_words() -> None:
     assert mean_sd(pd.Series(dtype=float)) == "–"
     assert mean_sd(pd.Series([0.5])) == "0.50"
     assert mean_sd(pd.Series([0.1, 0.3]), 1) == "0.2 ± 0.1"
+    assert mean_sd(pd.Series([-0.001])) == "0.00"
     assert markdown(pd.DataFrame({"a": [1], "b": ["x"]})) == "| a | b |\n|---|---|\n| 1 | x |"
 
 

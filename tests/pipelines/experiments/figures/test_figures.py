@@ -66,10 +66,10 @@ def clouds(name: str, num_samples: int, seed: int = 0, num_sources: int = 5) -> 
     made = []
     for _ in range(num_sources):
         velocity = random.uniform(1, 3, 2)
-        law = velocity + np.eye(2)[random.integers(0, 2, 64)] * random.normal(0, 2, (64, 1))
+        true = velocity + np.eye(2)[random.integers(0, 2, 64)] * random.normal(0, 2, (64, 1))
         samples = velocity + random.normal(0, 1, (num_samples, 2))
         made.append(
-            Cloud(name=name, samples=samples, law=law, velocity=velocity, next_velocity=law[0])
+            Cloud(name=name, samples=samples, true=true, velocity=velocity, next_velocity=true[0])
         )
     return made
 
@@ -80,16 +80,13 @@ def dots(folder: Path, seed: int) -> Path:
 
 
 def lines(folder: Path, seed: int) -> Path:
-    return figures.lines(
-        curves(12, seed), folder / "l.png", title="t", y_label="R²", reference={"the law": 0.97}
-    )
+    named: dict[str, Any] = {"y_label": "R²", "x_label": "d_r", "reference": {"truth": 0.97}}
+    return figures.lines(curves(12, seed), folder / "l.png", title="t", **named)
 
 
 def grid_of_lines(folder: Path, seed: int) -> Path:
     panels = {name: curves(5, seed + i) for i, name in enumerate(FIGURES[:5])}
-    return figures.grid_of_lines(
-        panels, folder / "g.png", title="t", subtitle="s", y_label="R²", reference={"law": 0.97}
-    )
+    return figures.grid_of_lines(panels, folder / "g.png", title="t", y_label="R²")
 
 
 def future_sheet(folder: Path, seed: int) -> Path:
@@ -179,13 +176,14 @@ def test_lines_leave_out_what_is_unknown(tmp_path: Path, drawn: list[Figure]) ->
     shown["AdaSSL-V"].loc[2, "mean"] = np.nan
     shown["AdaSSL-S"]["sd"] = np.nan
     shown["SimCLR"]["mean"] = np.nan
-    figures.lines(shown, tmp_path / "l.png", title="t", y_label="R²", log_x=True)
+    named: dict[str, Any] = {"title": "t", "y_label": "R²", "x_label": "d_r"}
+    figures.lines(shown, tmp_path / "l.png", **named)
     axes = drawn[0].axes[0]
     known = [list(np.asarray(line.get_xdata())) for line in axes.lines]
     assert known == [[100, 1000], [100, 300, 1000]], "a logarithm has no zero"
     assert {text.get_text() for text in axes.texts} == {"AdaSSL-V", "AdaSSL-S"}
     assert [text.get_text() for text in axes.get_xticklabels()] == ["100", "300", "1000"]
-    figures.lines({}, tmp_path / "none.png", title="t", y_label="R²")
+    figures.lines({}, tmp_path / "none.png", **named)
     assert [text.get_text() for text in drawn[1].axes[0].texts] == ["not measured"]
 
 
@@ -260,16 +258,16 @@ def test_clouds_show_every_point(tmp_path: Path, drawn: list[Figure]) -> None:
             assert axes.get_ylim()[0] < y.min()
     assert grid[0, 1].get_xlim() == grid[1, 1].get_xlim()
     words = [text.get_text() for text in drawn[0].legends[0].get_texts()]
-    assert words == ["the law", "sampled", "velocity now", "what came"]
+    assert words == ["true distribution", "sampled", "velocity now", "what came"]
 
 
-def test_the_law_is_named_beside_the_methods(tmp_path: Path, drawn: list[Figure]) -> None:
+def test_the_truth_is_named_beside_the_methods(tmp_path: Path, drawn: list[Figure]) -> None:
     share = np.linspace(0.2, 0.8, 10)
     share[3] = np.nan
     shares = {"AdaSSL-V": (share, np.full(10, np.nan)), "none": (share * np.nan, share)}
     figures.axis_curve(shares, np.linspace(0.1, 0.9, 10), tmp_path / "a.png", title="t")
     axes = drawn[0].axes[0]
-    assert {text.get_text() for text in axes.texts} == {"AdaSSL-V", "the law"}
+    assert {text.get_text() for text in axes.texts} == {"AdaSSL-V", "true distribution"}
     assert [len(np.asarray(line.get_xdata())) for line in axes.lines[:2]] == [10, 9]
     assert axes.get_ylim() == pytest.approx((-0.03, 1.03))
 

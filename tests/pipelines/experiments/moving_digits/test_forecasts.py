@@ -1,4 +1,4 @@
-"""Forecasts of velocities: the law itself scores best, and what is wrong is seen to be."""
+"""Forecasts of velocities: the true distribution scores best, and wrong forecasts score worse."""
 
 import numpy as np
 import pytest
@@ -32,35 +32,35 @@ def truth(setting: str = "B") -> Truth:
     )
 
 
-def test_the_law_as_a_forecast_is_the_oracle() -> None:
+def test_the_true_distribution_as_a_forecast_is_the_oracle() -> None:
     known = truth()
-    figures = forecast_metrics(
+    metrics = forecast_metrics(
         known.draw(np.random.default_rng(1), 64), known, np.random.default_rng(2)
     )
-    assert figures["energy"] == pytest.approx(figures["energy_oracle"], rel=0.02)
-    assert figures["crps"] == pytest.approx(figures["crps_oracle"], rel=0.02)
-    assert figures["spread"] == pytest.approx(1, abs=0.02)
-    assert figures["slope"] == pytest.approx(0.8 / 9, abs=0.005)
-    assert figures["share_y/0"] == pytest.approx(0.1, abs=0.02)
-    assert figures["share_y/9"] == pytest.approx(0.9, abs=0.02)
-    assert figures["cross"] == 0
+    assert metrics["energy"] == pytest.approx(metrics["energy_oracle"], rel=0.02)
+    assert metrics["crps"] == pytest.approx(metrics["crps_oracle"], rel=0.02)
+    assert metrics["spread"] == pytest.approx(1, abs=0.02)
+    assert metrics["slope"] == pytest.approx(0.8 / 9, abs=0.005)
+    assert metrics["share_y/0"] == pytest.approx(0.1, abs=0.02)
+    assert metrics["share_y/9"] == pytest.approx(0.9, abs=0.02)
+    assert metrics["cross"] == 0
     for axis in ("x", "y"):
-        assert figures[f"share_{axis}"] == pytest.approx(0.5, abs=0.02)
-        assert figures[f"share_{axis}"] == pytest.approx(figures[f"share_{axis}_oracle"], abs=0.01)
-    assert figures["energy"] < figures["energy_last_velocity"]
+        assert metrics[f"share_{axis}"] == pytest.approx(0.5, abs=0.02)
+        assert metrics[f"share_{axis}"] == pytest.approx(metrics[f"share_{axis}_oracle"], abs=0.01)
+    assert metrics["energy"] < metrics["energy_last_velocity"]
 
 
 def test_an_ellipse_scores_worse_than_the_cross_and_shows_no_axis() -> None:
     known = truth("A")
-    law = known.draw(np.random.default_rng(1), 64)
-    ellipse = known.velocity[:, None] + np.random.default_rng(4).normal(size=law.shape) * law.std(
+    true = known.draw(np.random.default_rng(1), 64)
+    ellipse = known.velocity[:, None] + np.random.default_rng(4).normal(size=true.shape) * true.std(
         axis=1, keepdims=True
     )
-    figures = forecast_metrics(ellipse, known, np.random.default_rng(2))
-    assert figures["energy"] > 1.02 * figures["energy_oracle"]
-    assert figures["spread"] == pytest.approx(1, abs=0.03)
-    assert figures["cross"] > 0.2
-    assert abs(figures["slope"]) < 0.02
+    metrics = forecast_metrics(ellipse, known, np.random.default_rng(2))
+    assert metrics["energy"] > 1.02 * metrics["energy_oracle"]
+    assert metrics["spread"] == pytest.approx(1, abs=0.03)
+    assert metrics["cross"] > 0.2
+    assert abs(metrics["slope"]) < 0.02
 
 
 def test_axes_that_change_are_counted_by_hand() -> None:
@@ -70,23 +70,23 @@ def test_axes_that_change_are_counted_by_hand() -> None:
             [[0.0, -1.0], [3.0, 1.0], [0.1, -0.2], [-1.0, -2.0]],  # y, x, y, y
         ]
     )
-    figures = axis_metrics(changes, np.array([0, 9]))
-    assert (figures["share_x"], figures["share_y"]) == (3 / 8, 4 / 8)
-    assert (figures["share_y/0"], figures["share_y/9"]) == (1 / 4, 3 / 4)
-    assert figures["slope"] == pytest.approx((3 / 4 - 1 / 4) / 9)
+    metrics = axis_metrics(changes, np.array([0, 9]))
+    assert (metrics["share_x"], metrics["share_y"]) == (3 / 8, 4 / 8)
+    assert (metrics["share_y/0"], metrics["share_y/9"]) == (1 / 4, 3 / 4)
+    assert metrics["slope"] == pytest.approx((3 / 4 - 1 / 4) / 9)
 
 
 def test_one_future_is_scored_by_its_error_and_has_no_ranks() -> None:
     known = truth("A")
-    figures = forecast_metrics(known.velocity[:, None], known, np.random.default_rng(2))
+    metrics = forecast_metrics(known.velocity[:, None], known, np.random.default_rng(2))
     error = np.linalg.norm(known.velocity - known.next_velocity, axis=1).mean()
-    assert figures["energy"] == pytest.approx(error)
-    assert figures["energy_last_velocity"] == pytest.approx(error)
-    assert figures["spread"] == 0
-    assert "rank_p" not in figures
+    assert metrics["energy"] == pytest.approx(error)
+    assert metrics["energy_last_velocity"] == pytest.approx(error)
+    assert metrics["spread"] == 0
+    assert "rank_p" not in metrics
 
 
-def test_a_path_is_judged_against_two_changes() -> None:
+def test_a_path_is_scored_against_two_changes() -> None:
     known = truth("A")
     rng = np.random.default_rng(5)
     right = path_metrics(known.draw_path(rng, 64), known, rng)

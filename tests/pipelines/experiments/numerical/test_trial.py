@@ -1,4 +1,4 @@
-"""What a numerical training is judged by: right where the answer is known, and without a trace."""
+"""How a numerical training is evaluated: right where the answer is known, changing nothing."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.experiments.numerical import arms as numerical
 from pipelines.experiments.numerical import trial as numerical_trial
-from pipelines.experiments.numerical.trial import judge, look
+from pipelines.experiments.numerical.trial import fresh_pairs, judge
 from pipelines.sources.numerical import NumericalSettings, batches
 from pipelines.training.learner import Learner
 
@@ -29,22 +29,23 @@ def _few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("method", ["infonce", "v", "s", "true-r"])
-def test_figures_are_reproducible_and_looking_changes_nothing(method: str) -> None:
+def test_metrics_are_reproducible_and_evaluation_changes_nothing(method: str) -> None:
     trained = learner(method)
     before = {name: value.clone() for name, value in trained.method.state_dict().items()}
-    figures = judge(trained, SETTINGS)
-    assert judge(learner(method), SETTINGS) == figures
+    metrics = judge(trained, SETTINGS)
+    assert judge(learner(method), SETTINGS) == metrics
     after = trained.method.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
-    assert np.isfinite(list(figures.values())).all()
-    assert ("test/penalty" in figures) == (method in ("v", "s"))
+    assert np.isfinite(list(metrics.values())).all()
+    for name in ("test/penalty", "test/change_latent"):
+        assert (name in metrics) == (method in ("v", "s"))
 
 
-def test_fitting_choosing_and_judging_see_other_pairs() -> None:
+def test_fitting_choosing_and_scoring_see_different_pairs() -> None:
     trained = learner("infonce", steps=1)
-    seen = [look(trained, SETTINGS, 1.0, purpose).factors for purpose in (1, 2, 3)]
+    seen = [fresh_pairs(trained, SETTINGS, 1.0, purpose).factors for purpose in (1, 2, 3)]
     assert all(not np.array_equal(a, b) for a, b in ((seen[0], seen[1]), (seen[1], seen[2])))
-    far = look(trained, SETTINGS, numerical_trial.OUT_OF_DISTRIBUTION, 1).factors
+    far = fresh_pairs(trained, SETTINGS, numerical_trial.OUT_OF_DISTRIBUTION, 1).factors
     assert far.var() == pytest.approx(5, rel=0.2)
 
 
@@ -52,7 +53,7 @@ def test_what_is_linear_in_the_embedding_has_an_r2_of_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trained = learner("true-r", steps=1)
-    real = look(trained, SETTINGS, 1.0, 1)
+    real = fresh_pairs(trained, SETTINGS, 1.0, 1)
     turned = np.hstack([real.factors @ np.random.default_rng(0).normal(size=(4, 4)), real.change])
 
     def known(_: Learner, settings: NumericalSettings, variance: float, purpose: int) -> object:
@@ -65,7 +66,7 @@ def test_what_is_linear_in_the_embedding_has_an_r2_of_one(
             latent=None,
         )
 
-    monkeypatch.setattr(numerical_trial, "look", known)
-    figures = judge(trained, SETTINGS)
+    monkeypatch.setattr(numerical_trial, "fresh_pairs", known)
+    metrics = judge(trained, SETTINGS)
     for name in ("c/id", "c/ood", "c/refit", "change"):
-        assert figures[f"test/{name}"] == pytest.approx(1, abs=1e-4)
+        assert metrics[f"test/{name}"] == pytest.approx(1, abs=1e-4)

@@ -1,27 +1,29 @@
-"""The stability experiment: its arms make what they say, its claims follow from the figures."""
+"""The stability experiment: its arms are what they say, its verdicts follow from the metrics."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from adassl.config import ObjectiveName
 from pipelines.config.run import flatten, with_overrides
 from pipelines.experiments import catalogue
+from pipelines.experiments.arm import Arm
+from pipelines.experiments.page import Origin
 from pipelines.experiments.results import Results
 from pipelines.experiments.stability import arms as stability
 from pipelines.experiments.stability.hypotheses import (
     PAIRS,
     RECIPE_WEIGHT,
-    has_collapsed,
+    collapsed_seeds,
     hypotheses,
 )
 from pipelines.experiments.stability.page import page_of
 from pipelines.recipes import recipe
 from pipelines.training.learner import build
 from pipelines.trials.records import TrialRecord
+from tests.pipelines.experiments.made import results_of
 
-WHOLE = list(stability.TITLES)
+FULL = list(stability.TITLES)
 SOUND = {
     "train/centre_norm": 0.1,
     "train/residual_norm": 0.9,
@@ -39,108 +41,101 @@ EXPERIMENT = catalogue.load("stability", quick=False)
 
 
 def results(**changes: dict[str, float]) -> Results:
-    """Sound whole methods, collapsed ablations; figures of an arm changed by `group_method`."""
-    trials = []
-    for number, arm in enumerate(EXPERIMENT.arms):
-        figures = FALLEN if arm.method in stability.ABLATIONS else SOUND
-        given = changes.get(f"{arm.group}_{arm.method}".replace("-", "_"), {})
-        for seed in range(3):
-            noise = 0.001 * np.random.default_rng([number, seed]).normal()
-            metrics = {
-                "start/centre_norm": 0.6,
-                "start/digit": 0.5,
-                "test/digit": 0.8 + noise,
-                **figures,
-                **given,
-            }
-            trials.append(
-                TrialRecord(
-                    name=f"{arm.name}-s{seed}",
-                    setting=number,
-                    seed=seed,
-                    params={},
-                    state="finished",
-                    seconds=30.0,
-                    metrics=metrics,
-                )
-            )
-    return Results.of(EXPERIMENT.arms, trials, num_trials=EXPERIMENT.num_trials)
+    """Sound full methods, collapsed ablations; metrics of an arm changed by its name."""
+
+    def metrics(arm: Arm) -> dict[str, float]:
+        known = FALLEN if arm.method in stability.ABLATIONS else SOUND
+        return {"start/centre_norm": 0.6, "start/digit": 0.5, "test/digit": 0.8, **known}
+
+    return results_of(EXPERIMENT, metrics, changes)
 
 
 def verdicts(found: Results) -> dict[str, str]:
-    return {claim.statement: claim.verdict for claim in hypotheses(found, WHOLE)}
+    return {hypothesis.statement: hypothesis.verdict for hypothesis in hypotheses(found, FULL)}
 
 
-def test_every_objective_is_whole_and_every_ablation_lacks_one_thing() -> None:
+def test_every_objective_is_full_and_every_ablation_lacks_one_part() -> None:
     arms = {arm.name: arm for arm in EXPERIMENT.arms}
     for group in PAIRS:
-        for objective in WHOLE:
-            whole = with_overrides(EXPERIMENT.config, arms[f"{group}.{objective}"].settings)
+        for objective in FULL:
+            full = with_overrides(EXPERIMENT.config, arms[f"{group}.{objective}"].settings)
             own = recipe(f"digits-{objective.replace('_', '-')}")
-            assert whole.method == own.method
-            assert whole.optim.learning_rate == own.optim.learning_rate
-            assert (whole.data.views, own.data.views) == (group, "time")
+            assert full.method == own.method
+            assert full.optim.learning_rate == own.optim.learning_rate
+            assert (full.data.views, own.data.views) == (group, "time")
         for name, (_, objective, change) in stability.ABLATIONS.items():
             ablated = with_overrides(EXPERIMENT.config, arms[f"{group}.{name}"].settings)
-            whole = with_overrides(EXPERIMENT.config, arms[f"{group}.{objective}"].settings)
-            one, other = flatten(ablated.model_dump()), flatten(whole.model_dump())
+            full = with_overrides(EXPERIMENT.config, arms[f"{group}.{objective}"].settings)
+            one, other = flatten(ablated.model_dump()), flatten(full.model_dump())
             assert {key for key in one if one[key] != other[key]} == set(change)
 
 
-@pytest.mark.parametrize("objective", WHOLE)
+@pytest.mark.parametrize("objective", FULL)
 def test_every_recipe_builds_its_objective_alone(objective: ObjectiveName) -> None:
     method = build(recipe(f"digits-{objective.replace('_', '-')}"))
     assert type(method.objective).__name__.lower() == objective.replace("_", "")
     assert method.latent is None
 
 
-def test_what_the_paper_says_holds_where_the_figures_say_so() -> None:
+def test_what_the_paper_says_holds_where_the_metrics_say_so() -> None:
     found = verdicts(results())
     lines = [s for s, verdict in found.items() if verdict != "held"]
     assert lines == [
         "A probe on h shows a collapse: it knows less of the digit than before the first step"
     ]
-    assert has_collapsed(results(), "time", "alignment") is True
+    assert collapsed_seeds(results(), ("time", "alignment")) == 3
 
 
 @pytest.mark.parametrize(
     ("changes", "statement"),
     [
-        ({"time_byol": FALLEN}, "Every method, whole, does not collapse"),
-        ({"time_byol": {"train/centre_norm": 0.84}}, "Every method, whole, keeps the centre small"),
-        ({"time_dino": {"train/centre_norm": 0.7}}, "Training shortens the centre"),
-        ({"augmentation_byol_no_ema": SOUND}, "BYOL without its EMA"),
-        ({"augmentation_alignment": SOUND}, "Alignment alone"),
-        ({"time_simple": {"test/digit": 0.7}}, "Simple is as accurate"),
-        ({"lambda_0.01": FALLEN}, "Simple stands at every λ"),
+        ({"time.byol": FALLEN}, "No seed of any full method collapses"),
+        ({"time.byol": {"train/centre_norm": 0.84}}, "Every full method keeps the centre small"),
+        ({"time.byol": {"train/residual_norm": 0.4}}, "Every full method keeps the centre small"),
+        ({"time.dino": {"train/centre_norm": 0.7}}, "Training shortens the centre"),
+        ({"time.dino": {"train/centre_norm": 0.6}}, "Training shortens the centre"),
+        ({"augmentation.byol-no-ema": SOUND}, "BYOL without its EMA"),
+        ({"augmentation.alignment": SOUND}, "Alignment alone"),
+        ({"time.simple": {"test/digit": 0.7}}, "Simple is as accurate"),
+        ({"time.simple": {"test/digit": 0.78}}, "Simple is as accurate"),
+        ({"lambda.0.01": FALLEN}, "No seed of Simple collapses"),
         (
-            {"time_dino": {"alarm/dimensional_collapse": 1.0}},
-            "Every method, whole, keeps its dimensions",
+            {"time.dino": {"alarm/dimensional_collapse": 1.0}},
+            "No seed of any full method loses dimensions",
         ),
     ],
 )
-def test_a_claim_does_not_hold_where_one_arm_contradicts_it(
+def test_a_hypothesis_does_not_hold_where_one_arm_contradicts_it(
     changes: dict[str, dict[str, float]], statement: str
 ) -> None:
     found = verdicts(results(**changes))
     assert [v for s, v in found.items() if s.startswith(statement)] == ["did not hold"]
 
 
-def test_whether_probes_show_a_collapse_is_told_of_what_collapsed() -> None:
-    def told(**changes: dict[str, float]) -> tuple[str, str]:
-        claim = hypotheses(results(**changes), WHOLE)[-1]
-        return claim.verdict, claim.evidence
-
-    verdict, evidence = told()  # the collapsed have 0.8, from 0.5
-    assert verdict == "did not hold"
-    assert "SimSiam, no stop-gradient, two augmentations: 0.50 ± 0.00 → 0.80 ± 0.00" in evidence
-    names = [f"{group}_{method}" for group in PAIRS for method in stability.ABLATIONS]
-    blind = {name.replace("-", "_"): {**FALLEN, "test/digit": 0.1} for name in names}
-    assert told(**blind)[0] == "held"
-    assert told(**dict.fromkeys(blind, SOUND)) == ("not tested", "–")
+def test_one_collapsed_seed_is_a_collapse() -> None:
+    found = results()
+    row = found.runs.index[(found.runs.group == "time") & (found.runs.method == "byol")][0]
+    found.runs.loc[row, "test/collapse_alarm"] = 1.0
+    stable = hypotheses(found, FULL)[0]
+    assert (stable.verdict, stable.number) == ("did not hold", "1 of 66 seeds")
+    assert stable.evidence == "collapsed seeds of 22 arms: BYOL, two moments 1 of 3"
 
 
-def test_without_trials_nothing_is_claimed() -> None:
+def test_whether_probes_show_a_collapse_is_judged_on_what_collapsed() -> None:
+    def verdict(**changes: dict[str, float]) -> tuple[str, str]:
+        hypothesis = hypotheses(results(**changes), FULL)[-1]
+        return hypothesis.verdict, hypothesis.evidence
+
+    found, evidence = verdict()  # the collapsed have 0.8, from 0.5
+    assert found == "did not hold"
+    assert "SimSiam, no stop-gradient, two augmentations, digit at the start 0.5" in evidence
+    names = [f"{group}.{method}" for group in PAIRS for method in stability.ABLATIONS]
+    blind = {name: {**FALLEN, "test/digit": 0.1} for name in names}
+    assert verdict(**blind)[0] == "held"
+    assert verdict(**dict.fromkeys(blind, SOUND)) == ("not tested", "–")
+
+
+def test_without_trials_nothing_is_judged() -> None:
     quick = catalogue.load("stability", quick=True)
     trial = TrialRecord(
         name="time.infonce-s0",
@@ -152,9 +147,9 @@ def test_without_trials_nothing_is_claimed() -> None:
         metrics={**SOUND, "start/centre_norm": 0.6},
     )
     results = Results.of(quick.arms, [trial], num_trials=quick.num_trials)
-    found = {c.statement: c.verdict for c in hypotheses(results, ["infonce"])}
+    found = {h.statement: h.verdict for h in hypotheses(results, ["infonce"])}
     assert found["Alignment alone (Simple at λ = 0) collapses"] == "not tested"
-    assert found["Every method, whole, does not collapse"] == "held"
+    assert found["No seed of any full method collapses"] == "held"
 
 
 def test_the_page_has_a_table_for_each_kind_of_pairs_and_the_curve_of_lambda(
@@ -163,13 +158,8 @@ def test_the_page_has_a_table_for_each_kind_of_pairs_and_the_curve_of_lambda(
     found = results()
     images = tmp_path / "images"
     images.mkdir()
-    page = page_of(found, tmp_path).write(
-        tmp_path,
-        name="stability",
-        images=images,
-        command="adassl experiment stability",
-        results=found,
-    )
+    origin = Origin(name="stability", command="adassl experiment stability")
+    page = page_of(found, tmp_path).write(tmp_path, images=images, origin=origin, results=found)
     text = page.read_text()
     assert "| BYOL, no predictor | 0.60 ± 0.00 | 1.00 ± 0.00 |" in text
     assert (tmp_path / "time.csv").exists()
