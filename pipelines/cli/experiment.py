@@ -48,7 +48,7 @@ def experiment(
         at_once=max_concurrent,
         docs=docs,
     )
-    verdicts = result.page.read_text().partition("## Verdicts")[2].partition("## ")[0]
+    verdicts = result.page.read_text().partition("## Verdicts")[2].partition("###")[0]
     console.print(Markdown(verdicts))
     for trial in result.failed:
         console.print(f"failed      {trial.name}: {trial.reason}", markup=False, highlight=False)

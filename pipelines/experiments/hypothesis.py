@@ -37,7 +37,7 @@ class Hypothesis:
     statement: str
     verdict: Verdict
     number: str
-    evidence: str
+    evidence: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class Check:
 
     def __str__(self) -> str:
         """As evidence."""
-        return f"{self.name}: {self.test or 'too few seeds to test'}"
+        return f"{self.name}: {self.test or 'no test, as a metric or a second seed is missing'}"
 
 
 def check(
@@ -102,13 +102,13 @@ def check_methods(
 
 def _named(results: Results, score: Score | float) -> str:
     if isinstance(score, float):
-        return f"the goal {score:g}"
+        return f"the goal {score:.3g}"
     title = score.title or results.titles(score.group).get(score.method, score.method)
     return f"{title} {results.shown(*score[:3], digits=3)}"
 
 
 def judged(
-    source: str, statement: str, holds: bool | None, number: str, evidence: str
+    source: str, statement: str, holds: bool | None, number: str, evidence: Sequence[str]
 ) -> Hypothesis:
     """A hypothesis that holds, does not, or (None) lacks the metrics to say."""
     verdict: Verdict = "not tested" if holds is None else "held" if holds else "did not hold"
@@ -117,7 +117,7 @@ def judged(
         statement=statement,
         verdict=verdict,
         number=number or "–",
-        evidence=evidence or "–",
+        evidence=[line for line in evidence if line] or ["–"],
     )
 
 
@@ -137,7 +137,8 @@ def every(source: str, statement: str, checks: Sequence[Check], note: str = "") 
         failing = [c for c in checks if c.test is None or not c.test.is_positive()]
         note = f"{len(checks) - len(failing)} of {len(checks)} show it{note and '; ' + note}"
         checks = failing
-    return judged(source, statement, holds if decided else None, number, _listed(checks, note))
+    evidence = [*map(str, checks), note]
+    return judged(source, statement, holds if decided else None, number, evidence)
 
 
 def some(source: str, statement: str, checks: Sequence[Check], note: str = "") -> Hypothesis:
@@ -145,7 +146,7 @@ def some(source: str, statement: str, checks: Sequence[Check], note: str = "") -
     known = _by_strength(checks)
     holds = any(test.is_positive(len(checks)) for test in known) if known else None
     number = _number(known[0]) if known else ""
-    return judged(source, statement, holds, number, _listed(checks, note))
+    return judged(source, statement, holds, number, [*map(str, checks), note])
 
 
 def _by_strength(checks: Sequence[Check]) -> list[PairedTest]:
@@ -156,7 +157,3 @@ def _by_strength(checks: Sequence[Check]) -> list[PairedTest]:
 
 def _number(test: PairedTest) -> str:
     return f"{test.difference:+z.3f}, {test.p_text}"
-
-
-def _listed(checks: Sequence[Check], note: str) -> str:
-    return "; ".join([*map(str, checks), *([note] if note else [])])

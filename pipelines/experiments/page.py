@@ -79,7 +79,10 @@ def verdicts(hypotheses: Sequence[Hypothesis]) -> list[str]:
         }
         for i, h in enumerate(hypotheses, 1)
     ]
-    evidence = "\n".join(f"{i}. {h.evidence}" for i, h in enumerate(hypotheses, 1))
+    evidence = "\n".join(
+        f"{i}. {h.evidence[0]}" if len(h.evidence) == 1 else "\n    - ".join([f"{i}.", *h.evidence])
+        for i, h in enumerate(hypotheses, 1)
+    )
     return ["## Verdicts", markdown(pd.DataFrame(rows)), RULES, "### Evidence", evidence]
 
 

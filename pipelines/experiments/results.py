@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipelines.experiments.arm import Arm
 from pipelines.experiments.paired_test import PairedTest, paired_test
+from pipelines.numbers import MISSING, number
 from pipelines.storage.runs import RunFolder, newest_state
 from pipelines.trials.records import TrialRecord
 
@@ -54,8 +55,8 @@ class Results:
         for trial in trials:
             by_setting.setdefault(trial.setting, []).append(trial)
         rows = []
-        for number, arm in enumerate(arms):
-            for trial in sorted(by_setting.get(number, []), key=lambda t: t.seed):
+        for setting, arm in enumerate(arms):
+            for trial in sorted(by_setting.get(setting, []), key=lambda t: t.seed):
                 if trial.state == "finished":
                     which = {"group": arm.group, "method": arm.method, "title": arm.title}
                     run = {"trial": trial.name, "seed": trial.seed, "seconds": trial.seconds}
@@ -135,9 +136,9 @@ def curves_of(results: Results, trials: Path, group: str, method: str, metric: s
 def mean_sd(values: pd.Series, digits: int = 2) -> str:
     """`0.94 ± 0.01`, without ± for a single value, – for none."""
     if not len(values):
-        return "–"
-    mean = f"{values.mean():z.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {values.std():.{digits}f}"
+        return MISSING
+    mean, sd = (number(value, f".{digits}f") for value in (values.mean(), values.std()))
+    return mean if len(values) == 1 else f"{mean} ± {sd}"
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -103,11 +103,11 @@ RIVALS = {
 def _energy(results: Results, group: str, rival: str) -> Hypothesis:
     checks = []
     for arm in SAMPLED:
-        if len(results.of_arm(group, arm)):
-            other = Score(group, f"{arm.partition('-')[0]}-no-r", ENERGY)
-            if rival != "control":
-                other = Score(group, arm, f"{ENERGY}_{rival}", RIVALS[rival])
-            checks.append(check(results, other, Score(group, arm, ENERGY), "energy"))
+        other = Score(group, f"{arm.partition('-')[0]}-no-r", ENERGY)
+        if rival != "control":
+            other = Score(group, arm, f"{ENERGY}_{rival}", RIVALS[rival])
+        if len(results.of_arm(group, arm)) and len(results.values(*other[:3])):
+            checks.append(check(results, other, Score(group, arm, ENERGY), "energy of"))
     oracle = results.shown(group, SAMPLED[0], f"{ENERGY}_oracle", 3)
     statement = f"Setting {group}: sampled futures of some arm score better than {RIVALS[rival]}"
     return some("ours", statement, checks, f"the true distribution {oracle}")

@@ -64,7 +64,7 @@ def _stand(results: Results, source: str, statement: str, arms: list[GroupMethod
     """Whether no seed of some arms collapses."""
     fallen = [collapsed_seeds(results, arm) for arm in arms]
     number = f"{sum(fallen)} of {sum(len(results.of_arm(*arm)) for arm in arms)} seeds"
-    evidence = f"collapsed seeds of {len(arms)} arms: {_counted(results, arms, fallen)}"
+    evidence = [f"collapsed seeds of {len(arms)} arms: {_counted(results, arms, fallen)}"]
     return judged(source, statement, not sum(fallen) if arms else None, number, evidence)
 
 
@@ -107,11 +107,11 @@ def _collapses(results: Results, method: str) -> Hypothesis:
     arms = _arms(results, [method])
     fallen = [collapsed_seeds(results, arm) for arm in arms]
     seeds = [len(results.of_arm(*arm)) for arm in arms]
-    evidence = "; ".join(
+    evidence = [
         f"{PAIRS[arm[0]]}: {down} of {num} seeds collapsed, ‖s‖ {results.shown(*arm, CENTRE, 3)}, "
         f"residual {results.shown(*arm, RESIDUAL, 3)}, RankMe {results.shown(*arm, RANK, 1)}"
         for arm, down, num in zip(arms, fallen, seeds, strict=True)
-    )
+    ]
     number = f"{sum(fallen)} of {sum(seeds)} seeds"
     return judged("paper", REASONS[method], fallen == seeds if arms else None, number, evidence)
 
@@ -156,7 +156,7 @@ def _dimensions(results: Results, full: Sequence[str]) -> Hypothesis:
         "No seed of any full method loses dimensions (the alarm `dimensional_collapse`)",
         not sum(raised) if arms else None,
         number,
-        f"seeds of {len(arms)} arms that raise it: {_counted(results, arms, raised)}",
+        [f"seeds of {len(arms)} arms that raise it: {_counted(results, arms, raised)}"],
     )
 
 

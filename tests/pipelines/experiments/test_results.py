@@ -38,9 +38,16 @@ def prepare(config: RunConfig, folder: Folder) -> RunConfig:
 
 def report(results: Results, trials: Path) -> Page:
     section = Section(title="All", tables={"all": results.table("A", COLUMNS)})
-    better = every("ours", "V is better", [check_methods(results, "A", "v", "no-r", "m")])
+    checks = [check_methods(results, "A", "v", "no-r", "m")]
+    better = every("ours", "V is better", checks)
+    worse = every("ours", "V is worse", checks, "a note")
     return Page(
-        title="T", summary="S", protocol="P", hypotheses=[better], sections=[section], notes="N"
+        title="T",
+        summary="S",
+        protocol="P",
+        hypotheses=[better, worse],
+        sections=[section],
+        notes="N",
     )
 
 
@@ -102,7 +109,10 @@ def test_arms_are_compared_over_the_seeds_that_both_have() -> None:
     )
     missing = check_methods(found, "A", "v", "no-r", "?")
     assert missing.test is None
-    assert str(missing) == "AdaSSL-V – against no r –: too few seeds to test"
+    assert (
+        str(missing)
+        == "AdaSSL-V – against no r –: no test, as a metric or a second seed is missing"
+    )
 
 
 def test_a_score_is_compared_with_a_goal_a_multiple_and_a_margin() -> None:
@@ -160,15 +170,16 @@ def test_the_number_is_that_of_the_test_that_decides() -> None:
     made = checks(WEAK, GOOD, (-0.1, 0.5))
     assert some("", "", made).number == "+0.100, p = 0.001"
     assert every("", "", made).number == "-0.100, p = 0.500"
-    assert judged("", "", None, "", "").number == "–"
+    assert judged("", "", None, "", []).number == "–"
 
 
 def test_evidence_of_many_checks_lists_those_that_fail() -> None:
-    few, many = every("", "", checks(GOOD, BAD), "note"), [GOOD] * MANY
-    assert few.evidence.startswith("0: difference +0.100 over 5 seeds, p = 0.001; 1: difference -")
-    assert few.evidence.endswith("; note")
-    evidence = every("", "", checks(*many, BAD)).evidence
-    assert evidence == f"{MANY}: difference -0.100 over 5 seeds, p = 0.001; {MANY} of 9 show it"
+    good, bad = (f"difference {sign}0.100 over 5 seeds, p = 0.001" for sign in "+-")
+    few = every("", "", checks(GOOD, BAD), "note")
+    assert few.evidence == [f"0: {good}", f"1: {bad}", "note"]
+    many = every("", "", checks(*[GOOD] * MANY, BAD))
+    assert many.evidence == [f"{MANY}: {bad}", f"{MANY} of {MANY + 1} show it"]
+    assert every("", "", []).evidence == ["–"]
 
 
 def test_a_page_holds_verdicts_evidence_tables_and_where_it_comes_from(tmp_path: Path) -> None:
@@ -178,6 +189,8 @@ def test_a_page_holds_verdicts_evidence_tables_and_where_it_comes_from(tmp_path:
     text = page.read_text()
     assert "| 1 | V is better | ours | **did not hold** | -0.550, p = 0.058 |" in text
     assert "\n1. AdaSSL-V 0.950 ± 0.636 against no r 1.500 ± 0.707: difference -0.550" in text
+    assert "\n2.\n    - AdaSSL-V 0.950" in text
+    assert "p = 0.058\n    - a note\n" in text
     assert "adassl experiment made" in text
     assert "4 of 7 trainings finished; they took 2 minutes" in text
     assert "Trained at commit 0123456789ab." in text

@@ -118,13 +118,13 @@ def test_one_collapsed_seed_is_a_collapse() -> None:
     found.runs.loc[row, "test/collapse_alarm"] = 1.0
     stable = hypotheses(found, FULL)[0]
     assert (stable.verdict, stable.number) == ("did not hold", "1 of 66 seeds")
-    assert stable.evidence == "collapsed seeds of 22 arms: BYOL, two moments 1 of 3"
+    assert stable.evidence == ["collapsed seeds of 22 arms: BYOL, two moments 1 of 3"]
 
 
 def test_whether_probes_show_a_collapse_is_judged_on_what_collapsed() -> None:
     def verdict(**changes: dict[str, float]) -> tuple[str, str]:
         hypothesis = hypotheses(results(**changes), FULL)[-1]
-        return hypothesis.verdict, hypothesis.evidence
+        return hypothesis.verdict, "; ".join(hypothesis.evidence)
 
     found, evidence = verdict()  # the collapsed have 0.8, from 0.5
     assert found == "did not hold"
