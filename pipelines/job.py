@@ -1,10 +1,10 @@
-"""`adassl train` whole: index → plan → cluster → training → figures → evaluation → MLflow."""
+"""`adassl train`: index → plan → cluster → training → figures → evaluation → MLflow."""
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -16,11 +16,13 @@ from pipelines.cluster import Demand, connected
 from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.evaluation.evaluate import Evaluation, evaluate
 from pipelines.storage import folder as storage
-from pipelines.storage.runs import RunFolder, last_metrics
+from pipelines.storage.runs import RunFolder, last_metrics, newest_state
 from pipelines.tracking import Tracker
 from pipelines.training.group import train
 from pipelines.training.learner import build
+from pipelines.training.loop import History
 from pipelines.training.tracked import tracked
+from pipelines.training.worker import Fit
 from pipelines.video.plan import plan
 
 
@@ -31,6 +33,47 @@ class JobResult:
     folder: RunFolder
     metrics: dict[str, float]
     ui_command: str
+
+
+def train_and_evaluate(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    training: AbstractContextManager[Fit],
+    tracked: AbstractContextManager[Tracker],
+    evaluate: Callable[[Tracker], Mapping[str, float]],
+    final: Callable[[dict[str, float]], dict[str, float]] = dict,
+) -> dict[str, float]:
+    """Train a registered run to its last step, evaluate it, and write down its final metrics.
+
+    The one way from a config to results: of `adassl train`, and of every trial of a sweep or an
+    experiment.
+
+    Args:
+        config: of the run.
+        folder: registered for the config.
+        training: entered before the run in MLflow is made, so that decoders start meanwhile, and
+            left before the evaluation, which may want their places. Not entered where the training
+            has ended before.
+        tracked: the run in MLflow, open from here to the end.
+        evaluate: metrics of the newest checkpoint in the folder.
+        final: makes the final metrics of all that are known; it may refuse them.
+
+    Returns:
+        The final metrics: the newest of the training and those of the evaluation.
+    """
+    if folder.checkpoints.step() == config.train.steps:
+        print(f"{folder.name} had finished: {config.train.steps} steps", flush=True)
+        training = nullcontext(lambda _: _newest(folder)["history"])
+    with ExitStack() as stack:
+        with training as fit:
+            tracker = stack.enter_context(tracked)
+            known = last_metrics(fit(tracker))
+        metrics = final({**evaluate(tracker), **known})
+        new = {name: value for name, value in metrics.items() if name not in known}
+        tracker.log_metrics(new, config.train.steps)
+        tracker.log_file(folder.add_to_summary(metrics))
+    return metrics
 
 
 def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = True) -> JobResult:
@@ -46,30 +89,31 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
     for line in videos.lines():
         print(line, flush=True)
     folder.register(config, videos.digest)
-    with (
-        connected(config.cluster) as demand,
-        stoppable(),
-        tracking.run_watchdog() as guard,
-        tracked(config, folder, videos, uri) as tracker,
-    ):
-        guard(tracker.uri, tracker.run_id)
-        started_late = tracker.run_id is None
-        state = train(config, folder, demand, tracker)
-        if started_late:  # the workers had no run to log to
-            for entry in state["history"]:
-                tracker.log_metrics(entry, int(entry["step"]))
-        metrics = last_metrics(state["history"])
-        _report(config, folder, state, tracker)
-        if with_evaluation:
+    with connected(config.cluster) as demand, stoppable(), tracking.run_watchdog() as guard:
+
+        def fit(tracker: Tracker) -> History:
+            guard(tracker.uri, tracker.run_id)
+            return train(config, folder, demand, tracker)
+
+        def evaluated(tracker: Tracker) -> dict[str, float]:
+            _report(config, folder, tracker)
+            if not with_evaluation:
+                return {}
             print("evaluating on the test videos", flush=True)
             try:
                 done = evaluate(folder, num_decoders=_decoders(demand))
-            except ConfigError as error:  # the training is whole all the same
+            except ConfigError as error:  # the training is complete all the same
                 print(f"not evaluated: {error}", flush=True)
-            else:
-                _log_evaluation(done, tracker, step=state["step"])
-                metrics |= done.metrics
-        tracker.log_file(folder.add_to_summary(metrics))
+                return {}
+            return _with_pictures(done, tracker)
+
+        metrics = train_and_evaluate(
+            config,
+            folder,
+            training=nullcontext(fit),
+            tracked=tracked(config, folder, videos, uri),
+            evaluate=evaluated,
+        )
     return JobResult(folder=folder, metrics=metrics, ui_command=tracking.ui_command(uri))
 
 
@@ -89,7 +133,7 @@ def evaluate_job(
     )
     if record.mlflow_run_id:
         with Tracker.attach(uri, record.mlflow_run_id) as tracker:
-            _log_evaluation(done, tracker, step=config.train.steps)
+            tracker.log_metrics(_with_pictures(done, tracker), config.train.steps)
             tracker.log_file(summary)
     return JobResult(folder=folder, metrics=done.metrics, ui_command=tracking.ui_command(uri))
 
@@ -131,8 +175,9 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _report(config: RunConfig, folder: RunFolder, state: dict[str, Any], tracker: Tracker) -> None:
-    """What the training itself shows: its pairs, its losses, its centre, and the encoder."""
+def _report(config: RunConfig, folder: RunFolder, tracker: Tracker) -> None:
+    """Pictures of the training (its pairs, its losses, its centre) and the encoder, to MLflow."""
+    state = _newest(folder)
     sheet = {name: views.numpy() for name, views in state["sheet"].items()}
     captions = [f"video {video}" for video in sheet["video"]]
     pictures = [
@@ -155,10 +200,17 @@ def _report(config: RunConfig, folder: RunFolder, state: dict[str, Any], tracker
     tracker.log_encoder(method.encoder.backbone.eval(), example)
 
 
-def _log_evaluation(done: Evaluation, tracker: Tracker, *, step: int) -> None:
-    tracker.log_metrics(done.metrics, step)
+def _with_pictures(done: Evaluation, tracker: Tracker) -> dict[str, float]:
+    """The metrics of an evaluation, its pictures sent to MLflow."""
     for picture in done.pictures:
         tracker.log_file(picture, "figures")
+    return done.metrics
+
+
+def _newest(folder: RunFolder) -> dict[str, Any]:
+    state = newest_state(folder)
+    assert state is not None, "a training that ended has a checkpoint"
+    return state
 
 
 def _decoders(demand: Demand) -> int:

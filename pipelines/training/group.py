@@ -23,7 +23,8 @@ from pipelines.errors import UserError
 from pipelines.storage import runs
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker
-from pipelines.training.worker import streaming, work
+from pipelines.training.loop import History
+from pipelines.training.worker import decoded, work
 from pipelines.video.plan import plan
 from pipelines.video.stream import Share
 
@@ -39,10 +40,10 @@ def train(
     tracker: Tracker,
     *,
     callbacks: Sequence[Any] = (),
-) -> dict[str, Any]:
-    """Run or go on with a training on the connected cluster, and return its last state.
+) -> History:
+    """Start or continue a training on the connected cluster, and return its history.
 
-    `callbacks` are Ray Train's, such as Tune's, which hears of every report.
+    `callbacks` are Ray Train's, such as Tune's, which receives every report.
 
     Raises:
         ConfigError: for settings that these devices cannot run.
@@ -50,15 +51,13 @@ def train(
     """
     if config.train.sync_batchnorm and not demand.gpus_per_worker:
         raise ConfigError("train.sync_batchnorm=true needs GPUs: torch has none for CPUs")
-    if (done := runs.newest_state(folder)) and done["step"] == config.train.steps:
-        print(f"{folder.name} had finished: {config.train.steps} steps", flush=True)
-        return done
+    started_late = tracker.run_id is None
     payload = {
         "config": config.model_dump(mode="json"),
         "folder": str(folder),
         "tracking_uri": tracker.uri,
         "mlflow_run_id": tracker.run_id,
-        "quiet": bool(callbacks),  # who listens tells
+        "quiet": bool(callbacks),  # who receives the reports prints them
     }
     # Ray's own notes of a run, which hold no checkpoint, need no place that workers share, and a
     # new one each time, lest Ray take up what it finds there.
@@ -82,7 +81,11 @@ def train(
             raise TrainingStoppedError(_why(error, folder)) from error
     state = runs.newest_state(folder)
     assert state is not None, "a training that ended well has a checkpoint"
-    return state
+    history: History = state["history"]
+    if started_late:  # the workers had no run to log to
+        for entry in history:
+            tracker.log_metrics(entry, int(entry["step"]))
+    return history
 
 
 def _scaling(demand: Demand) -> ScalingConfig:
@@ -125,12 +128,11 @@ def train_worker(payload: dict[str, Any]) -> None:
     newest = ray.train.collective.broadcast_from_rank_zero(newest)
     videos = plan(config)
     try:
-        with streaming(config, videos, share, newest) as stream:
+        with decoded(config, videos, share, newest) as batches:
             work(
                 config,
                 folder,
-                videos,
-                stream,
+                batches,
                 ray.train.torch.get_device(),
                 tracker=tracker,
                 report=report,

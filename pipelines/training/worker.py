@@ -1,12 +1,13 @@
 """What every training process runs, in a Ray Train worker and in a trial's own process alike.
 
-learner ← newest checkpoint; the stream of this worker's share of each global batch; the loop, which
-tells MLflow, the terminal and whoever started it how it goes, and saves.
+learner ← newest checkpoint; the batches of this worker's share of each global batch; the loop,
+which reports to MLflow, the terminal and whoever started it, and saves.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,36 +24,55 @@ from pipelines.video.stream import PairStream, Share, pairs_here
 
 SHEET_PAIRS = 8
 
+Fit = Callable[[Tracker], loop.History]
+"""Trains to the last step, with metrics to the tracker, and returns the history."""
 Report = Callable[[int, dict[str, float], bool], None]
-"""Told of a step, its metrics, and whether they come with a look and a checkpoint."""
+"""Receives a step, its metrics, and whether the step has a validation and a checkpoint."""
 
 
-@dataclass(frozen=True)
-class Streaming:
-    """The batches of one training process, being decoded already."""
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """What one training process trains on."""
 
-    share: Share
     newest: int | None
-    """The checkpoint's step that they go on from."""
-    batches: Iterator[PairBatch]
-    measure: Callable[[], dict[str, float]]
+    """Step of the checkpoint that the training goes on from; None: from the start."""
+    train: Iterable[loop.Batch]
+    """From the step after `newest` to the last."""
+    validation: Callable[[], Sequence[loop.Batch]] = tuple
+    """Makes the validation batches, which each validation uses again."""
+    measure: Callable[[], dict[str, float]] = dict
+    """Metrics of the source of the batches."""
 
 
 @contextmanager
-def streaming(
-    config: RunConfig, videos: Plan, share: Share, newest: int | None
-) -> Iterator[Streaming]:
-    """Start the decoders; what else a training needs, such as MLflow, is made meanwhile."""
+def decoded(config: RunConfig, videos: Plan, share: Share, newest: int | None) -> Iterator[Batches]:
+    """Batches of videos. The decoders run from here on, while the caller prepares the rest."""
     stream = PairStream(videos.train, range(newest or 0, config.train.steps), share)
     with closing(iter(stream)) as batches:
-        yield Streaming(share, newest, batches, stream.counts.metrics)
+        yield Batches(
+            newest=newest,
+            train=batches,
+            validation=partial(validation_batches, config, videos, share),
+            measure=stream.counts.metrics,
+        )
+
+
+@contextmanager
+def training_here(
+    config: RunConfig, folder: RunFolder, videos: Plan, device: torch.device, report: Report
+) -> Iterator[Fit]:
+    """A training on videos in this process, as the only worker; the decoders run from here on."""
+    share = Share(num_decoders=config.cluster.decoders_per_worker)
+    with decoded(config, videos, share, folder.checkpoints.step()) as batches:
+        yield lambda tracker: work(
+            config, folder, batches, device, tracker=tracker, report=report, quiet=True
+        )
 
 
 def work(
     config: RunConfig,
     folder: RunFolder,
-    videos: Plan,
-    stream: Streaming,
+    batches: Batches,
     device: torch.device,
     *,
     tracker: Tracker | None,
@@ -61,25 +81,25 @@ def work(
 ) -> loop.History:
     """Train from the newest checkpoint, or from the start, to the last step.
 
-    The first worker has the tracker, saves, and says how it goes unless it is to be quiet; all
+    The first worker has the tracker, saves, and prints progress unless it is to be quiet; all
     report.
     """
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
     learner = Learner(config, device)
     sink = RunSink(config, folder, tracker, report, quiet=quiet)
-    history = sink.restore(learner, stream.newest)
+    history = sink.restore(learner, batches.newest)
     return loop.run(
         learner,
-        sink.keep_first(stream.batches),
+        sink.keep_first(batches.train),
         sink,
-        validation=validation_batches(config, videos, stream.share),
+        validation=batches.validation(),
         history=history,
-        measure=stream.measure,
+        measure=batches.measure,
     )
 
 
 def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[PairBatch]:
-    """The fixed pairs of validation videos that every look uses, decoded once."""
+    """The fixed pairs of validation videos that every validation uses, decoded once."""
     if videos.val is None:
         return []
     batches = range(-(-config.train.val_pairs // config.train.global_batch_size))
@@ -121,10 +141,10 @@ class RunSink:
             )
         return list(state["history"])
 
-    def keep_first(self, batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
-        """Pass batches on, keeping some pairs of the first for the figure."""
+    def keep_first(self, batches: Iterable[loop.Batch]) -> Iterator[loop.Batch]:
+        """Pass batches on, keeping some pairs of the first frames for the figure."""
         for batch in batches:
-            if self._sheet is None:
+            if self._sheet is None and isinstance(batch, PairBatch):
                 self._sheet = sheet_of(batch)
             yield batch
 

@@ -6,7 +6,7 @@ takes. More workers are a group of Ray Train's that this process drives.
 
 import gc
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,15 +16,15 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipelines.cluster import Demand, quiet_ray
 from pipelines.config.run import ConfigError, RunConfig, parse, with_overrides
+from pipelines.job import train_and_evaluate
 from pipelines.storage.folder import Folder
-from pipelines.storage.runs import RunFolder, last_metrics, newest_state
+from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker
 from pipelines.training.group import train
 from pipelines.training.learner import without_dimensions
 from pipelines.training.tracked import tracked
-from pipelines.training.worker import Streaming, streaming, work
+from pipelines.training.worker import Fit, training_here
 from pipelines.video.plan import Plan, plan
-from pipelines.video.stream import Share
 
 TASK = "task."
 STALLS_FILE = "stalls.txt"
@@ -172,8 +172,24 @@ class TrialRun:
             self.reporter.ids["mlflow"] = tracker.run_id
             yield tracker
 
-    def finish(self, tracker: Tracker, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Write the final metrics down.
+    def train_and_evaluate(
+        self,
+        training: AbstractContextManager[Fit],
+        evaluate: Callable[["TrialRun"], dict[str, float]],
+        videos: Plan | None = None,
+    ) -> dict[str, float]:
+        """Train the registered run and evaluate it; the final metrics, alike for all trials."""
+        return train_and_evaluate(
+            self.config,
+            self.folder,
+            training=training,
+            tracked=self.tracked(videos),
+            evaluate=lambda _: evaluate(self),
+            final=self._final,
+        )
+
+    def _final(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """The final metrics.
 
         Raises:
             ConfigError: if the one to judge by is not among them.
@@ -182,8 +198,6 @@ class TrialRun:
         if self.job.metric not in final:
             known = ", ".join(sorted(key for key in final if key.startswith("val/")))
             raise ConfigError(f"there is no {self.job.metric} to judge by; there are {known}")
-        tracker.log_metrics(final, self.config.train.steps)
-        self.folder.add_to_summary(final)
         return final
 
 
@@ -196,27 +210,17 @@ Judge = Callable[[TrialRun], dict[str, float]]
 
 def train_on_videos(trial: TrialRun, judge: Judge | None = None) -> dict[str, float]:
     """The training job of `adassl train`, judged on validation videos unless said otherwise."""
-    config, folder, job = trial.config, trial.folder, trial.job
+    config, folder, demand = trial.config, trial.folder, trial.job.demand
     videos = plan(config)
     folder.register(config, videos.digest)
-    newest, here = folder.checkpoints.step(), job.demand.num_workers == 1
-    with ExitStack() as stack, ExitStack() as decoders:
-        stream = None
-        if here and newest != config.train.steps:
-            share = Share(num_decoders=config.cluster.decoders_per_worker)
-            stream = decoders.enter_context(streaming(config, videos, share, newest))
-        tracker = stack.enter_context(trial.tracked(videos))
-        if stream is not None:
-            _train_here(trial, videos, stream, tracker)
-            decoders.close()  # their places are wanted for judging
-        elif not here:
-            train(config, folder, job.demand, tracker, callbacks=[Forward(trial.reporter)])
-        state = newest_state(folder)
-        assert state is not None, "a training that ended well has a checkpoint"
-        known = last_metrics(state["history"])
-        found = (judge or judge_by_probes)(trial)
-        new = {k: v for k, v in found.items() if k not in known}  # what the last look has not
-        return trial.finish(tracker, {**known, **new})
+    training: AbstractContextManager[Fit]
+    if demand.num_workers == 1:
+        device = torch.device("cuda" if demand.gpus_per_worker else "cpu")
+        training = training_here(config, folder, videos, device, trial.report)
+    else:
+        forward = Forward(trial.reporter)
+        training = nullcontext(lambda t: train(config, folder, demand, t, callbacks=[forward]))
+    return trial.train_and_evaluate(training, judge or judge_by_probes, videos)
 
 
 def judge_by_probes(trial: TrialRun) -> dict[str, float]:
@@ -228,20 +232,6 @@ def judge_by_probes(trial: TrialRun) -> dict[str, float]:
         trial.folder, split="val", num_pairs=NUM_PAIRS, num_decoders=decoders, draw=False
     )
     return done.metrics
-
-
-def _train_here(trial: TrialRun, videos: Plan, stream: Streaming, tracker: Tracker) -> None:
-    """The training in this process, which takes the worker's place."""
-    work(
-        trial.config,
-        trial.folder,
-        videos,
-        stream,
-        torch.device("cuda" if trial.job.demand.gpus_per_worker else "cpu"),
-        tracker=tracker,
-        report=trial.report,
-        quiet=True,
-    )
 
 
 def comparable(metrics: Mapping[str, float]) -> dict[str, float]:

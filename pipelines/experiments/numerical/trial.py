@@ -1,6 +1,7 @@
 """One training on numerical pairs, evaluated against the factors that are known."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -21,10 +22,11 @@ from pipelines.sources.numerical import (
     batches,
     draw_pairs,
 )
-from pipelines.storage.runs import last_metrics
+from pipelines.storage.runs import newest_state
+from pipelines.tracking import Tracker
 from pipelines.training import loop
 from pipelines.training.learner import Learner, latent_metrics, pair_metrics
-from pipelines.training.worker import RunSink
+from pipelines.training.worker import Batches, work
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial
 
 Array = NDArray[Any]
@@ -53,21 +55,29 @@ def train_on_numbers(trial: TrialRun) -> dict[str, float]:
         seed=config.train.seed,
     )
     folder.register(config, repr(settings))
-    with trial.tracked(None) as tracker:
+
+    def fit(tracker: Tracker) -> loop.History:
+        newest = folder.checkpoints.step()
+        pairs = batches(
+            settings,
+            config.train.seed,
+            config.train.global_batch_size,
+            newest or 0,
+            config.train.steps - (newest or 0),
+            config.method.latent == "given",
+        )
+        numbers = Batches(newest=newest, train=pairs)
+        cpu = torch.device("cpu")
+        return work(config, folder, numbers, cpu, tracker=tracker, report=trial.report, quiet=True)
+
+    def evaluate(trial: TrialRun) -> dict[str, float]:
+        state = newest_state(folder)
+        assert state is not None
         learner = Learner(config, torch.device("cpu"))
-        sink = RunSink(config, folder, tracker, trial.report, quiet=True)
-        history = sink.restore(learner, folder.checkpoints.step())
-        if learner.step < config.train.steps:
-            pairs = batches(
-                settings,
-                config.train.seed,
-                config.train.global_batch_size,
-                learner.step,
-                config.train.steps - learner.step,
-                config.method.latent == "given",
-            )
-            history = loop.run(learner, pairs, sink, history=history)
-        return trial.finish(tracker, {**last_metrics(history), **judge(learner, settings)})
+        learner.load_state_dict(state)
+        return judge(learner, settings)
+
+    return trial.train_and_evaluate(nullcontext(fit), evaluate)
 
 
 @dataclass(frozen=True, kw_only=True)
