@@ -18,6 +18,10 @@ def experiment(
     seeds: Annotated[
         int | None, typer.Option(help="Seeds of every arm; unset: the experiment's own.", min=1)
     ] = None,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option(help="Only the arms whose names match, such as 'complex.*'; may be repeated."),
+    ] = None,
     max_concurrent: Annotated[
         int | None,
         typer.Option(help="Trials at once; unset: one a core, or as many as fit.", min=1),
@@ -37,6 +41,8 @@ def experiment(
     from pipelines.storage.folder import Folder
 
     chosen = catalogue.load(name, quick=quick)
+    if arms:
+        chosen = chosen.only(arms)
     if seeds is not None:
         chosen = chosen.with_seeds(seeds)
     result = run_experiment(
@@ -44,7 +50,8 @@ def experiment(
         Folder(out).child(f"{name}-quick" if quick else name),
         command=f"adassl experiment {name}"
         + (" --quick" if quick else "")
-        + (f" --seeds {seeds}" if seeds else ""),
+        + (f" --seeds {seeds}" if seeds else "")
+        + "".join(f" --arms '{pattern}'" for pattern in arms or ()),
         at_once=max_concurrent,
         docs=docs,
     )

@@ -1,6 +1,7 @@
 """What an experiment is: arms to compare, each with several seeds."""
 
-from collections.abc import Callable
+import fnmatch
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,6 +50,21 @@ class Experiment:
     def seeds_of(self, arm: Arm) -> int:
         """How many seeds an arm is run with."""
         return arm.num_seeds or self.num_seeds
+
+    def only(self, patterns: Sequence[str]) -> "Experiment":
+        """The experiment with the arms whose names match any of the patterns, such as complex.*.
+
+        Raises:
+            ConfigError: if a pattern matches none, naming the arms.
+        """
+        names = [arm.name for arm in self.arms]
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                raise ConfigError(
+                    f"no arm {pattern!r} in {self.name}; there are {', '.join(names)}"
+                )
+        chosen = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+        return replace(self, arms=tuple(arm for arm in self.arms if arm.name in chosen))
 
     def with_seeds(self, num_seeds: int) -> "Experiment":
         """The experiment with as many seeds for every arm."""

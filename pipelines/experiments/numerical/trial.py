@@ -12,7 +12,11 @@ from numpy.typing import NDArray
 from adassl.latents import LatentSample
 from adassl.views import Views
 from pipelines.evaluation import probes
-from pipelines.evaluation.disentanglement import dci_of_importance, linear_importance
+from pipelines.evaluation.disentanglement import (
+    dci_of_importance,
+    lasso_importance,
+    linear_importance,
+)
 from pipelines.evaluation.embed import joined
 from pipelines.sources.numerical import (
     Conditional,
@@ -120,10 +124,10 @@ def judge(learner: Learner, settings: NumericalSettings) -> dict[str, float]:
         "c/refit": _r2(far, "factors", "embedding"),
         "change": _r2(near, "change", "edited"),
         "change_pair": _r2(near, "change", "embedding", "target"),
-        "disentanglement": dci_of_importance(
-            linear_importance(fit.embedding, fit.factors)
-        ).disentanglement,
     }
+    for name, importance in (("", linear_importance), ("_lasso", lasso_importance)):
+        dci = dci_of_importance(importance(fit.embedding, fit.factors))
+        metrics[f"disentanglement{name}"] = dci.disentanglement
     metrics |= pair_metrics(torch.from_numpy(test.embedding), torch.from_numpy(test.target))
     if test.latent is not None and learner.config.method.latent != "given":
         metrics |= latent_metrics(test.latent)

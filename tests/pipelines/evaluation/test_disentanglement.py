@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipelines.evaluation.disentanglement import dci_of_importance, linear_importance
+from pipelines.evaluation.disentanglement import (
+    dci_of_importance,
+    lasso_importance,
+    linear_importance,
+)
 
 Array = NDArray[Any]
 
@@ -108,3 +112,13 @@ def test_linear_importance_finds_the_code_of_each_factor() -> None:
     # The second factor is -10 of each standardised code, of a deviation of 10 * sqrt(2).
     expected = [[1.0, 0.5**0.5], [0.0, 0.5**0.5], [0.0, 0.0]]
     np.testing.assert_allclose(importance, expected, atol=0.05)
+
+
+def test_lasso_rewards_a_random_rotation_that_ridge_does_not(random: np.random.Generator) -> None:
+    factors = random.normal(size=(2000, 4))
+    own = np.concatenate([factors, 0.1 * random.normal(size=(2000, 12))], axis=1)
+    assert dci_of_importance(lasso_importance(own, factors)).disentanglement > 0.95
+    # Sixteen dimensions that are four factors turned: no dimension is of one factor alone.
+    turned = factors @ np.linalg.qr(random.normal(size=(16, 16)))[0][:4]
+    assert dci_of_importance(linear_importance(turned, factors)).disentanglement < 0.3
+    assert dci_of_importance(lasso_importance(turned, factors)).disentanglement > 0.5

@@ -212,6 +212,13 @@ def test_arms_need_names_of_their_own() -> None:
         Experiment(**{**EXPERIMENT.__dict__, "arms": (*ARMS, ARMS[1])})
 
 
+def test_some_arms_may_be_chosen_by_name() -> None:
+    assert [arm.method for arm in EXPERIMENT.only(["*.v", "A.v"]).arms] == ["v"]
+    assert EXPERIMENT.only(["A.*"]).arms == ARMS
+    with pytest.raises(ConfigError, match=r"no arm 'B.\*' in made; there are A.no-r, A.v"):
+        EXPERIMENT.only(["A.*", "B.*"])
+
+
 def test_seeds_may_be_set_for_all() -> None:
     few = EXPERIMENT.with_seeds(2)
     assert [few.seeds_of(arm) for arm in few.arms] == [2, 2]
