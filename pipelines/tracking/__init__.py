@@ -2,7 +2,7 @@
 
     start (driver), attach (worker) ─► Tracker ─► AsyncLogger ─► one thread ─► service ─► MLflow
 
-A server that is away stops nothing, slows nothing and loses nothing that fits the async_logger.
+A server that is away stops nothing, slows nothing and loses nothing that fits its buffer.
 """
 
 from pipelines.tracking.provenance import device_tags, standard_tags

@@ -72,6 +72,8 @@ class AsyncLogger(Generic[T]):
         self._closing = self._gave_up = self._away = False
         self._progress_at = time.monotonic()
         self.connected = False
+        self.last_error = ""
+        """What the service said to the last delivery that failed."""
         self.num_dropped = 0
         self.opened = threading.Event()
         """Set when connecting has worked or been left out for good."""
@@ -161,6 +163,8 @@ class AsyncLogger(Generic[T]):
             try:
                 job.action()
             except Exception as error:
+                self.last_error = " ".join(f"{error}".split()) or type(error).__name__
+                self.last_error = without_password(self.last_error)
                 reachable = self._is_reachable()
                 self._note(reachable, error)
                 failures = failures + 1 if reachable else 0

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from filelock import FileLock
+
 from pipelines.tracking.async_logger import without_password
-from pipelines.tracking.uri import database_file
+from pipelines.tracking.uri import database_file, sqlite_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -120,8 +122,30 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
 
     if file := database_file(uri):
-        file.parent.mkdir(parents=True, exist_ok=True)
+        _make_database(file)
     return MlflowClient(uri)
+
+
+def _make_database(file: Path) -> None:
+    """Make an SQLite file with MLflow's tables; it appears complete or not at all.
+
+    MLflow makes the tables in dozens of migrations without a lock: of two processes that do so at
+    once both fail, and one that is killed leaves a file that no MLflow opens again.
+    """
+    from mlflow import MlflowClient
+
+    if file.exists():
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        if file.exists():
+            return
+        fresh = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            MlflowClient(sqlite_uri(fresh)).search_experiments(max_results=1)
+            fresh.rename(file)
+        finally:
+            fresh.unlink(missing_ok=True)
 
 
 def is_reachable(uri: str) -> bool:

@@ -125,6 +125,11 @@ class Tracker:
         """MLflow's id of the run; None while the server has not answered."""
         return self._run.run_id if self._run else None
 
+    @property
+    def last_error(self) -> str:
+        """What MLflow said to the last request that failed; empty if none did."""
+        return self._logger.last_error if self._logger else ""
+
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Flat params. One that an earlier start set otherwise, which is final, becomes a tag."""
         text = {_key(key): _param(value) for key, value in params.items()}
@@ -251,7 +256,7 @@ class Tracker:
         self._run = self._open_run()
 
     def _opened(self) -> OpenRun:
-        assert self._run, "the async_logger opens the run before anything else"
+        assert self._run, "the logger opens the run before anything else"
         return self._run
 
     def _log_system_metrics(self, metrics: dict[str, float]) -> None:

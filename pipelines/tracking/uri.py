@@ -3,7 +3,7 @@
 import os
 import shlex
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pipelines.errors import UserError
 from pipelines.tracking.async_logger import without_password
@@ -18,7 +18,7 @@ class TrackingError(UserError, ValueError):
 
 def default_uri(output_folder: Path) -> str:
     """SQLite in the output folder, by its absolute path: workers run in other directories."""
-    return f"sqlite:///{output_folder.absolute() / 'mlflow.db'}"
+    return sqlite_uri(output_folder / "mlflow.db")
 
 
 def resolve_uri(flag: str | None, output_folder: Path | None) -> str:
@@ -40,7 +40,7 @@ def resolve_uri(flag: str | None, output_folder: Path | None) -> str:
     uri = uri or default_uri(output_folder or Path())
     check_uri(uri)
     file = database_file(uri)
-    return f"sqlite:///{file.absolute()}" if file else uri
+    return sqlite_uri(file, query=uri.partition("?")[2]) if file else uri
 
 
 def check_uri(uri: str) -> None:
@@ -67,9 +67,17 @@ def check_uri(uri: str) -> None:
         raise TrackingError(f"tracking URI {without_password(uri)!r}: no MLflow 3 there; {_REMEDY}")
 
 
+def sqlite_uri(file: Path, *, query: str = "") -> str:
+    """The URI of an SQLite file, by its absolute path."""
+    path = str(file.absolute()).replace("%", "%25").replace("?", "%3F")  # SQLAlchemy decodes it
+    return f"sqlite:///{path}?{query}" if query else f"sqlite:///{path}"
+
+
 def database_file(uri: str) -> Path | None:
     """The file of an SQLite URI, None for any other."""
-    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
 
 
 def ui_command(uri: str) -> str:

@@ -141,7 +141,7 @@ def _tracked(config: RunConfig, store: TrialStore) -> Tracker:
     """The sweep's run in MLflow, new or the one it had.
 
     Raises:
-        ConfigError: if MLflow does not answer: the trials' runs are to hang under this one.
+        ConfigError: if MLflow makes none, with what it said: the trials' runs belong under it.
     """
     sweep = store.sweep
     assert sweep is not None
@@ -154,9 +154,10 @@ def _tracked(config: RunConfig, store: TrialStore) -> Tracker:
     )
     if tracker.run_id is None:
         tracker.finish()
+        reason = tracker.last_error or "it did not answer in time"
         raise ConfigError(
-            f"MLflow does not answer ({tracking.ui_command(sweep.tracking_uri)}): start it, or set "
-            "MLFLOW_TRACKING_URI or tracking.uri to one that runs"
+            f"no run in MLflow ({tracking.ui_command(sweep.tracking_uri)}): {reason}. Start it, "
+            "or set MLFLOW_TRACKING_URI or tracking.uri to one that runs"
         )
     store.keep(replace(sweep, mlflow_run_id=tracker.run_id))
     params = {**flatten(config.model_dump(mode="json")), "failures_allowed": FAILURES}

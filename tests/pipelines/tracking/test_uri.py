@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.tracking import TrackingError, default_uri, resolve_uri, ui_command
+from pipelines.tracking.uri import database_file
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,18 @@ def test_a_relative_database_is_made_absolute(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert resolve_uri("sqlite:///runs/m.db", Path("out")) == f"sqlite:///{tmp_path}/runs/m.db"
+
+
+def test_a_database_in_a_folder_of_any_name_has_a_uri(tmp_path: Path) -> None:
+    for name in ("plain", "100%", "50%20x", "a b", "what?"):
+        file = database_file(default_uri(tmp_path / name))
+        assert file == tmp_path / name / "mlflow.db"
+
+
+def test_a_database_keeps_its_options(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/m.db?timeout=60"
+    assert resolve_uri(uri, None) == uri
+    assert database_file(uri) == tmp_path / "m.db"
 
 
 @pytest.mark.parametrize(
