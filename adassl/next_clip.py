@@ -8,10 +8,11 @@ none, from the r of other pairs.
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from adassl.collectives import all_gather, dealt_order, rank, world_size
 from adassl.method import Method, StepOutput
 from adassl.views import Views
 
@@ -44,14 +45,40 @@ def next_clip_nats(
 def sample_futures(
     method: Method, views: Views, output: StepOutput, generator: torch.Generator
 ) -> Float[Tensor, "pairs samples dim"]:
-    """Unit embeddings of what may follow each clip, drawn without seeing what did."""
+    """Unit embeddings of what may follow each clip, drawn without seeing what did.
+
+    Where r has no prior, a clip gets the r of other pairs of the global batch, never its own, which
+    has seen the next clip; in a global batch of a single pair r is 0.
+
+    Args:
+        method: in evaluation mode.
+        views: this worker's pairs, dealt out to the workers one at a time.
+        output: of the method for these views.
+        generator: source of all randomness, in the same state on every worker; the r of other pairs
+            are then the same on any number of workers.
+    """
     if method.has_futures:
         return method.futures(views.context, NUM_FUTURES, generator).transpose(0, 1)
     assert output.latent is not None, "only a latent can be without a prior"
-    context, latent = method.encode(views.context).embedding, output.latent.value
-    others = [
-        torch.randperm(len(latent), generator=generator, device=latent.device)
-        for _ in range(NUM_FUTURES)
+    context = method.encode(views.context).embedding
+    latent = dealt_order(all_gather(output.latent.value))
+    if len(latent) == 1:
+        latent = torch.zeros_like(latent)
+    edited = [
+        method.predictor(method.edit(context, latent[other[rank() :: world_size()]]))
+        for other in (other_pairs(len(latent), generator) for _ in range(NUM_FUTURES))
     ]
-    edited = [method.predictor(method.edit(context, latent[other])) for other in others]
     return normalize(torch.stack(edited, dim=1).float(), dim=-1)
+
+
+def other_pairs(num_pairs: int, generator: torch.Generator) -> Int[Tensor, " pairs"]:
+    """For each pair the number of another one: a random cycle through all, so without fixed points.
+
+    Args:
+        num_pairs: at least 2, or the only pair gets itself.
+        generator: source of all randomness.
+    """
+    order = torch.randperm(num_pairs, generator=generator, device=generator.device)
+    other = torch.empty_like(order)
+    other[order] = order.roll(1)
+    return other

@@ -138,3 +138,10 @@ def test_a_gathered_row_gets_the_sum_of_its_gradients(
         assert torch.equal(result["ids"], torch.tensor([0, 1, 0, 1]))
         # d/dx of 1 * x^2 on worker 0 and 2 * x^2 on worker 1.
         assert torch.equal(result["gradient"], 6 * (rows + 10 * rank))
+
+
+def test_the_r_of_other_pairs_is_the_same_on_any_number_of_workers(
+    results: tuple[Results, Results, Results],
+) -> None:
+    first, second, alone = (result["futures"] for result in results)
+    torch.testing.assert_close(torch.stack([first, second], dim=1).flatten(0, 1), alone)

@@ -1,13 +1,18 @@
-"""The score of sampled futures against closed forms, and what it must tell apart."""
+"""The score of sampled futures against closed forms, and what it must distinguish."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import normalize, one_hot
 
-from adassl.next_clip import NUM_FUTURES, next_clip_nats, sample_futures
+from adassl.latents import LatentSample
+from adassl.method import Method
+from adassl.next_clip import NUM_FUTURES, next_clip_nats, other_pairs, sample_futures
+from adassl.views import Views
 from pipelines.training.learner import Learner
 from tests.pipelines.training.test_learner import METHODS, batch_of, config_of
 
@@ -46,7 +51,7 @@ def test_the_order_of_pairs_and_of_samples_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(map(str, c.values())))
-def test_every_method_is_scored_without_a_look_at_the_next_clip(changes: dict[str, Any]) -> None:
+def test_every_method_is_scored_without_seeing_the_next_clip(changes: dict[str, Any]) -> None:
     learner = Learner(config_of(**changes), torch.device("cpu"))
     batches = [batch_of(1), batch_of(2)]
     score = learner.validate(batches)["next_clip_nats"]
@@ -60,3 +65,48 @@ def test_every_method_is_scored_without_a_look_at_the_next_clip(changes: dict[st
     assert torch.allclose(samples.norm(dim=-1), torch.ones(8, NUM_FUTURES), atol=1e-5)
     spread = (samples - samples[:, :1]).norm(dim=-1).max()
     assert (spread > 1e-4) == (changes["method.latent"] == "variational")
+
+
+@pytest.mark.parametrize("num_pairs", [2, 3, 8, 257])
+def test_the_other_pair_is_never_the_same_pair(num_pairs: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = [other_pairs(num_pairs, generator) for _ in range(20)]
+    for other in drawn:
+        assert torch.equal(other.sort().values, torch.arange(num_pairs))
+        assert (other != torch.arange(num_pairs)).all()
+    assert len({tuple(other.tolist()) for other in drawn}) > (1 if num_pairs > 2 else 0)
+    again = other_pairs(num_pairs, torch.Generator().manual_seed(0))
+    assert torch.equal(again, drawn[0])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_a_sparse_r_is_that_of_other_pairs(
+    batch: int,
+    make_method: Callable[..., Method],
+    make_views: Callable[..., Views],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    method, views = make_method(latent="sparse", editor="low_rank").eval(), make_views(batch)
+    output = method(views, step=0, generator=torch.Generator().manual_seed(0))
+    own = 1 + torch.arange(batch).float()[:, None].expand(batch, 4)
+    zeros = torch.zeros(batch)
+    named = LatentSample(value=own, penalty=zeros, penalty_per_dimension=torch.zeros(batch, 4))
+    used: list[torch.Tensor] = []
+    edit = method.edit
+
+    def spy(embedding: torch.Tensor, latent: torch.Tensor | None) -> torch.Tensor:
+        assert latent is not None
+        used.append(latent)
+        return edit(embedding, latent)
+
+    monkeypatch.setattr(method, "edit", spy)
+    generator = torch.Generator().manual_seed(1)
+    samples = sample_futures(method, views, replace(output, latent=named), generator)
+    assert samples.shape == (batch, NUM_FUTURES, 8)
+    assert len(used) == NUM_FUTURES
+    for latent in used:
+        assert not (latent == own).any()
+        if batch == 1:
+            assert not latent.any()
+        else:
+            assert set(latent[:, 0].tolist()) == set(own[:, 0].tolist())

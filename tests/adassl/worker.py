@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from adassl.backbones import build_backbone
 from adassl.build import build_method
 from adassl.collectives import all_gather, all_reduce_mean
 from adassl.config import MethodConfig
+from adassl.next_clip import sample_futures
 from adassl.views import Views
 
 GLOBAL_BATCH = 12
@@ -76,6 +78,19 @@ def train(case: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
     return {"losses": losses, "gradients": gradients, "state": method.state_dict()}
 
 
+def futures(rank: int, world: int) -> torch.Tensor:
+    """Futures of a sparse method for this worker's rows."""
+    torch.manual_seed(0)
+    config = MethodConfig(latent="sparse", editor="low_rank", latent_dim=4, embedding_dim=8)
+    method = build_method(nn.Flatten(), output_dim=12, config=config).eval()
+    nn.init.normal_(method.editor.get_parameter("write.weight"))
+    case = {"surrogate": False, "crops": 0, "config": {"latent": "sparse"}}
+    views = rows_of(GLOBAL_BATCH, case, 3, slice(rank, None, world))
+    generator = torch.Generator().manual_seed(5)
+    output = method(views, step=0, generator=generator)
+    return sample_futures(method, views, output, generator)
+
+
 def gather(rank: int) -> dict[str, torch.Tensor]:
     rows = torch.arange(6.0).reshape(3, 2) + 10 * rank
     rows.requires_grad_()
@@ -99,6 +114,7 @@ def main() -> None:
         name: train(case, rank, world) for name, case in json.loads(sys.argv[4]).items()
     }
     results["gather"] = gather(rank)
+    results["futures"] = futures(rank, world)
     torch.save(results, folder / f"{rank}-of-{world}.pt")
     if world > 1:
         dist.destroy_process_group()
