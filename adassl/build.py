@@ -55,6 +55,7 @@ def build_method(
         beta_warmup_steps=config.beta_warmup_steps,
         free_nats=config.free_nats,
         use_entropy_weight=config.use_entropy_weight,
+        surrogate_form=config.surrogate_form,
         ema_momentum=config.ema_momentum,
         ema_schedule=config.ema_schedule,
     )

@@ -23,6 +23,8 @@ ObjectiveName = Literal[
 LatentName = Literal["none", "variational", "sparse", "given"]
 EditorName = Literal["identity", "mlp", "residual", "additive", "low_rank"]
 EmaSchedule = Literal["cosine", "constant"]
+SurrogateForm = Literal["target_only", "both"]
+PartName = Literal["backbone", "projector", "editor", "latent", "predictor", "objective"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,10 @@ class MethodConfig:
         beta_warmup_steps: optimiser steps over which beta rises linearly from 0.
         free_nats: nats of mean KL below which a variational r costs nothing: free bits.
         prior_components: Gaussians in the prior of a variational r; above 1 they are a mixture.
+        surrogate_form: what is done with x++ where the views bring it: "target_only": the posterior
+            reads it in the place of x+, in the forward direction only; "both": extra views of x and
+            x+, each read in its own direction, with a gradient and by the online encoder, as in the
+            authors' code.
         use_entropy_weight: nats of loss taken off per nat of H(rho), the entropy of the shares in
             which a sparse r uses its dimensions; not warmed up as beta is.
         temperature: divides the similarities of infonce, aninfonce and hinfonce, and with
@@ -96,6 +102,7 @@ class MethodConfig:
     beta_warmup_steps: int = 1_000
     free_nats: float = 0.0
     prior_components: int = 1
+    surrogate_form: SurrogateForm = "target_only"
     use_entropy_weight: float = 0.0
     temperature: float = 0.1
     same_video_negative_weight: float = 1.0
@@ -134,6 +141,7 @@ class MethodConfig:
         _check_choice("latent", self.latent, get_args(LatentName))
         _check_choice("editor", self.editor, get_args(EditorName))
         _check_choice("ema_schedule", self.ema_schedule, get_args(EmaSchedule))
+        _check_choice("surrogate_form", self.surrogate_form, get_args(SurrogateForm))
         self._check_numbers()
         self._check_objective()
         self._check_editor()

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from adassl.collectives import rank, world_size
+from adassl.config import PartName, SurrogateForm
 from adassl.editors import Editor, IdentityEditor
 from adassl.ema import update_ema
 from adassl.encoder import Embeddings, Encoder
 from adassl.latents import GivenLatent, Latent, LatentSample
 from adassl.objectives.objective import Objective
-from adassl.pairs import EncodedPairs, encode_pairs
+from adassl.pairs import EncodedPairs, Encoding, encode_pairs
 from adassl.regularisers import free_bits, use_entropy
 from adassl.schedules import beta_warmup, ema_momentum
 from adassl.views import Views
@@ -74,6 +75,7 @@ class Method(nn.Module):
         beta_warmup_steps: optimiser steps over which beta rises linearly from 0.
         free_nats: nats of mean KL below which a variational r costs nothing.
         use_entropy_weight: nats of loss taken off per nat of entropy of a sparse r's use.
+        surrogate_form: how surrogates are used; see `adassl.pairs.Encoding`.
         ema_momentum: momentum of the target network at step 0, or throughout.
         ema_schedule: "cosine": the momentum reaches 1 at the last step; "constant": it stays.
     """
@@ -90,6 +92,7 @@ class Method(nn.Module):
         beta_warmup_steps: int = 0,
         free_nats: float = 0.0,
         use_entropy_weight: float = 0.0,
+        surrogate_form: SurrogateForm = "target_only",
         ema_momentum: float = 0.996,
         ema_schedule: Literal["cosine", "constant"] = "cosine",
     ) -> None:
@@ -105,6 +108,12 @@ class Method(nn.Module):
         self.beta, self.beta_warmup_steps = beta, beta_warmup_steps
         self.free_nats, self.use_entropy_weight = free_nats, use_entropy_weight
         self.ema_momentum, self.ema_schedule = ema_momentum, ema_schedule
+        self.encoding = Encoding(
+            stop_gradient=objective.traits.target == "stopped",
+            reads_evidence=latent is not None and not isinstance(latent, GivenLatent),
+            surrogate_form=surrogate_form,
+        )
+        self._frozen: tuple[PartName, ...] = ()
         self.register_load_state_dict_pre_hook(_rename_weights)  # type: ignore[no-untyped-call]
 
     @property
@@ -117,8 +126,8 @@ class Method(nn.Module):
     ) -> StepOutput:
         """Loss of one batch.
 
-        Without a surrogate both directions, x to x+ and x+ to x, are averaged. With one only the
-        forward direction is used: x has no surrogate of its own, so in reverse r could copy it.
+        Without a surrogate both directions, x to x+ and x+ to x, are averaged. With one it depends
+        on `surrogate_form`.
 
         Args:
             views: the pairs; every worker the same number of them. With a `GivenLatent`
@@ -134,12 +143,7 @@ class Method(nn.Module):
                 used; or `views.local` is not used.
         """
         self._check(views)
-        pairs = encode_pairs(
-            self.encoder,
-            self.target_encoder,
-            views,
-            stop_gradient=self.objective.traits.target == "stopped",
-        )
+        pairs = encode_pairs(self.encoder, self.target_encoder, views, self.encoding)
         latent = self._sample_latent(pairs, views, generator)
         edited = self.editor(pairs.source, None if latent is None else latent.value)
         prediction = self.predictor(edited)
@@ -179,6 +183,21 @@ class Method(nn.Module):
                 "alone; choose swav or dino, or leave views.local=None"
             )
 
+        both = self.encoding.surrogate_form == "both"
+        if both and self.encoding.reads_evidence:
+            for name in ("surrogate", "context_surrogate"):
+                if getattr(views, name) is None:
+                    raise ValueError(
+                        f"surrogate_form='both' with views.{name}=None: it needs an extra view of "
+                        "x+ (surrogate) and one of x (context_surrogate); hand in both, or choose "
+                        "surrogate_form='target_only'"
+                    )
+        elif views.context_surrogate is not None and not both:
+            raise ValueError(
+                "views.context_surrogate is set with surrogate_form='target_only', which would "
+                "ignore it; choose surrogate_form='both', or leave it out"
+            )
+
     def _sample_latent(
         self, pairs: EncodedPairs, views: Views, generator: torch.Generator | None
     ) -> LatentSample | None:
@@ -211,6 +230,49 @@ class Method(nn.Module):
             terms["use_entropy"] = entropy.detach()
             loss = loss - self.use_entropy_weight * entropy
         return loss, {"loss": loss.detach(), **terms}
+
+    def parts(self) -> dict[str, list[nn.Module]]:
+        """The modules of each part; none where the method lacks the part.
+
+        Of backbone and projector also those of the target network.
+        """
+        encoders = [e for e in (self.encoder, self.target_encoder) if e is not None]
+        return {
+            "backbone": [encoder.backbone for encoder in encoders],
+            "projector": [encoder.projector for encoder in encoders],
+            "editor": [self.editor],
+            "latent": [] if self.latent is None else [self.latent],
+            "predictor": [self.predictor],
+            "objective": [self.objective],
+        }
+
+    def freeze(self, *names: PartName) -> None:
+        """Stop the training of parts: no gradient, and evaluation mode for good.
+
+        So their BatchNorms keep their statistics. To be called before an optimiser is made.
+
+        Args:
+            names: of `parts`; not "objective", whose own buffers have to move.
+
+        Raises:
+            ValueError: there is no such part to freeze.
+        """
+        for name in names:
+            if name == "objective" or name not in self.parts():
+                known = ", ".join(part for part in self.parts() if part != "objective")
+                raise ValueError(f"freeze({name!r}): only {known} can be frozen")
+            for module in self.parts()[name]:
+                module.requires_grad_(False)
+        self._frozen = (*self._frozen, *names)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Method":
+        """As of any module, but frozen parts stay in evaluation mode."""
+        super().train(mode)
+        for name in self._frozen:
+            for module in self.parts()[name]:
+                module.eval()
+        return self
 
     def after_step(self, step: int, *, total_steps: int) -> None:
         """Moves the target network of byol and dino; call it after the optimiser's step.

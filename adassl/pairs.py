@@ -1,11 +1,15 @@
 """Pairs on their way from the encoder to the loss."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from adassl.config import SurrogateForm
 from adassl.encoder import Encoder
 from adassl.views import Views
 
@@ -50,32 +54,61 @@ class EncodedPairs:
         return self.destination[self.num_pairs :]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How a method encodes pairs; what its objective and latent ask for.
+
+    Attributes:
+        stop_gradient: without a target encoder, destination and evidence are constants too. The
+            evidence because through it r would let back in the gradient that the stop keeps out.
+        reads_evidence: whether a posterior reads the evidence; if not, no surrogate is encoded.
+        surrogate_form: "target_only": with a surrogate the forward direction only, since x has none
+            of its own and in reverse r could copy it; the evidence is a constant, by the target
+            encoder where there is one. "both", as the authors have it: surrogates of both views,
+            both directions, the evidence with a gradient and always by the online encoder.
+        chunks: parts of the batch that are encoded one after another. Only their embeddings are
+            kept, and in the backward pass each part is encoded once more: the gradient of the whole
+            batch with the memory of a part (GradCache, arXiv 2101.06983). BatchNorm layers take
+            their statistics from each part, and their running statistics move once a part: only
+            without BatchNorm, or with it in evaluation mode, are the numbers those of one batch.
+    """
+
+    stop_gradient: bool = False
+    reads_evidence: bool = True
+    surrogate_form: SurrogateForm = "target_only"
+    chunks: int = 1
+
+
 def encode_pairs(
-    encoder: Encoder, target_encoder: Encoder | None, views: Views, *, stop_gradient: bool
+    encoder: Encoder,
+    target_encoder: Encoder | None,
+    views: Views,
+    encoding: Encoding = Encoding(),  # frozen
 ) -> EncodedPairs:
     """Embeddings of a batch of pairs.
 
-    Without a surrogate both directions; with one the forward direction only: x has no surrogate of
-    its own, so in reverse r could copy it.
+    Without a surrogate both directions; with one as `Encoding.surrogate_form` says.
 
     Args:
         encoder: the online encoder.
-        target_encoder: makes destination and evidence, as constants; None: the online encoder.
+        target_encoder: makes the destination, a constant; None: the online encoder.
         views: the pairs.
-        stop_gradient: without a target encoder, destination and evidence are constants too. The
-            evidence because through it r would let back in the gradient that the stop keeps out.
+        encoding: how.
     """
-    if target_encoder is None:
-        source, destination, evidence = _encode_online(encoder, views)
-        if stop_gradient:
-            destination, evidence = destination.detach(), evidence.detach()
+    if encoding.surrogate_form == "both":
+        source, destination, evidence = _encode_both(encoder, target_encoder, views, encoding)
+    elif target_encoder is None:
+        source, destination, evidence = _encode_online(encoder, views, encoding)
     else:
-        source, destination, evidence = _encode_with_network(encoder, target_encoder, views)
+        source, destination, evidence = _encode_with_network(
+            encoder, target_encoder, views, encoding
+        )
     local = None
     if views.local is not None:
         # A batch of their own, as in the authors' code: BatchNorm then sees like with like.
-        rows: Tensor = encoder(views.local.flatten(0, 1)).embedding
-        local = rows.unflatten(0, views.local.shape[:2])
+        local = torch.stack(
+            _embed(encoder, list(views.local), encoding.chunks).chunk(len(views.local))
+        )
     return EncodedPairs(
         source=source,
         destination=destination,
@@ -86,34 +119,94 @@ def encode_pairs(
     )
 
 
-def _encode_online(encoder: Encoder, views: Views) -> tuple[Tensor, Tensor, Tensor]:
-    # One batch for both views. Encoded apart, BatchNorm would give each view its own affine
-    # map: an editor of its own, which removes what differs between x and x+ on average, and
-    # which evaluation, with one set of running statistics, does not have.
-    both = encoder(torch.cat([views.context, views.target])).embedding
+def _encode_online(
+    encoder: Encoder, views: Views, encoding: Encoding
+) -> tuple[Tensor, Tensor, Tensor]:
+    both = _embed(encoder, [views.context, views.target], encoding.chunks)
     context, target = both.chunk(2)
     if views.surrogate is None:
         reverse = torch.cat([target, context])
+        reverse = reverse.detach() if encoding.stop_gradient else reverse
         return both, reverse, reverse
+    target = target.detach() if encoding.stop_gradient else target
+    if not encoding.reads_evidence:
+        return context, target, target
     # No gradient: x++ is evidence, not something to be fitted, and a third encoding then costs
     # less than either of the two. After them, not before: in torch of before 2026, autocast's
     # cache hands weights cast without a gradient to those who need one (pytorch issue 112583).
     with torch.no_grad():
-        evidence = encoder(views.surrogate).embedding
+        evidence = _embed(encoder, [views.surrogate], encoding.chunks)
     return context, target, evidence
 
 
 def _encode_with_network(
-    encoder: Encoder, target_encoder: Encoder, views: Views
+    encoder: Encoder, target_encoder: Encoder, views: Views, encoding: Encoding
 ) -> tuple[Tensor, Tensor, Tensor]:
+    chunks = encoding.chunks
     if views.surrogate is None:
-        source = encoder(torch.cat([views.context, views.target])).embedding
+        source = _embed(encoder, [views.context, views.target], chunks)
         with torch.no_grad():
-            reverse = target_encoder(torch.cat([views.target, views.context])).embedding
+            reverse = _embed(target_encoder, [views.target, views.context], chunks)
         return source, reverse, reverse
-    source = encoder(views.context).embedding
+    source = _embed(encoder, [views.context], chunks)
     with torch.no_grad():
-        destination, evidence = target_encoder(
-            torch.cat([views.target, views.surrogate])
-        ).embedding.chunk(2)
+        if not encoding.reads_evidence:
+            destination = _embed(target_encoder, [views.target], chunks)
+            return source, destination, destination
+        both = _embed(target_encoder, [views.target, views.surrogate], chunks)
+    destination, evidence = both.chunk(2)
     return source, destination, evidence
+
+
+def _encode_both(
+    encoder: Encoder, target_encoder: Encoder | None, views: Views, encoding: Encoding
+) -> tuple[Tensor, Tensor, Tensor]:
+    seen = [views.context, views.target]
+    if encoding.reads_evidence:
+        assert views.surrogate is not None
+        assert views.context_surrogate is not None
+        seen += [views.surrogate, views.context_surrogate]
+    context, target, *evidence = _embed(encoder, seen, encoding.chunks).chunk(len(seen))
+    reverse = torch.cat([target, context])
+    if target_encoder is not None:
+        with torch.no_grad():
+            reverse = _embed(target_encoder, [views.target, views.context], encoding.chunks)
+    elif encoding.stop_gradient:
+        reverse = reverse.detach()
+    return torch.cat([context, target]), reverse, torch.cat(evidence) if evidence else reverse
+
+
+def _embed(encoder: Encoder, views: list[Tensor], chunks: int) -> Tensor:
+    """Embeddings [len(views) * batch, dim] of several views of the same pairs, view by view."""
+    # One batch for all views. Encoded apart, BatchNorm would give each view its own affine
+    # map: an editor of its own, which removes what differs between x and x+ on average, and
+    # which evaluation, with one set of running statistics, does not have.
+    if chunks == 1:
+        embedding: Tensor = encoder(torch.cat(views)).embedding
+        return embedding
+    parts = []
+    for pieces in zip(*(view.chunk(chunks) for view in views), strict=True):
+        rows = checkpoint(
+            lambda samples: encoder(samples).embedding,
+            torch.cat(pieces),
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), still_statistics(encoder)),
+        )
+        parts.append(rows.chunk(len(views)))
+    return torch.cat([torch.cat(view) for view in zip(*parts, strict=True)])
+
+
+@contextmanager
+def still_statistics(module: nn.Module) -> Iterator[None]:
+    """BatchNorm layers normalise as ever, but their running statistics stay."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked = norm.num_batches_tracked.clone()
+    try:
+        yield
+    finally:
+        for norm, momentum, tracked in before:
+            norm.momentum, norm.num_batches_tracked = momentum, tracked

@@ -20,6 +20,8 @@ class Views:
         target: x+, which the edited context must agree with.
         surrogate: x++, another view of the target that the posterior over r reads in the place of
             x+, so that r cannot copy what is peculiar to x+; None: it reads x+ itself.
+        context_surrogate: another view of the context, for the reverse direction of a method with
+            surrogate_form="both"; None for every other.
         latent: r of x to x+ for `GivenLatent`, in float; None for every other latent.
         local: further, smaller crops of x for multi-crop, each as large as x in pixels; None: none.
         group: which video each pair comes from; None: each from its own. Ids are compared across
@@ -32,6 +34,7 @@ class Views:
     context: Float[Tensor, "batch ..."]
     target: Float[Tensor, "batch ..."]
     surrogate: Float[Tensor, "batch ..."] | None = None
+    context_surrogate: Float[Tensor, "batch ..."] | None = None
     latent: Float[Tensor, "batch latent"] | None = None
     local: Float[Tensor, "crops batch ..."] | None = None
     group: Int[Tensor, " batch"] | None = None
@@ -39,7 +42,7 @@ class Views:
     def __post_init__(self) -> None:
         sizes = tuple(self.context.shape)
         remedy = "as context; cut and resize the views of a pair alike"
-        for name in ("target", "surrogate"):
+        for name in ("target", "surrogate", "context_surrogate"):
             view = getattr(self, name)
             if view is not None:
                 require_shape(view, sizes, name=name, remedy=remedy)

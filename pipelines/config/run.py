@@ -37,10 +37,13 @@ class DataConfig(Record):
     """Unit of `gap`; seconds are turned into frames by each video's own rate."""
     views: Literal["time", "augmentation"] = "time"
     """What a pair is while it trains: x and the x+ that came, or two augmentations of x
-    (`adassl/augmentations.py`). x+ is decoded all the same; what evaluates goes on seeing it."""
+    (`adassl/augmentations.py`): then x alone is decoded, but for evaluation, which sees both."""
     surrogate: bool = False
     """Also cut x++, one more gap after x+ (or augment x once more), for the posterior to read
     instead of x+."""
+    context_surrogate: bool = False
+    """Also cut an extra view of x, one gap before it (or augment x once more), as
+    method.surrogate_form=both needs it."""
     local_crops: NonNegative = 0
     """Further crops of x, each a small part of it, beside two augmentations: multi-crop, for swav
     and dino. Each costs a step as much as one more view."""
@@ -83,6 +86,14 @@ class DataConfig(Record):
         return self
 
     @property
+    def clips(self) -> tuple[str, ...]:
+        """The views of a pair that are cut from its video, one gap after another."""
+        if self.views == "augmentation":
+            return ("context",)
+        before = ("context_surrogate",) if self.context_surrogate else ()
+        return (*before, "context", "target", *(("surrogate",) if self.surrogate else ()))
+
+    @property
     def channels(self) -> int:
         """Channels of a frame: 1 in greyscale, else 3."""
         return 1 if self.grayscale else 3
@@ -101,6 +112,21 @@ class BackboneConfig(Record):
     """Widths of the hidden layers of mlp and conv3d; unset: the backbone's own."""
 
 
+Multiplier = Annotated[float, Field(gt=0, le=1000)]
+
+
+class Multipliers(Record):
+    """Of the learning rate, for each part of the method."""
+
+    backbone: Multiplier = 1.0
+    projector: Multiplier = 1.0
+    editor: Multiplier = 1.0
+    latent: Multiplier = 1.0
+    predictor: Multiplier = 1.0
+    objective: Multiplier = 1.0
+    """Weights of aninfonce and hinfonce, prototypes of swav and dino."""
+
+
 class OptimConfig(Record):
     """AdamW with linear warm-up and cosine decay to zero."""
 
@@ -110,6 +136,10 @@ class OptimConfig(Record):
     warmup_steps: NonNegative = 100
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     """Greatest norm of the gradient over all trained parameters."""
+    multipliers: Multipliers = Multipliers()
+
+
+FrozenPart = Literal["backbone", "projector", "editor", "latent", "predictor"]
 
 
 class TrainConfig(Record):
@@ -123,6 +153,12 @@ class TrainConfig(Record):
     """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
     compile: bool = False
     sync_batchnorm: bool = False
+    accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
+    """Parts in which each worker encodes its batch, for the memory of a part: the gradient is that
+    of the whole batch, negatives included, but BatchNorms of the encoder see one part at a time.
+    Every part is encoded once more in the backward pass."""
+    frozen: tuple[FrozenPart, ...] = ()
+    """Parts that are not trained and stay in evaluation mode."""
     log_every: Positive = 20
     """Steps between logged metrics."""
     checkpoint_every: Positive = 500
@@ -161,6 +197,16 @@ class TrackingConfig(Record):
     experiment: str = "adassl"
 
 
+SINCE_0_1 = (
+    ("data", "context_surrogate"),
+    ("method", "surrogate_form"),
+    ("optim", "multipliers"),
+    ("train", "accumulate"),
+    ("train", "frozen"),
+)
+"""Settings that version 0.1 did not have."""
+
+
 class RunConfig(Record):
     """Everything that defines a run."""
 
@@ -187,6 +233,22 @@ class RunConfig(Record):
             raise ValueError(
                 f"train.global_batch_size={batch} is not a multiple of "
                 f"data.pairs_per_window={pairs}; set data.pairs_per_window to a divisor of {batch}"
+            )
+        if self.batch_size_per_worker % self.train.accumulate:
+            raise ValueError(
+                f"train.accumulate={self.train.accumulate}: must divide the "
+                f"{self.batch_size_per_worker} pairs of a worker's batch"
+            )
+        both = self.method.surrogate_form == "both"
+        if both and not (self.data.surrogate and self.data.context_surrogate):
+            raise ValueError(
+                "method.surrogate_form=both: needs an extra view of x+ and one of x; set "
+                "data.surrogate=true and data.context_surrogate=true"
+            )
+        if self.data.context_surrogate and not both:
+            raise ValueError(
+                "data.context_surrogate=true with method.surrogate_form=target_only, which reads "
+                "no extra view of x; set method.surrogate_form=both"
             )
         traits = TRAITS[self.method.objective]
         if self.data.local_crops and not traits.assigns:
@@ -216,6 +278,11 @@ class RunConfig(Record):
         content["data"].pop("index")
         for key in ("log_every", "compile"):
             content["train"].pop(key)
+        # Settings that came later count only where they are used: runs from before then resume.
+        defaults = RunConfig().model_dump(mode="json")
+        for group, key in SINCE_0_1:
+            if content[group][key] == defaults[group][key]:
+                content[group].pop(key)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

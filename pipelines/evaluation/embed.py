@@ -82,7 +82,7 @@ def pairs_at_hand(data: DataConfig, split: str, num_pairs: int) -> DecodedPairs:
 
 def _rows(data: DataConfig, videos: VideoIndex, at_once: int) -> Schedule:
     update = {"pairs_per_window": 1, "starts_per_window": 1, "max_pairs_per_video": None}
-    data = data.model_copy(update={**update, "crop": "center"})
+    data = data.model_copy(update={**update, "crop": "center", "views": "time"})
     return Schedule(videos, data, seed=_SEED, global_batch_size=at_once)
 
 

@@ -25,7 +25,7 @@ from adassl.build import build_method
 from adassl.latents import LatentSample
 from adassl.method import Method, StepOutput
 from adassl.next_clip import next_clip_nats, sample_futures
-from adassl.optim import build_adamw
+from adassl.optim import build_adamw, set_learning_rate
 from adassl.schedules import cosine_with_warmup
 from adassl.views import Views
 from pipelines.config.run import RunConfig
@@ -48,6 +48,8 @@ class Learner:
         self.config, self.device, self.step = config, device, 0
         torch.manual_seed(config.train.seed)
         method = build(config)
+        method.freeze(*config.train.frozen)
+        method.encoding = dataclasses.replace(method.encoding, chunks=config.train.accumulate)
         if config.train.sync_batchnorm and collectives.world_size() > 1:
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method: Method = method.to(device)
@@ -55,6 +57,7 @@ class Learner:
             self.method,
             lr=config.optim.learning_rate,
             weight_decay=config.optim.weight_decay,
+            multipliers=multipliers(config, self.method),
         )
         if config.train.compile:
             self.method.encoder.compile()
@@ -74,8 +77,7 @@ class Learner:
         learning_rate = cosine_with_warmup(
             self.step, optim.learning_rate, optim.warmup_steps, self.config.train.steps
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self.optimizer, learning_rate)
         with self._autocast():
             views = self._augmented(self.views(batch), _TRAINING)
             output: StepOutput = self._forward(
@@ -147,10 +149,13 @@ class Learner:
             given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
             moved = {name: x.to(self.device) for name, x in given.items() if x is not None}
             return dataclasses.replace(batch, **moved)
+        context, extra = self.to_input(batch.context), (batch.surrogate, batch.context_surrogate)
+        surrogate, context_surrogate = (None if x is None else self.to_input(x) for x in extra)
         return Views(
-            context=self.to_input(batch.context),
-            target=self.to_input(batch.target),
-            surrogate=None if batch.surrogate is None else self.to_input(batch.surrogate),
+            context=context,
+            target=context if batch.target is batch.context else self.to_input(batch.target),
+            surrogate=surrogate,
+            context_surrogate=context_surrogate,
             group=torch.from_numpy(batch.video).to(self.device, non_blocking=True),
         )
 
@@ -158,7 +163,9 @@ class Learner:
         """The views that are trained on; those of a pair do not depend on the number of workers."""
         if self.config.data.views == "time":
             return views
-        names = ["context", "target"] + (["surrogate"] if views.surrogate is not None else [])
+        data = self.config.data
+        names = ["context", "target"] + ["surrogate"] * data.surrogate
+        names += ["context_surrogate"] * data.context_surrogate
         workers, rank = collectives.world_size(), collectives.rank()
         crops = self.config.data.local_crops
         shape = len(names) + crops, workers * len(views), NUM_DRAWS
@@ -268,3 +275,10 @@ def build(config: RunConfig) -> Method:
         hidden_dims=config.backbone.hidden_dims,
     )
     return build_method(backbone, output_dim=backbone.output_dim, config=config.method)
+
+
+def multipliers(config: RunConfig, method: Method) -> list[tuple[nn.Module, float]]:
+    """The parts of a method whose learning rate is multiplied."""
+    parts = method.parts()
+    chosen = {name: factor for name, factor in config.optim.multipliers if factor != 1.0}
+    return [(module, factor) for name, factor in chosen.items() for module in parts[name]]

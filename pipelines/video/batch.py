@@ -23,7 +23,8 @@ class PairBatch:
     """One worker's share of a global batch, as uint8 [batch, frames, height, width, channels].
 
     `row` is each pair's place in the run, -1 for a pair that stands in for one whose window
-    failed; `video` numbers the videos of the schedule.
+    failed; `video` numbers the videos of the schedule. Where pairs are augmentations of one clip
+    (`data.views="augmentation"`), the target is that clip and there is no surrogate.
     """
 
     row: NDArray[np.int64]
@@ -32,6 +33,7 @@ class PairBatch:
     context: Frames
     target: Frames
     surrogate: Frames | None
+    context_surrogate: Frames | None = None
 
 
 @dataclass(kw_only=True)

@@ -76,32 +76,32 @@ class PairCutter:
         good = [n for n in shuffle_window if self._held[n][1] is not None]
         if not good:
             raise TooManyFailuresError(f"no window of batch {batch} could be decoded")
-        views: list[list[Frames]] = [[], [], []]
+        views: dict[str, list[Frames]] = {name: [] for name in config.clips}
         rows, videos, begins = [], [], []
         # In the order of the rows, as a batch over all workers has them.
-        for place, number in enumerate(
-            sorted(shuffle_window, key=lambda n: schedule.row(n, batch))
-        ):
+        for turn, number in enumerate(sorted(shuffle_window, key=lambda n: schedule.row(n, batch))):
             failed = self._held[number][1] is None
-            source = good[place % len(good)] if failed else number
+            source = good[turn % len(good)] if failed else number
             window, frames = self._held[source]
             assert frames is not None
             pair = schedule.pair_in_window(source, batch)
             rows.append(-1 if failed else schedule.row(number, batch))
             videos.append(window.video)
             start, gap = int(window.starts[pair]), int(window.gaps[pair])
-            begins.append(window.first + start)
+            begins.append(window.first + start + config.clips.index("context") * gap)
             square = _crop(frames, config.frame_size, window.crops[pair])
-            for view in range(3 if config.surrogate else 2):
-                at = start + view * gap
-                views[view].append(square[at : at + config.frames_per_clip])
+            for place, clips in enumerate(views.values()):
+                at = start + place * gap
+                clips.append(square[at : at + config.frames_per_clip])
+        cut = {name: np.stack(clips) for name, clips in views.items()}
         return PairBatch(
             row=np.asarray(rows, np.int64),
             video=np.asarray(videos, np.int64),
             start=np.asarray(begins, np.int64),
-            context=np.stack(views[0]),
-            target=np.stack(views[1]),
-            surrogate=np.stack(views[2]) if views[2] else None,
+            context=cut["context"],
+            target=cut.get("target", cut["context"]),
+            surrogate=cut.get("surrogate"),
+            context_surrogate=cut.get("context_surrogate"),
         )
 
 

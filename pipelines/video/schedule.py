@@ -32,8 +32,9 @@ _VIDEO_ORDER, _WINDOW = 0, 1  # what a random stream is for: part of its counter
 class Window:
     """One run of frames to read in order, and the pairs to cut from it.
 
-    `starts`, `gaps` and `crops` hold one entry a pair: the first frame of x within the window, the
-    distance to x+ in frames, and the place of the crop along (height, width) in [0, 1].
+    `starts`, `gaps` and `crops` hold one entry a pair: the first frame of its first clip within the
+    window, the distance between its clips in frames, and the place of the crop along (height,
+    width) in [0, 1].
     """
 
     number: int
@@ -73,8 +74,9 @@ class Schedule:
             )
         self.windows_per_batch = global_batch_size // config.pairs_per_window
         low, high = _gap_frames(config, index.fps)
-        views = 2 if config.surrogate else 1
-        spans = views * high + config.frames_per_clip
+        # Also where x alone is decoded, so that the rows do not depend on `data.views`.
+        gaps = 1 + config.surrogate + config.context_surrogate
+        spans = gaps * high + config.frames_per_clip
         starts = np.maximum(0, index.num_frames - spans + 1)
         long_enough = np.flatnonzero(starts > 0)
         self.left_out = [
@@ -129,9 +131,8 @@ class Schedule:
         crops = np.full((pairs, 2), 0.5)
         if config.crop == "random":
             crops = rng.random((pairs, 2))
-        views = 2 if config.surrogate else 1
         first = int(starts.min())
-        end = int((starts + views * gaps).max()) + config.frames_per_clip
+        end = int((starts + (len(config.clips) - 1) * gaps).max()) + config.frames_per_clip
         return Window(
             number=number,
             video=video,

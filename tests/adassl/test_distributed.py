@@ -22,6 +22,7 @@ def case(
     *,
     surrogate: bool = False,
     crops: int = 0,
+    chunks: int = 1,
     **settings: Any,
 ) -> dict[str, Any]:
     config: dict[str, Any] = {
@@ -32,13 +33,15 @@ def case(
     }
     if objective != "byol":
         config["same_video_negative_weight"] = 0.3
-    return {"config": config, "surrogate": surrogate, "crops": crops}
+    return {"config": config, "surrogate": surrogate, "crops": crops, "chunks": chunks}
 
 
 CASES = {
     "infonce": case("infonce", "none", "identity"),
     "infonce-variational": case("infonce", "variational", "mlp"),
     "infonce-variational-surrogate": case("infonce", "variational", "mlp", surrogate=True),
+    "infonce-variational-parts": case("infonce", "variational", "mlp", chunks=3),
+    "byol-variational-parts": case("byol", "variational", "mlp", chunks=2, surrogate=True),
     "infonce-sparse": case("infonce", "sparse", "low_rank"),
     "infonce-mixture": case("infonce", "variational", "mlp", prior_components=3),
     # No KL comes near this: DDP has to get its gradients of zero all the same.

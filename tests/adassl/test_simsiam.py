@@ -7,7 +7,7 @@ import torch
 
 from adassl.method import Method
 from adassl.objectives.simsiam import simsiam
-from adassl.pairs import encode_pairs
+from adassl.pairs import Encoding, encode_pairs
 from adassl.views import Views
 
 MakeViews = Callable[..., Views]
@@ -78,7 +78,7 @@ def test_stopped_pairs_are_the_same_numbers_with_a_gradient_in_the_source_alone(
 ) -> None:
     encoder, views = make_method().encoder, make_views(surrogate=surrogate)
     stopped, plain = (
-        encode_pairs(encoder, None, views, stop_gradient=stop) for stop in (True, False)
+        encode_pairs(encoder, None, views, Encoding(stop_gradient=stop)) for stop in (True, False)
     )
     for field in ("source", "destination", "evidence"):
         assert torch.equal(getattr(stopped, field), getattr(plain, field))

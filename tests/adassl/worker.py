@@ -6,6 +6,7 @@ A world of one is the reference: no process group, no DDP, the whole batch.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def train(case: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
     # A batch and its parts differ in their statistics, and SyncBatchNorm needs a GPU: hold them.
     method.eval()
     method.objective.training = True  # its own buffers have to move, alike on both
+    method.encoding = replace(method.encoding, chunks=case["chunks"])
     module: torch.nn.Module = DistributedDataParallel(method) if world > 1 else method
     optimizer = torch.optim.SGD([p for p in method.parameters() if p.requires_grad], lr=0.1)
     generator = torch.Generator().manual_seed(7)

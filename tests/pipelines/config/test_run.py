@@ -57,6 +57,13 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
             {"data.local_crops": 2, "data.views": "augmentation", "method.objective": "byol"},
             "set method.objective=swav or dino",
         ),
+        ({"train.accumulate": 3}, "accumulate=3: must divide the 64 pairs"),
+        ({"train.accumulate": 0}, "train.accumulate"),
+        ({"train.frozen": ["objective"]}, "train.frozen"),
+        ({"optim.multipliers.backbone": 0}, "optim.multipliers.backbone"),
+        ({"optim.multipliers.backbone": float("inf")}, "optim.multipliers.backbone"),
+        ({"method.surrogate_form": "both"}, "set data.surrogate=true and data.context_surrogate"),
+        ({"data.context_surrogate": True}, "set method.surrogate_form=both"),
         ({"method.temperature": 0}, "temperature"),
         ({"train.steps": 0}, "train.steps"),
         ({"train.steps": "many"}, "train.steps"),
@@ -123,3 +130,19 @@ def test_fingerprint_sees_the_training_and_not_the_place() -> None:
         assert with_overrides(config, same).fingerprint() == config.fingerprint()
     for other in ({"method.beta": 0.7}, {"train.seed": 1}, {"data.gap": [1, 3]}):
         assert with_overrides(config, other).fingerprint() != config.fingerprint()
+
+
+def test_settings_that_came_later_leave_the_fingerprint_of_runs_from_before() -> None:
+    """Of version 0.1, whose runs go on."""
+    assert RunConfig().fingerprint() == "23dc1831678b96af"
+    assert recipe("moving-digits").fingerprint() == "2e793d6c324ea2d2"
+    used = {
+        "train.accumulate": 2,
+        "train.frozen": ["backbone"],
+        "optim.multipliers.backbone": 0.1,
+    }
+    changed = {with_overrides(RunConfig(), {k: v}).fingerprint() for k, v in used.items()}
+    both = {"data.surrogate": True, "data.context_surrogate": True}
+    one = with_overrides(RunConfig(), {"data.surrogate": True})
+    two = with_overrides(RunConfig(), {**both, "method.surrogate_form": "both"})
+    assert len({*changed, one.fingerprint(), two.fingerprint(), RunConfig().fingerprint()}) == 6

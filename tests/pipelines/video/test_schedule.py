@@ -33,10 +33,12 @@ def index_of(
     return VideoIndex(table=pa.Table.from_pylist(rows, schema=SCHEMA))
 
 
-def schedule_of(num_videos: int = 100, batch: int = 32, seed: int = 0, **data: object) -> Schedule:
+def schedule_of(
+    num_videos: int = 100, batch: int = 32, seed: int = 0, num_frames: int = 300, **data: object
+) -> Schedule:
     settings = {"gap": (2, 9), "frames_per_clip": 3, "pairs_per_window": 8, **data}
     config = DataConfig.model_validate(settings)
-    return Schedule(index_of(num_videos), config, seed=seed, global_batch_size=batch)
+    return Schedule(index_of(num_videos, num_frames), config, seed=seed, global_batch_size=batch)
 
 
 def rows_of(

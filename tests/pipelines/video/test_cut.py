@@ -1,0 +1,60 @@
+"""Where each clip of a pair is cut, on windows whose frames hold their own numbers."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from pipelines.video.batch import DecodedWindow, PairBatch
+from pipelines.video.pairs import PairCutter
+from pipelines.video.schedule import Schedule
+from tests.pipelines.video.test_schedule import schedule_of
+
+
+def windows(schedule: Schedule) -> Iterator[DecodedWindow]:
+    for number in range(10_000):
+        window = schedule.window(number)
+        numbers = np.arange(window.first, window.first + window.num_frames).astype(np.uint8)
+        frames = np.broadcast_to(numbers[:, None, None, None], (len(numbers), 64, 64, 3))
+        yield DecodedWindow(number=number, frames=frames, decoded_frames=len(frames))
+
+
+def cut(schedule: Schedule) -> PairBatch:
+    arriving = (window for window in windows(schedule))
+    return next(iter(PairCutter(schedule).batches(arriving, range(1))))
+
+
+def first_frames(clips: np.ndarray) -> list[int]:
+    assert (np.diff(clips[:, :, 0, 0, 0].astype(int), axis=1) == 1).all()
+    return [int(number) for number in clips[:, 0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("surrogate", [False, True])
+@pytest.mark.parametrize("context_surrogate", [False, True])
+def test_the_clips_of_a_pair_are_one_gap_apart(surrogate: bool, context_surrogate: bool) -> None:
+    asked = {"surrogate": surrogate, "context_surrogate": context_surrogate}
+    batch = cut(schedule_of(num_frames=200, gap=(4, 4), **asked))
+    x = np.array(first_frames(batch.context))
+    assert batch.start.tolist() == x.tolist()
+    assert first_frames(batch.target) == (x + 4).tolist()
+    if surrogate:
+        assert batch.surrogate is not None
+        assert first_frames(batch.surrogate) == (x + 8).tolist()
+    if context_surrogate:
+        assert batch.context_surrogate is not None
+        assert first_frames(batch.context_surrogate) == (x - 4).tolist()
+    assert (batch.surrogate is None, batch.context_surrogate is None) == (
+        not surrogate,
+        not context_surrogate,
+    )
+
+
+def test_of_augmented_pairs_one_clip_is_decoded_in_the_same_rows() -> None:
+    two, one = schedule_of(num_frames=200), schedule_of(num_frames=200, views="augmentation")
+    pairs, single = cut(two), cut(one)
+    assert single.target is single.context
+    assert np.array_equal(single.context, pairs.context)
+    assert np.array_equal(single.row, pairs.row)
+    assert np.array_equal(single.start, pairs.start)
+    frames = [sum(s.window(n).num_frames for n in range(100)) for s in (one, two)]
+    assert frames[0] < frames[1]
