@@ -38,7 +38,7 @@ LEAVES = {
 """Packages that any layer but `adassl` may use, and all that they may import themselves."""
 
 ONLY_IN = {
-    "decord": {"pipelines.video.decode"},
+    "decord": {"pipelines.video.decord_reader"},
     "mlflow": {"pipelines.tracking"},
     "ray.data": {"pipelines.video.stream"},
     "ray.train": {"pipelines.training"},

@@ -47,9 +47,18 @@ def write_video(
     options: dict[str, str] | None = None,
     times_ms: NDArray[np.int64] | None = None,
     turn: int = 0,
+    empty_track: bool = False,
+    container_options: dict[str, str] | None = None,
 ) -> Path:
-    """Write frames 0, 1, 2, ...; `turn` is the degrees clockwise by which players turn them."""
-    with av.open(str(path), "w") as container:
+    """Write frames 0, 1, 2, ...
+
+    `turn` is the degrees clockwise by which players turn them; `empty_track` adds a first video
+    track without a frame.
+    """
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        if empty_track:
+            first: Any = container.add_stream(codec, rate=FPS, options=X264)
+            first.width, first.height, first.pix_fmt = 2 * width, 2 * height, pix_fmt
         stream: Any = container.add_stream(
             codec, rate=FPS, options=X264 if options is None else options
         )
@@ -123,6 +132,55 @@ def write_trimmed(folder: Path) -> Path:
     return path
 
 
+def write_transport_stream(folder: Path) -> Path:
+    """decord begins to read these at the second key frame."""
+    return write_video(folder / "transport_stream.ts")
+
+
+def write_hevc_transport_stream(folder: Path) -> Path:
+    """decord does not open these."""
+    return write_video(folder / "hevc_transport_stream.m2ts", "libx265", options=X265)
+
+
+def write_raw(folder: Path) -> Path:
+    """A stream without a container: no times, no length."""
+    return write_video(folder / "raw.h264")
+
+
+def write_recorded(folder: Path) -> Path:
+    """As a browser's MediaRecorder writes it: without a duration."""
+    return write_video(
+        folder / "recorded.webm", "libvpx", options={}, container_options={"live": "1"}
+    )
+
+
+def write_cut(folder: Path) -> Path:
+    """Begins between two key frames: the first that can be shown is the second key frame."""
+    whole, path = write_video(folder / ".uncut.mp4"), folder / "cut.mkv"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as container:
+        stored: Any = source.streams.video[0]
+        stream = container.add_stream_from_template(stored)
+        packet: Any
+        for number, packet in enumerate(source.demux(stored)):
+            if packet.size and number >= 7:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def write_joined(folder: Path) -> Path:
+    """Two files, one written behind the other: the times begin anew."""
+    part = write_video(folder / ".part.ts", num_frames=NUM_FRAMES // 2)
+    path = folder / "joined.ts"
+    path.write_bytes(2 * part.read_bytes())
+    return path
+
+
+def write_empty_track(folder: Path) -> Path:
+    """The first video track holds no frame."""
+    return write_video(folder / "empty_track.mp4", empty_track=True)
+
+
 TRIMMED_FRAMES = 5
 
 GOOD: dict[str, Callable[[Path], Path]] = {
@@ -135,7 +193,22 @@ GOOD: dict[str, Callable[[Path], Path]] = {
     "turned": write_turned,
     "avi": write_avi,
     "trimmed": write_trimmed,
+    "transport_stream": write_transport_stream,
+    "hevc_transport_stream": write_hevc_transport_stream,
+    "raw": write_raw,
+    "recorded": write_recorded,
+    "cut": write_cut,
+    "joined": write_joined,
+    "empty_track": write_empty_track,
 }
+
+
+def shown_numbers(kind: str) -> list[int]:
+    """The numbers that the frames of a good file spell, in the order in which they are shown."""
+    if kind == "joined":
+        return [*range(NUM_FRAMES // 2), *range(NUM_FRAMES // 2)]
+    hidden = {"trimmed": TRIMMED_FRAMES, "cut": KEY_FRAME_EVERY}
+    return list(range(hidden.get(kind, 0), NUM_FRAMES))
 
 
 def write_damaged(folder: Path) -> Path:
@@ -185,17 +258,11 @@ def write_sound(folder: Path) -> Path:
     return path
 
 
-def write_transport_stream(folder: Path) -> Path:
-    """decord begins to read these at the second key frame."""
-    return write_video(folder / "transport_stream.ts")
-
-
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "damaged": (write_damaged, "does not decode"),
+    "damaged": (write_damaged, "damaged or encrypted"),
     "cut_off": (write_cut_off, "not a readable video"),
     "text": (write_text, "not a readable video"),
     "empty": (write_empty, "empty file"),
     "no_frames": (write_no_frames, "no frames"),
     "sound": (write_sound, "no video stream"),
-    "transport_stream": (write_transport_stream, "does not decode"),
 }

@@ -1,7 +1,8 @@
 """The index of a collection of videos: one Parquet file, one row a file, made by `indexer`.
 
-A row says how many frames decode, how large they are shown, where the key frames lie, how to seek
-(see `decode`), the video's split, or the reason why the file is set aside.
+A row says how many frames decode, how large they are shown, where the key frames lie, by which
+decoder and how they are reached (see `frames`), the video's split, or the reason why the file is
+skipped.
 """
 
 import hashlib
@@ -21,10 +22,12 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.storage import folder as storage
+from pipelines.video.frames import Access
 from pipelines.video.splits import SPLITS
 
-VERSION = b"1"
-"""Of the columns and of what a probe finds; an index of another version is probed anew."""
+VERSION = b"2"
+"""Of the columns and of what a probe finds. An index of version 1, which knew decord alone, still
+serves to train; when it is made again, its files are probed again."""
 SCHEMA = pa.schema(
     {
         "path": pa.string(),
@@ -36,7 +39,10 @@ SCHEMA = pa.schema(
         "codec": pa.string(),
         "rotation": pa.int32(),
         "key_frames": pa.list_(pa.int32()),
+        "decoder": pa.string(),
         "seek": pa.string(),
+        "stream": pa.int32(),
+        "key_times": pa.list_(pa.int64()),
         "digest": pa.string(),
         "size_bytes": pa.int64(),
         "mtime_ns": pa.int64(),
@@ -46,6 +52,10 @@ SCHEMA = pa.schema(
         "reason": pa.string(),
     },
     metadata={b"adassl.index_version": VERSION},
+)
+_SCHEMA_1 = pa.schema(
+    [field for field in SCHEMA if field.name not in ("decoder", "stream", "key_times")],
+    metadata={b"adassl.index_version": b"1"},
 )
 
 
@@ -92,22 +102,36 @@ class VideoIndex:
         """Pixels, as displayed."""
         return self.column("height")
 
-    @cached_property
-    def seek(self) -> NDArray[np.object_]:
-        """How to seek in each file: exact, key_frame or start (see `decode`)."""
-        return self.column("seek")
+    @property
+    def is_current(self) -> bool:
+        """Whether its files were probed as they are now."""
+        return bool(self.table.schema.metadata == SCHEMA.metadata)
 
     def key_frames(self, row: int) -> NDArray[np.int32]:
         """Numbers of one video's key frames, in presentation order; the first is 0."""
         frames: NDArray[np.int32] = self.table["key_frames"][int(row)].values.to_numpy()
         return frames
 
+    def access(self, row: int) -> Access:
+        """How one video's frames are reached."""
+        row = int(row)
+        decoder, seek, stream = (
+            self.table[name][row].as_py() for name in ("decoder", "seek", "stream")
+        )
+        return Access(
+            decoder=decoder,
+            seek=seek,
+            key_frames=self.key_frames(row),
+            key_times=self.table["key_times"][row].values.to_numpy(),
+            stream=stream,
+        )
+
     def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> "VideoIndex":
         """Some rows, in the order given."""
         return VideoIndex(table=self.table.take(pa.array(rows, pa.int64())).combine_chunks())
 
     def select(self, *, split: str | None = None, usable: bool = True) -> "VideoIndex":
-        """The usable videos (or those set aside), of one split or of all."""
+        """The usable videos (or those skipped), of one split or of all."""
         if split is not None and split not in SPLITS:
             raise ValueError(f"split={split!r}: it must be one of {', '.join(SPLITS)}")
         kept = pc.equal(self.table["usable"], usable)
@@ -121,7 +145,7 @@ class VideoIndex:
         return hashlib.blake2b(json.dumps(rows).encode(), digest_size=16).hexdigest()
 
     def reasons(self) -> dict[str, int]:
-        """Files set aside, by kind of reason, the most frequent first."""
+        """Files skipped, by kind of reason, the most frequent first."""
         reasons = self.select(usable=False).table["reason"].to_pylist()
         return dict(Counter(reason.split(":")[0] for reason in reasons).most_common())
 
@@ -130,8 +154,10 @@ class VideoIndex:
         splits = Counter(self.select().table["split"].to_pylist())
         shares = ", ".join(f"{splits[split]} {split}" for split in SPLITS)
         reasons = "; ".join(f"{kind} ({count})" for kind, count in self.reasons().items())
-        aside = f"; set aside: {reasons}" if reasons else ""
-        return f"{len(self)} files, {splits.total()} usable ({shares}){aside}"
+        skipped = f"; skipped: {reasons}" if reasons else ""
+        by_pyav = self.table["decoder"].to_pylist().count("pyav")
+        decoders = f", {by_pyav} of them by PyAV" if by_pyav else ""
+        return f"{len(self)} files, {splits.total()} usable{decoders} ({shares}){skipped}"
 
 
 def load_index(path: str | Path) -> VideoIndex:
@@ -149,9 +175,24 @@ def load_index(path: str | Path) -> VideoIndex:
             table = pq.read_table(file)
         except (pa.ArrowException, OSError) as error:
             raise IndexFileError(f"{path}: not a Parquet file: {error}") from error
-    if not table.schema.equals(SCHEMA) or table.schema.metadata != SCHEMA.metadata:
+    if table.schema.equals(_SCHEMA_1) and table.schema.metadata == _SCHEMA_1.metadata:
+        table = _from_version_1(table)
+    elif not table.schema.equals(SCHEMA) or table.schema.metadata != SCHEMA.metadata:
         raise IndexFileError(
             f"{path}: its columns are not those of a video index of version {VERSION.decode()}; "
             f"remove it and run `adassl data index FOLDER --out {path}`"
         )
     return VideoIndex(table=table.combine_chunks())
+
+
+def _from_version_1(table: pa.Table) -> pa.Table:
+    """An index of the time when decord decoded every file, with the columns of today."""
+    usable = table["usable"].to_pylist()
+    columns = {
+        "decoder": ["decord" if used else None for used in usable],
+        "stream": [0 if used else None for used in usable],
+        "key_times": [[] if used else None for used in usable],
+    }
+    for name, values in columns.items():
+        table = table.append_column(SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
+    return table.select(SCHEMA.names)

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pipelines.storage import folder as storage
 from pipelines.storage.folder import Folder
+from pipelines.storage.folder import split as split_place
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
-from pipelines.video.killable import Done, Moved, run_killable
-from pipelines.video.probe import Probe, probe_video
+from pipelines.video.killable import Done, Lost, Moved, run_killable
+from pipelines.video.probe import Probe, probe_video, probe_without_decord
 from pipelines.video.splits import (
     FactorSplit,
     NoVideosError,
@@ -59,14 +59,14 @@ class IndexSummary:
     @property
     def skip(self) -> list[tuple[str, str]]:
         """Path and reason of each file that cannot be used."""
-        aside = self.index.select(usable=False)
-        return list(zip(aside.path, aside.column("reason"), strict=True))
+        skipped = self.index.select(usable=False)
+        return list(zip(skipped.path, skipped.column("reason"), strict=True))
 
     def lines(self) -> list[str]:
-        """What to tell who asked for the index."""
+        """The report: each file skipped with its reason, then a line about all."""
         done = f"{self.num_probed} probed, {self.num_reused} unchanged, {self.num_dropped} dropped"
-        aside = [f"set aside {path}: {reason}" for path, reason in self.skip]
-        return [*aside, f"{self.index.describe()} · {done}"]
+        skipped = [f"skipped {path}: {reason}" for path, reason in self.skip]
+        return [*skipped, f"{self.index.describe()} · {done}"]
 
 
 def build_index(
@@ -102,7 +102,7 @@ def build_index(
         )
     files = find_videos(paths)
     given_splits = factor_splits(files)
-    folder, name = storage.split(out)
+    folder, name = split_place(out)
     earlier = _earlier_rows(out) if folder.exists(name) else {}
     stamps = {file.path: _stamp(file.path) for file in files}
     rows = {path: earlier[path] for path in stamps if _still_true(earlier.get(path), stamps[path])}
@@ -136,22 +136,29 @@ def _probe_all(
     if not stamps:
         return
     bar = _ProbeBar(stamps, console)
-    events = run_killable(
-        probe_video, list(stamps), num_workers=num_workers, timeout_seconds=timeout_seconds
-    )
-    with bar.progress, closing(events):
-        for event in events:
-            if isinstance(event, Moved):
-                bar.moved(event.item, event.share_done)
-                continue
-            found = event.result if isinstance(event, Done) else event
-            row = dict.fromkeys(SCHEMA.names) | {"path": event.item} | stamps[event.item]
-            if isinstance(found, Probe):
-                row |= asdict(found) | {"usable": True}
-            else:
-                row |= {"usable": False, "reason": found.reason}
-            rows[event.item] = row
-            bar.ended(row)
+    with bar.progress:
+        again: list[str] = []
+        for probe, paths in ((probe_video, list(stamps)), (probe_without_decord, again)):
+            events = run_killable(
+                probe, paths, num_workers=num_workers, timeout_seconds=timeout_seconds
+            )
+            with closing(events):
+                for event in events:
+                    if isinstance(event, Moved):
+                        bar.moved(event.item, event.share_done)
+                    elif isinstance(event, Lost) and event.ended and probe is probe_video:
+                        again.append(event.item)  # decord may hang or crash where PyAV does not
+                    else:
+                        rows[event.item] = _row(event, stamps[event.item])
+                        bar.ended(rows[event.item])
+
+
+def _row(event: Done[str, Any] | Lost[str], stamp: Row) -> Row:
+    found = event.result if isinstance(event, Done) else event
+    row = dict.fromkeys(SCHEMA.names) | {"path": event.item} | stamp
+    if isinstance(found, Probe):
+        return row | asdict(found) | {"usable": True}
+    return row | {"usable": False, "reason": found.reason}
 
 
 class _ProbeBar:
@@ -169,7 +176,7 @@ class _ProbeBar:
         self.sizes = {path: max(1, stamp["size_bytes"]) for path, stamp in stamps.items()}
         self.task = self.progress.add_task("", total=sum(self.sizes.values()), text="")
         self.under_way: dict[str, float] = {}
-        self.bytes_ended = self.num_ended = self.num_frames = self.num_aside = 0
+        self.bytes_ended = self.num_ended = self.num_frames = self.num_skipped = 0
 
     def moved(self, path: str, share_done: float) -> None:
         self.under_way[path] = share_done * self.sizes[path]
@@ -180,19 +187,23 @@ class _ProbeBar:
         self.bytes_ended += self.sizes[row["path"]]
         self.num_ended += 1
         self.num_frames += row["num_frames"] or 0
-        self.num_aside += not row["usable"]
+        self.num_skipped += not row["usable"]
         self._show()
 
     def _show(self) -> None:
         seconds = self.progress.tasks[0].elapsed or 0.0
         rate = f", {self.num_frames / seconds:,.0f} frames/s" if seconds else ""
-        text = f"{self.num_ended} of {len(self.sizes)} files, {self.num_aside} set aside{rate}"
+        text = f"{self.num_ended} of {len(self.sizes)} files, {self.num_skipped} skipped{rate}"
         done = self.bytes_ended + sum(self.under_way.values())
         self.progress.update(self.task, completed=done, text=text)
 
 
 def _earlier_rows(out: str | Path) -> dict[str, Row]:
-    return {row["path"]: row for row in load_index(out).table.to_pylist()}
+    earlier = load_index(out)
+    rows = {row["path"]: row for row in earlier.table.to_pylist()}
+    return (
+        rows if earlier.is_current else {path: row | {"mtime_ns": -1} for path, row in rows.items()}
+    )
 
 
 def _stamp(path: str) -> Row:
@@ -210,7 +221,7 @@ def _still_true(row: Row | None, stamp: Row) -> bool:
 
 
 def _split(row: Row, given: FactorSplit | None, *, val_share: float, test_share: float) -> Row:
-    """Told by the factors beside the video, else by its content; of usable videos alone."""
+    """From the factors beside the video, else by its content; of usable videos alone."""
     if not row["usable"]:
         return {"split": None, "factors": None}
     if given:

@@ -42,11 +42,11 @@ class Done(Generic[Item, Result]):
 
 @dataclass(frozen=True, kw_only=True)
 class Lost(Generic[Item]):
-    """A call raised, fell silent or took its process with it."""
+    """A call raised, or ended its process: it was silent for too long, or crashed."""
 
     item: Item
     reason: str
-    timed_out: bool = False
+    ended: bool = False
 
 
 def run_killable(
@@ -117,7 +117,8 @@ class _Worker:
             kind, content = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            return Lost(item=self.item, reason=f"probe crashed: {_exit(self.process.exitcode)}")
+            reason = f"probe crashed: {_exit(self.process.exitcode)}"
+            return Lost(item=self.item, reason=reason, ended=True)
         self.deadline = time.monotonic() + self.timeout_seconds
         if kind == "moved":
             return Moved(item=self.item, share_done=content)
@@ -131,7 +132,7 @@ class _Worker:
             return None
         self.kill()
         reason = f"probe timed out after {self.timeout_seconds:g} s"
-        return Lost(item=self.item, reason=reason, timed_out=True)
+        return Lost(item=self.item, reason=reason, ended=True)
 
     def kill(self) -> None:
         """End the process, whatever it is doing."""

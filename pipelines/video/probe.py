@@ -1,12 +1,17 @@
-"""What is in one video file, found by decoding all of it once.
+"""What is in one video file, found by decoding all of it.
 
-A count of packets lies for damaged files, and decord's frames after a seek can be wrong. So every
-frame is decoded in order, small, and its hash kept; then a few windows are read again by seeking
-and compared. The first way to seek that gives the same frames is the one the index writes down.
+A count of packets lies for damaged files, and decord's frames can be wrong, after a seek and in
+order. So PyAV decodes every frame in order, small, and its hash is kept; then decord's frames are
+compared with it, in order and after seeks. Where decord cannot do it, PyAV decodes the file.
+
+Decoders conceal errors: a damaged or encrypted stream gives as many frames as a sound one. The
+flags of the frames and the errors that the decoder reports show it.
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -14,21 +19,21 @@ from typing import Any
 import av
 import numpy as np
 
-from pipelines.video.decode import (
-    DecodeError,
-    Seek,
-    look,
-    read_in_order,
-    read_window,
-    resized_shape,
-)
+from pipelines.video import decord_reader
+from pipelines.video.decode import read_window
+from pipelines.video.frames import Access, DecodeError, Decoder, Seek, resized_shape
 from pipelines.video.killable import Tick
+from pipelines.video.pyav_reader import ToRgb, clockwise, frames_of
 
 THUMBNAIL_SIDE = 32
 """Short side of the frames that are compared, pixels."""
 CHECKED_KEY_FRAMES = 16
 CHECKED_FRAMES = 3
 DIGEST_CHUNK_BYTES = 1 << 22
+HARMLESS_ERRORS = ("co located POCs unavailable",)
+"""Reported for frames that are not shown, at the beginning of a stream that was cut."""
+RATE_TOLERANCE = 0.1
+"""Share by which a container's frame rate may differ from the one measured."""
 
 
 class UnusableVideoError(ValueError):
@@ -37,7 +42,7 @@ class UnusableVideoError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Unusable:
-    """Why a file is set aside: `kind` or `kind: detail`."""
+    """Why a file is skipped: `kind` or `kind: detail`."""
 
     reason: str
 
@@ -54,24 +59,30 @@ class Probe:
     codec: str
     rotation: int
     key_frames: list[int]
+    decoder: Decoder
     seek: Seek
+    stream: int
+    key_times: list[int]
+    """Presentation times of the key frames, in units of the stream; empty if decord decodes."""
     digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Container:
-    """What the container says, without decoding more than one frame."""
+class _Reference:
+    """What PyAV finds in a file."""
 
+    stream: int
     codec: str
     fps: float
     duration_seconds: float
     width: int
     height: int
     rotation: int
-    num_frames: int
+    hashes: list[int]
+    """Of each frame's thumbnail: eight bytes, however long the video."""
     key_frames: list[int]
-    ordered: bool
-    """Every packet has its own presentation time."""
+    key_times: list[int] | None
+    """None where the times do not tell frames apart."""
 
     @property
     def thumbnail(self) -> tuple[int, int]:
@@ -79,38 +90,46 @@ class _Container:
         return resized_shape(self.width, self.height, THUMBNAIL_SIDE)
 
 
-def probe_video(path: str, tick: Tick) -> Probe | Unusable:
-    """Decode a file in order and find out how to seek in it.
+def probe_video(path: str, tick: Tick, *, try_decord: bool = True) -> Probe | Unusable:
+    """Decode a file in order and find out which decoder reads it, and how it seeks.
 
     Args:
         path: the file.
         tick: called with the share done, 0 to 1, while the probe is alive.
+        try_decord: whether decord may be asked at all; on some files it hangs or crashes.
     """
     try:
-        return _probe(path, tick)
+        return _probe(path, tick, try_decord)
+    except av.FFmpegError as error:
+        return Unusable(reason=f"not a readable video: {error.strerror}")
     except OSError as error:
         return Unusable(reason=f"unreadable: {error.strerror or error}")
-    except DecodeError as error:
-        return Unusable(reason=f"does not decode: {error.reason}")
     except UnusableVideoError as error:
         return Unusable(reason=str(error))
 
 
-def _probe(path: str, tick: Tick) -> Probe:
+def probe_without_decord(path: str, tick: Tick) -> Probe | Unusable:
+    """Probe a file on which decord hung or crashed."""
+    return probe_video(path, tick, try_decord=False)
+
+
+def _probe(path: str, tick: Tick, try_decord: bool) -> Probe:
     digest = _digest(path, tick)
-    container = _read_container(path, tick)
-    frames = _frame_hashes(path, container, tick)
-    seek = _way_to_seek(path, container, frames, tick)
+    found = _reference(path, tick)
+    access = _access(path, found, tick, try_decord)
     return Probe(
-        num_frames=len(frames),
-        fps=container.fps,
-        width=container.width,
-        height=container.height,
-        duration_seconds=container.duration_seconds,
-        codec=container.codec,
-        rotation=container.rotation,
-        key_frames=container.key_frames,
-        seek=seek,
+        num_frames=len(found.hashes),
+        fps=found.fps,
+        width=found.width,
+        height=found.height,
+        duration_seconds=found.duration_seconds,
+        codec=found.codec,
+        rotation=found.rotation,
+        key_frames=found.key_frames,
+        decoder=access.decoder,
+        seek=access.seek,
+        stream=access.stream,
+        key_times=list(access.key_times),
         digest=digest,
     )
 
@@ -129,71 +148,168 @@ def _digest(path: str, tick: Tick) -> str:
     return digest.hexdigest()
 
 
-def _read_container(path: str, tick: Tick) -> _Container:
-    try:
-        with av.open(path) as container:
-            stream = container.streams.best("video")
-            if stream is None:
-                raise UnusableVideoError("no video stream")
-            packets, frame = [], None
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:  # edit lists: decoded, never shown
-                    packets.append((packet.pts, packet.is_keyframe))
-                frame = frame or next(iter(packet.decode()), None)
-                tick(0.0)
-            if frame is None:
-                raise UnusableVideoError("no frames")
-            return _describe(stream, frame, packets)
-    except av.FFmpegError as error:
-        raise UnusableVideoError(f"not a readable video: {error.strerror}") from error
+def _reference(path: str, tick: Tick) -> _Reference:
+    """The best stream of a file that holds frames, decoded by PyAV."""
+    with av.open(path) as container:
+        best = container.streams.best("video")
+        streams = [s.index for s in container.streams.video if not _is_picture(s)]
+        streams.sort(key=lambda index: best is None or index != best.index)
+    if not streams:
+        raise UnusableVideoError("no video stream")
+    for number in streams:
+        with av.open(path) as container, _decoder_errors() as errors:
+            found = _decode(container, container.streams[number], errors, tick)
+        if found:
+            return found
+    raise UnusableVideoError("no frames")
 
 
-def _describe(stream: Any, frame: Any, packets: list[tuple[int | None, bool]]) -> _Container:
-    times = [pts for pts, _ in packets if pts is not None]
-    ordered = len(times) == len(set(times)) == len(packets)
-    shown = sorted(packets, key=lambda packet: packet[0] or 0) if ordered else packets
-    span = float((max(times) - min(times)) * stream.time_base) if times else 0.0
-    rate = stream.average_rate or stream.guessed_rate
-    fps = float(rate) if rate else (len(packets) - 1) / span if span else 0.0
-    if fps <= 0:
-        raise UnusableVideoError("no frame rate")
-    rotation = -round(frame.rotation) % 360  # FFmpeg counts against the clock
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    width, height = max(1, round(frame.width * aspect)), frame.height
-    return _Container(
-        codec=stream.codec_context.codec.canonical_name,
-        fps=fps,
-        duration_seconds=span + 1 / fps,
-        width=height if rotation in (90, 270) else width,
-        height=width if rotation in (90, 270) else height,
-        rotation=rotation,
-        num_frames=len(packets),
-        key_frames=sorted({0} | {n for n, (_, is_key) in enumerate(shown) if is_key}),
-        ordered=ordered,
+def _is_picture(stream: Any) -> bool:
+    """Whether a stream is a cover, or nothing that FFmpeg can decode."""
+    return stream.codec_context is None or bool(
+        stream.disposition & av.stream.Disposition.attached_pic
     )
 
 
-def _frame_hashes(path: str, container: _Container, tick: Tick) -> list[int]:
-    """One hash per decoded frame: eight bytes each, however long the video."""
-    hashes = []
-    width, height = container.thumbnail
-    for frame in read_in_order(path, num_frames=container.num_frames, width=width, height=height):
-        hashes.append(hash(frame.tobytes()))
-        tick(len(hashes) / container.num_frames)
-    return hashes
+def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> _Reference | None:
+    hashes: list[int] = []
+    times: list[int | None] = []
+    key_frames = {0}
+    sample: Any = None
+    began = False
+    for packet, frames in _undamaged(container, stream, hashes):
+        began = began or bool(hashes) or packet.is_keyframe
+        if began:
+            _refuse_errors(stream, errors, len(hashes))
+        errors.clear()
+        for frame in frames:
+            if sample is None:
+                sample = frame
+                width, height = _displayed_size(stream, frame)
+                to_rgb = ToRgb(*resized_shape(width, height, THUMBNAIL_SIDE))
+            if frame.is_corrupt:
+                raise _damaged(stream, f"its frame {len(hashes)} has errors")
+            if frame.key_frame:
+                key_frames.add(len(hashes))
+            hashes.append(hash(to_rgb(frame).tobytes()))
+            times.append(frame.pts)
+        tick(min(1.0, (packet.pos or 0) / max(1, container.size)) / 2)
+    if sample is None:
+        return None
+    return _describe(stream, sample, hashes, times, sorted(key_frames))
 
 
-def _way_to_seek(path: str, container: _Container, frames: list[int], tick: Tick) -> Seek:
-    """The first way to seek under which windows come back as reading in order gave them."""
-    starts = _checked_starts(container.key_frames, len(frames))
-    ways: list[Seek] = ["key_frame"] if container.ordered else []
-    # Where decord has the key frames wrong, a sample of windows could miss the ones it gets wrong.
-    if look(path).key_frames == container.key_frames:
-        ways.insert(0, "exact")
+def _undamaged(container: Any, stream: Any, hashes: list[int]) -> Iterator[tuple[Any, list[Any]]]:
+    """Packets and their frames, as far as the packets are whole."""
+    # Joined MPEG-TS counts anew where it is joined, and its packets pass for corrupt.
+    trusts_packets = container.format.name != "mpegts"
+    try:
+        for packet, frames in frames_of(container, stream):
+            if trusts_packets and packet.size and packet.is_corrupt:
+                raise _damaged(stream, f"the data of its frame {len(hashes)} are not whole")
+            yield packet, frames
+    except av.FFmpegError as error:
+        if not hashes:
+            raise
+        raise _damaged(stream, f"after frame {len(hashes) - 1}, {error.strerror}") from error
+
+
+def _refuse_errors(stream: Any, errors: list[Any], number: int) -> None:
+    name = stream.codec_context.name
+    said = [text.strip() for _, source, text in errors if source == name]
+    said = [text for text in said if text not in HARMLESS_ERRORS]
+    if said:
+        raise _damaged(stream, f"at frame {number}, {said[0]}")
+
+
+def _damaged(stream: Any, what: str) -> UnusableVideoError:
+    return UnusableVideoError(f"damaged or encrypted: {stream.codec_context.name}: {what}")
+
+
+@contextmanager
+def _decoder_errors() -> Iterator[list[Any]]:
+    """The errors that FFmpeg reports in this thread, as (level, name of the decoder, message)."""
+    level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    try:
+        with av.logging.Capture(local=True) as errors:
+            yield errors
+    finally:
+        av.logging.set_level(level)
+        av.logging.set_skip_repeated(skip)
+
+
+def _displayed_size(stream: Any, frame: Any) -> tuple[int, int]:
+    """Width and height after rotation, with square pixels."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    width, height = max(1, round(frame.width * aspect)), frame.height
+    return (height, width) if clockwise(frame) in (90, 270) else (width, height)
+
+
+def _describe(
+    stream: Any, frame: Any, hashes: list[int], times: list[int | None], key_frames: list[int]
+) -> _Reference:
+    known = [time for time in times if time is not None]
+    ordered = len(known) == len(times) and all(a < b for a, b in pairwise(known))
+    span = (max(known) - min(known)) * stream.time_base if known else Fraction(0)
+    measured = Fraction(len(times) - 1) / span if span and ordered else None
+    rate = stream.average_rate or stream.guessed_rate
+    if measured and (not rate or abs(rate / measured - 1) > RATE_TOLERANCE):
+        rate = measured
+    if not rate:
+        raise UnusableVideoError("no frame rate")
+    seconds = span if ordered else (len(times) - 1) / rate
+    width, height = _displayed_size(stream, frame)
+    return _Reference(
+        stream=stream.index,
+        codec=stream.codec_context.codec.canonical_name,
+        fps=float(rate),
+        duration_seconds=float(seconds + 1 / rate),
+        width=width,
+        height=height,
+        rotation=clockwise(frame),
+        hashes=hashes,
+        key_frames=key_frames,
+        key_times=[known[number] for number in key_frames] if ordered else None,
+    )
+
+
+def _access(path: str, found: _Reference, tick: Tick, try_decord: bool) -> Access:
+    """The first way to read under which every frame checked is PyAV's in order."""
+    decord = Access(decoder="decord", seek="start", key_frames=found.key_frames)
+    pyav = replace(decord, decoder="pyav", stream=found.stream)
+    ways: list[Access] = []
+    in_order = try_decord and _same_in_order(path, found, decord, tick)
+    if in_order:
+        # Where decord has the key frames wrong, some windows could miss those it gets wrong.
+        if decord_reader.inspect(path).key_frames == found.key_frames:
+            ways.append(replace(decord, seek="exact"))
+        ways.append(replace(decord, seek="key_frame"))
+    if found.key_times:
+        ways.append(replace(pyav, seek="key_frame", key_times=found.key_times))
+    starts = _checked_starts(found.key_frames, len(found.hashes))
     for way in ways:
-        if all(_same_after_seek(path, container, way, s, frames, tick) for s in starts):
+        if all(_same_window(path, found, way, start, tick) for start in starts):
             return way
-    return "start"
+    return decord if in_order else pyav
+
+
+def _same_in_order(path: str, found: _Reference, access: Access, tick: Tick) -> bool:
+    """Whether decord delivers every frame that PyAV does."""
+    width, height = found.thumbnail
+    num_frames = len(found.hashes)
+    try:
+        frames = decord_reader.read(
+            path, first=0, num_frames=num_frames, width=width, height=height, access=access
+        )
+        for number, (frame, expected) in enumerate(zip(frames, found.hashes, strict=True)):
+            if hash(frame.tobytes()) != expected:
+                return False
+            tick(0.5 + number / num_frames / 2)
+    except DecodeError:
+        return False
+    return True
 
 
 def _checked_starts(key_frames: list[int], num_frames: int) -> list[int]:
@@ -205,21 +321,13 @@ def _checked_starts(key_frames: list[int], num_frames: int) -> list[int]:
     return sorted(starts - {0})
 
 
-def _same_after_seek(
-    path: str, container: _Container, seek: Seek, first: int, frames: list[int], tick: Tick
-) -> bool:
-    expected = frames[first : first + CHECKED_FRAMES]
-    width, height = container.thumbnail
+def _same_window(path: str, found: _Reference, access: Access, first: int, tick: Tick) -> bool:
+    expected = found.hashes[first : first + CHECKED_FRAMES]
+    width, height = found.thumbnail
     tick(1.0)
     try:
         window = read_window(
-            path,
-            first=first,
-            num_frames=len(expected),
-            seek=seek,
-            key_frames=container.key_frames,
-            width=width,
-            height=height,
+            path, first=first, num_frames=len(expected), width=width, height=height, access=access
         )
     except DecodeError:
         return False

@@ -12,8 +12,9 @@ from pipelines.errors import UserError
 SPLITS = ("train", "val", "test")
 FACTORS_FILE = "factors.parquet"
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
-    | {".mxf", ".ogv", ".ts", ".webm", ".wmv"}
+    {".264", ".265", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc"}
+    | {".ivf", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
+    | {".ogg", ".ogv", ".ts", ".vob", ".webm", ".wmv"}
 )
 
 

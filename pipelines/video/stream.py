@@ -22,7 +22,8 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 
 from pipelines.video.batch import DecodedWindow, PairBatch, StreamCounts
-from pipelines.video.decode import DecodeError, decoded_frames, read_window, resized_shape
+from pipelines.video.decode import read_window
+from pipelines.video.frames import DecodeError, resized_shape
 from pipelines.video.pairs import PairCutter
 from pipelines.video.schedule import Schedule
 
@@ -139,7 +140,7 @@ class WindowDecoder:
         width, height = resized_shape(
             int(index.width[video]), int(index.height[video]), config.frame_size
         )
-        seek, key_frames = index.seek[video], index.key_frames(video)
+        access = index.access(video)
         try:
             frames = read_window(
                 str(index.path[video]),
@@ -148,12 +149,11 @@ class WindowDecoder:
                 width=width,
                 height=height,
                 grayscale=config.grayscale,
-                seek=seek,
-                key_frames=key_frames,
+                access=access,
             )
         except DecodeError as error:
             return DecodedWindow(number=number, frames=None, decoded_frames=0, error=error.reason)
-        cost = decoded_frames(window.first, window.num_frames, key_frames, seek)
+        cost = access.decoded_frames(window.first, window.num_frames)
         return DecodedWindow(number=number, frames=frames, decoded_frames=cost)
 
 

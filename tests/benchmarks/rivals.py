@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ray.data import DataContext
 
 from pipelines.config.run import DataConfig
-from pipelines.video.decode import read_window, resized_shape
+from pipelines.video.decode import read_window
+from pipelines.video.frames import resized_shape
 from pipelines.video.index import VideoIndex
 
 NUM_VIDEOS_A_BATCH_FRAMES = 64
@@ -37,8 +38,7 @@ def map_style_pairs(index: VideoIndex, data: DataConfig, seed: int, *, seconds: 
                 num_frames=1,
                 width=shape[0],
                 height=shape[1],
-                seek=index.seek[video],
-                key_frames=index.key_frames(video),
+                access=index.access(video),
             )
         pairs += 1
     return pairs

@@ -5,17 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.video.decode import (
-    DecodeError,
-    decoded_frames,
-    last_key_frame,
-    luma,
-    read_window,
-    resized_shape,
-)
+from pipelines.video.decode import read_window
+from pipelines.video.frames import Access, DecodeError, last_key_frame, luma, resized_shape
 from pipelines.video.index import VideoIndex
 from pipelines.video.indexer import build_index
-from tests.videos import GOOD, TRIMMED_FRAMES, read_number, write_h264, write_text
+from tests.videos import GOOD, read_number, shown_numbers, write_h264, write_text
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +28,9 @@ def h264(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", GOOD)
 def test_the_frames_asked_for_are_the_frames_delivered(kind: str, videos: VideoIndex) -> None:
     row = [Path(path).stem for path in videos.path].index(kind)
-    num_frames, key_frames = int(videos.num_frames[row]), videos.key_frames(row)
-    hidden = TRIMMED_FRAMES if kind == "trimmed" else 0
+    num_frames = int(videos.num_frames[row])
+    numbers = shown_numbers(kind)
+    assert num_frames == len(numbers)
     for first in range(num_frames):
         for length in {1, min(7, num_frames - first), num_frames - first}:
             window = read_window(
@@ -44,23 +39,24 @@ def test_the_frames_asked_for_are_the_frames_delivered(kind: str, videos: VideoI
                 num_frames=length,
                 width=40,
                 height=40,
-                seek=videos.seek[row],
-                key_frames=key_frames,
+                access=videos.access(row),
             )
             upright = np.rot90(window, axes=(1, 2)) if kind == "turned" else window
-            expected = list(range(hidden + first, hidden + first + length))
+            expected = numbers[first : first + length]
             assert [read_number(frame) for frame in upright] == expected
 
 
 def test_open_groups_of_pictures_need_no_reading_from_the_start(videos: VideoIndex) -> None:
-    ways = {Path(path).stem: seek for path, seek in zip(videos.path, videos.seek, strict=True)}
+    ways = {
+        Path(path).stem: seek for path, seek in zip(videos.path, videos.column("seek"), strict=True)
+    }
     assert ways["hevc"] != "start"
     assert ways["hevc_mkv"] != "start"
 
 
 def test_reading_from_the_start_agrees(h264: Path) -> None:
     for first in (0, 19, 20, 21, 57):
-        window = read_window(h264, first=first, num_frames=3, seek="start")
+        window = read_window(h264, first=first, num_frames=3, access=Access(seek="start"))
         assert [read_number(frame) for frame in window] == [first, first + 1, first + 2]
 
 
@@ -106,10 +102,11 @@ def test_resized_shape_refuses_nothing_to_show() -> None:
 def test_the_cost_of_a_window() -> None:
     key_frames = [0, 20, 40]
     assert last_key_frame(39, key_frames) == 20
-    assert decoded_frames(20, 10, key_frames) == 10
-    assert decoded_frames(39, 10, key_frames) == 29
-    assert decoded_frames(39, 10, key_frames, "key_frame") == 29
-    assert decoded_frames(39, 10, key_frames, "start") == 49
+    exact = Access(key_frames=key_frames)
+    assert exact.decoded_frames(20, 10) == 10
+    assert exact.decoded_frames(39, 10) == 29
+    assert Access(key_frames=key_frames, seek="key_frame").decoded_frames(39, 10) == 29
+    assert Access(key_frames=key_frames, seek="start").decoded_frames(39, 10) == 49
 
 
 def test_what_cannot_be_read_is_an_error_with_its_path(tmp_path: Path, h264: Path) -> None:
@@ -125,7 +122,7 @@ def test_a_senseless_window_is_refused(h264: Path) -> None:
     with pytest.raises(ValueError, match="first=-1"):
         read_window(h264, first=-1, num_frames=1)
     with pytest.raises(ValueError, match="must be one of exact, key_frame, start"):
-        read_window(h264, first=0, num_frames=1, seek="fast")  # type: ignore[arg-type]
+        Access(seek="fast")  # type: ignore[arg-type]
 
 
 def test_reading_an_index_needs_neither_ray_nor_torch() -> None:
