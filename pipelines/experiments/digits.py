@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -17,9 +16,7 @@ from pipelines.recipes import SCENES
 from pipelines.sources.digit_motion import Setting
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.folder import Folder
-from pipelines.storage.runs import newest_state
 from pipelines.training.learner import Learner
-from pipelines.trials.trial import TrialRun
 from pipelines.video.index import load_index
 from pipelines.video.indexer import build_index
 
@@ -40,14 +37,6 @@ def write_digits(
     index = str((folder.local / "data" / f"{name}.parquet").absolute())
     build_index([videos], index, console=console)
     return index
-
-
-def trained(trial: TrialRun) -> tuple[Learner, Mapping[str, Any]]:
-    """A fresh learner of a trial's config, and the state that it was trained to."""
-    state = newest_state(trial.folder)
-    assert state is not None
-    torch.set_num_threads(1)
-    return Learner(trial.config, torch.device("cpu")), state
 
 
 @dataclass(frozen=True, kw_only=True)

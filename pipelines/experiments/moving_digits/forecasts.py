@@ -138,7 +138,7 @@ def forecast_metrics(samples: Array, truth: Truth, rng: np.random.Generator) -> 
     metrics = {
         "energy": energy_score(samples, came).mean(),
         "energy_oracle": energy_score(oracle, came).mean(),
-        "energy_last_velocity": energy_score(truth.velocity[:, None], came).mean(),
+        "energy_last_velocity": energy_of_point(truth.velocity, truth),
         "crps": np.mean([crps(samples[..., i], came[:, i]).mean() for i in (0, 1)]),
         "crps_oracle": np.mean([crps(oracle[..., i], came[:, i]).mean() for i in (0, 1)]),
         "spread": np.sqrt(samples.var(axis=1).mean() / oracle.var(axis=1).mean()),
@@ -150,6 +150,11 @@ def forecast_metrics(samples: Array, truth: Truth, rng: np.random.Generator) -> 
         metrics["rank_p"] = uniformity_p(counts)
         metrics["rank_edges"] = counts[[0, -1]].sum() / counts.sum() * (NUM_RANKED + 1) / 2
     return {name: float(value) for name, value in metrics.items()}
+
+
+def energy_of_point(velocities: Array, truth: Truth) -> float:
+    """Energy score of one forecast velocity a pair [pairs, 2]: its mean distance from what came."""
+    return float(energy_score(velocities[:, None], truth.next_velocity).mean())
 
 
 def rank_counts(samples: Array, came: Array, rng: np.random.Generator) -> Array:

@@ -96,6 +96,7 @@ def _surrogate(results: Results) -> Hypothesis:
 RIVALS = {
     "control": "the deterministic control's",
     "last_velocity": "the last velocity, known exactly",
+    "no_change": "no change, read from z of the source",
 }
 """Forecasts that sampled futures are compared with."""
 

@@ -50,6 +50,7 @@ FUTURES = (
     Column(metric=ENERGY, title="energy score", digits=3),
     Column(metric=F + "energy_oracle", title="true distribution", digits=3),
     Column(metric=F + "energy_last_velocity", title="last velocity", digits=3),
+    Column(metric=F + "energy_no_change", title="no change (read)", digits=3),
     Column(metric=F + "crps", title="CRPS", digits=3),
     Column(metric=SPREAD, title="spread / true"),
     Column(metric=F + "cross", title="smaller / larger change"),
@@ -102,11 +103,12 @@ PROTOCOL = """\
   rests on that comparison.
 - **Futures.** 64 samples r ~ p(r | x) for each source, edited; an MLP fitted on real clips of
   training glyphs reads the velocity out of each. Energy score (fair) in px/frame against what came,
-  beside that of draws of the true distribution; a method without r has one future. *Last velocity*
-  is the source's velocity as a point forecast: it is known exactly and scored without the reader,
-  whose error the methods' futures carry. Two steps: a prediction is edited again, and scored
-  against two true changes one after another. A share along an axis is that of the futures whose
-  larger change is along it. Retrieval among all test clips.
+  beside that of draws of the true distribution; a method without r has one future. Two trivial
+  forecasts: *last velocity* is the source's velocity, which is known exactly, as a point forecast,
+  scored without the reader; *no change* is the velocity read from the source's own embedding in the
+  place of a future, so that it carries the reader's error as the methods' futures do. Two steps: a
+  prediction is edited again, and scored against two true changes one after another. A share along
+  an axis is that of the futures whose larger change is along it. Retrieval among all test clips.
 """
 
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.evaluation import probes
 from pipelines.evaluation.evaluate import label_free
-from pipelines.experiments.digits import VELOCITY, Split, Splits, embedded, probed, trained
+from pipelines.experiments.digits import VELOCITY, Split, Splits, embedded, probed
 from pipelines.experiments.moving_digits import forecasts
 from pipelines.experiments.moving_digits.forecasts import Truth, VelocityReader
+from pipelines.experiments.trained import trained
 from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial, train_on_videos
@@ -109,7 +110,10 @@ def future_metrics(
     )
     samples = [read(step) for step in futures]
     rng = np.random.default_rng(seed)
-    metrics = forecasts.forecast_metrics(samples[0], truth, rng)
+    with torch.no_grad():  # the source's own embedding in the place of a future
+        still = read(learner.method.encode_target(clips).numpy())
+    metrics = {"energy_no_change": forecasts.energy_of_point(still, truth)}
+    metrics |= forecasts.forecast_metrics(samples[0], truth, rng)
     metrics |= forecasts.path_metrics(samples[-1], truth, rng)
     metrics |= forecasts.retrieval_metrics(futures[0], test.pairs.target)
     real = read(test.pairs.target) - truth.next_velocity

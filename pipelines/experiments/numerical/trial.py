@@ -18,6 +18,7 @@ from pipelines.evaluation.disentanglement import (
     linear_importance,
 )
 from pipelines.evaluation.embed import joined
+from pipelines.experiments.trained import trained
 from pipelines.sources.numerical import (
     Conditional,
     Mixing,
@@ -26,7 +27,6 @@ from pipelines.sources.numerical import (
     batches,
     draw_pairs,
 )
-from pipelines.storage.runs import newest_state
 from pipelines.tracking import Tracker
 from pipelines.training import loop
 from pipelines.training.learner import Learner, latent_metrics, pair_metrics
@@ -75,9 +75,7 @@ def train_on_numbers(trial: TrialRun) -> dict[str, float]:
         return work(config, folder, numbers, cpu, tracker=tracker, report=trial.report, quiet=True)
 
     def evaluate(trial: TrialRun) -> dict[str, float]:
-        state = newest_state(folder)
-        assert state is not None
-        learner = Learner(config, torch.device("cpu"))
+        learner, state = trained(trial)
         learner.load_state_dict(state)
         return judge(learner, settings)
 

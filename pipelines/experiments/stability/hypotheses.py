@@ -7,7 +7,7 @@ from pipelines.experiments.results import Results, Score
 from pipelines.recipes import OBJECTIVES
 
 ALARM, DIMENSIONS = "test/collapse_alarm", "alarm/dimensional_collapse"
-CENTRE, RESIDUAL, RANK = "train/centre_norm", "train/residual_norm", "train/rankme"
+CENTRE, RESIDUAL, RANK = "val/centre_norm", "val/residual_norm", "val/rankme"
 START_CENTRE = "start/centre_norm"
 DIGIT, START_DIGIT = "test/digit", "start/digit"
 RECIPE_WEIGHT = float(OBJECTIVES["simple"]["method.centre_weight"])

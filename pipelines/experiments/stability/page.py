@@ -28,7 +28,7 @@ COLUMNS = (
     Column(metric=CENTRE, title="‖s‖, end"),
     Column(metric="start/residual_norm", title="residual, start"),
     Column(metric=RESIDUAL, title="residual, end"),
-    Column(metric="train/sample_mean_norm", title="‖s_x‖, end"),
+    Column(metric="val/sample_mean_norm", title="‖s_x‖, end"),
     Column(metric="start/rankme", title="RankMe, start", digits=1),
     Column(metric=RANK, title="RankMe, end", digits=1),
     Column(metric=ALARM, title="collapse, share of seeds", digits=1),
@@ -51,10 +51,11 @@ PROTOCOL = """\
 - **Ablated.** The same settings as the full method, with one part switched off.
 - **Length.** 150 steps in which the learning rate falls to zero: what does not collapse here might
   in a longer run.
-- **Metrics.** ‖s‖, residual and uncentred RankMe of unit z over a training batch, of the first step
-  and of the last. *digit*, *velocity*: logistic and ridge regression on h, standardised, fitted on
-  training, regularised on validation and scored on test videos; *start* is the encoder before its
-  first step.
+- **Metrics.** ‖s‖, ‖s_x‖, residual and uncentred RankMe of unit z over validation pairs: at the end
+  those of the run's last validation, at the *start* those of the fresh encoder, whose BatchNorm
+  takes its statistics from the same pairs. The curves are of training batches. *digit*, *velocity*:
+  logistic and ridge regression on h, standardised, fitted on training, regularised on validation
+  and scored on test videos, at the *start* of the encoder before its first step.
 - **Collapsed** means that a seed raised the alarm `collapse` (docs/alarms.md): ‖s‖ > 0.99, residual
   < 0.03 and RankMe < 128^¼ = 3.4 at three logged steps in a row. A method does not collapse if no
   seed does.
@@ -117,7 +118,7 @@ def _centres(
 ) -> dict[str, pd.DataFrame]:
     titles = results.titles(group)
     curves = {
-        titles[method]: curves_of(results, trials, group, method, CENTRE)
+        titles[method]: curves_of(results, trials, group, method, "train/centre_norm")
         for method in methods
         if method in titles
     }

@@ -4,14 +4,19 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import nn
+
 from pipelines.evaluation import probes
-from pipelines.experiments.digits import VELOCITY, embedded, probed, trained
+from pipelines.evaluation.embed import pairs_at_hand
+from pipelines.experiments.digits import VELOCITY, embedded, probed
+from pipelines.experiments.trained import trained
 from pipelines.training.learner import Learner
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial, train_on_videos
 
 NUM_PAIRS = {"train": 1000, "val": 300, "test": 1000}
-GEOMETRY = ("centre_norm", "sample_mean_norm", "residual_norm", "residual_spread", "rankme")
-"""Metrics of the training batches whose first and last values are in the table."""
+GEOMETRY = ("centre_norm", "sample_mean_norm", "residual_norm", "rankme")
+"""Metrics of validation pairs, of the fresh encoder too."""
 
 _starts: dict[tuple[str, str], dict[str, float]] = {}
 """Probed in this process, by index and weights."""
@@ -27,14 +32,36 @@ def run_stability_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
 
 
 def judge(trial: TrialRun) -> dict[str, float]:
-    """Probes on test videos of the encoder as it is and as it was, and where the centre was."""
+    """Probes on test videos of the encoder as it is and as it was, and where the centre was.
+
+    The centre of the trained encoder is that of the last validation (`val/centre_norm`).
+    """
     learner, state = trained(trial)
-    metrics = {f"start/{name}": value for name, value in _probed_at_start(learner).items()}
-    first, last = state["history"][0], state["history"][-1]
-    metrics["test/collapse_alarm"] = last.get("alarm/collapse", 0.0)
-    metrics |= {f"start/{name}": first[f"train/{name}"] for name in GEOMETRY}
+    start = {**_probed_at_start(learner), **_geometry_at_start(learner)}
     learner.load_state_dict(state)
-    return metrics | {f"test/{name}": value for name, value in _probed(learner).items()}
+    return {
+        **{f"start/{name}": value for name, value in start.items()},
+        "test/collapse_alarm": state["history"][-1].get("alarm/collapse", 0.0),
+        **{f"test/{name}": value for name, value in _probed(learner).items()},
+    }
+
+
+def _geometry_at_start(learner: Learner) -> dict[str, float]:
+    """Of validation pairs under the fresh encoder, as `validate` measures the trained one.
+
+    The running statistics of a fresh BatchNorm are those of no data (mean 0, variance 1): they are
+    first taken from the same pairs. This learner must not train on.
+    """
+    pairs = pairs_at_hand(learner.config.data, "val", NUM_PAIRS["val"]).batches
+    for module in learner.method.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
+            module.momentum = None  # the mean over all batches
+    learner.method.train()
+    with torch.no_grad():
+        for batch in pairs:
+            learner.method(learner.views(batch), step=0, generator=torch.Generator().manual_seed(0))
+    found = learner.validate(pairs)
+    return {name: found[name] for name in GEOMETRY}
 
 
 def _probed_at_start(learner: Learner) -> dict[str, float]:

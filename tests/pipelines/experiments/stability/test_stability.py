@@ -25,15 +25,15 @@ from tests.pipelines.experiments.made import results_of
 
 FULL = list(stability.TITLES)
 SOUND = {
-    "train/centre_norm": 0.1,
-    "train/residual_norm": 0.9,
-    "train/rankme": 40.0,
+    "val/centre_norm": 0.1,
+    "val/residual_norm": 0.9,
+    "val/rankme": 40.0,
     "test/collapse_alarm": 0.0,
 }
 FALLEN = {
-    "train/centre_norm": 0.999,
-    "train/residual_norm": 0.01,
-    "train/rankme": 1.0,
+    "val/centre_norm": 0.999,
+    "val/residual_norm": 0.01,
+    "val/rankme": 1.0,
     "test/collapse_alarm": 1.0,
     "alarm/collapse": 1.0,
 }
@@ -90,10 +90,10 @@ def test_what_the_paper_says_holds_where_the_metrics_say_so() -> None:
     ("changes", "statement"),
     [
         ({"time.byol": FALLEN}, "No seed of any full method collapses"),
-        ({"time.byol": {"train/centre_norm": 0.84}}, "Every full method keeps the centre small"),
-        ({"time.byol": {"train/residual_norm": 0.4}}, "Every full method keeps the centre small"),
-        ({"time.dino": {"train/centre_norm": 0.7}}, "Training shortens the centre"),
-        ({"time.dino": {"train/centre_norm": 0.6}}, "Training shortens the centre"),
+        ({"time.byol": {"val/centre_norm": 0.84}}, "Every full method keeps the centre small"),
+        ({"time.byol": {"val/residual_norm": 0.4}}, "Every full method keeps the centre small"),
+        ({"time.dino": {"val/centre_norm": 0.7}}, "Training shortens the centre"),
+        ({"time.dino": {"val/centre_norm": 0.6}}, "Training shortens the centre"),
         ({"augmentation.byol-no-ema": SOUND}, "BYOL without its EMA"),
         ({"augmentation.alignment": SOUND}, "Alignment alone"),
         ({"time.simple": {"test/digit": 0.7}}, "Simple is as accurate"),
