@@ -1,6 +1,6 @@
 """The finished trials of an experiment as a table: means, standard deviations, paired tests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -131,6 +131,22 @@ def curves_of(results: Results, trials: Path, group: str, method: str, metric: s
     seeds = pd.concat(parts, axis=1)
     sd = seeds.std(axis=1).fillna(0.0)
     return pd.DataFrame({"x": seeds.index, "mean": seeds.mean(axis=1), "sd": sd})
+
+
+def panels_of(
+    results: Results, trials: Path, panels: Mapping[str, tuple[str, Iterable[str], str]]
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Curves by title for each panel of (group, methods, metric); methods without one left out."""
+    found = {}
+    for panel, (group, methods, metric) in panels.items():
+        titles = results.titles(group)
+        curves = {
+            titles[method]: curves_of(results, trials, group, method, metric)
+            for method in methods
+            if method in titles
+        }
+        found[panel] = {title: curve for title, curve in curves.items() if len(curve)}
+    return found
 
 
 def mean_sd(values: pd.Series, digits: int = 2) -> str:

@@ -26,7 +26,7 @@ from pipelines.experiments.moving_digits.hypotheses import (
 )
 from pipelines.experiments.moving_digits.trial import FORECAST_FILE
 from pipelines.experiments.page import Page, Section
-from pipelines.experiments.results import Column, Results, curves_of
+from pipelines.experiments.results import Column, Results, panels_of
 from pipelines.sources.digit_motion import probability_of_y
 
 REPRESENTATION = (
@@ -274,35 +274,27 @@ def draw_axes(results: Results, group: str, path: Path) -> Path | None:
 
 def draw_use(results: Results, trials: Path, path: Path) -> Path:
     """KL, active dimensions and their entropy over training."""
-    panels: dict[str, dict[str, pd.DataFrame]] = {}
-    asked = {
-        "KL of V, nats": ("train/kl", "-v"),
-        "E‖r‖₀ of S": ("train/latent_mean_active", "-s"),
-        "H(ρ) of S, nats": ("train/latent_use_entropy", "-s"),
+    v, s = ([m for m in results.titles("A") if kind in m] for kind in ("-v", "-s"))
+    panels = {
+        "KL of V, nats": ("A", v, "train/kl"),
+        "E‖r‖₀ of S": ("A", s, "train/latent_mean_active"),
+        "H(ρ) of S, nats": ("A", s, "train/latent_use_entropy"),
     }
-    for panel, (metric, kind) in asked.items():
-        lines = {
-            title: curves_of(results, trials, "A", method, metric)
-            for method, title in results.titles("A").items()
-            if kind in method
-        }
-        panels[panel] = {title: line for title, line in lines.items() if len(line)}
-    return figures.grid_of_lines(
-        panels, path, title="How r is used over training", y_label="", share_y=False
-    )
+    shown = panels_of(results, trials, panels)
+    title = "How r is used over training"
+    return figures.grid_of_lines(shown, path, title=title, y_label="", share_y=False)
 
 
 def draw_long(results: Results, trials: Path, path: Path) -> Path:
-    """KL, loss and their course with and without free bits."""
+    """KL and loss over training, with and without free bits."""
+    both = list(results.titles("long"))
     panels = {
-        name: {
-            title: curves_of(results, trials, "long", method, metric)
-            for method, title in results.titles("long").items()
-        }
-        for name, metric in {"KL, nats": "train/kl", "InfoNCE, nats": "train/ssl"}.items()
+        "KL, nats": ("long", both, "train/kl"),
+        "InfoNCE, nats": ("long", both, "train/ssl"),
     }
+    shown = panels_of(results, trials, panels)
     title = "KL over a long training"
-    return figures.grid_of_lines(panels, path, title=title, y_label="", share_y=False)
+    return figures.grid_of_lines(shown, path, title=title, y_label="", share_y=False)
 
 
 def forecasts_of(results: Results, trials: Path, group: str) -> Forecasts:

@@ -20,7 +20,7 @@ from pipelines.experiments.numerical.hypotheses import (
     hypotheses,
 )
 from pipelines.experiments.page import Draw, Page, Section
-from pipelines.experiments.results import Column, Results, curves_of
+from pipelines.experiments.results import Column, Results, panels_of
 
 COLUMNS = (
     Column(metric=ID, title="c"),
@@ -166,18 +166,17 @@ def _training(
     results: Results, trials: Path, group: str, title: str, metrics: dict[str, str]
 ) -> Section:
     """A table, and metrics over the steps."""
-    titles = results.titles(group)
 
     def draw(path: Path) -> Path:
-        panels = {
-            name: {
-                arm: curve[curve.x > 1]  # the first step's loss would fill the panel
-                for method, arm in titles.items()
-                if len(curve := curves_of(results, trials, group, method, key))
-            }
-            for name, key in metrics.items()
+        methods = list(results.titles(group))
+        panels = panels_of(
+            results, trials, {name: (group, methods, key) for name, key in metrics.items()}
+        )
+        later = {  # the first step's loss would fill the panel
+            name: {title: curve[curve.x > 1] for title, curve in curves.items()}
+            for name, curves in panels.items()
         }
-        return figures.grid_of_lines(panels, path, title=title, y_label="", share_y=False)
+        return figures.grid_of_lines(later, path, title=title, y_label="", share_y=False)
 
     return Section(
         title=title,

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipelines.experiments import figures
 from pipelines.experiments.page import Page, Section
-from pipelines.experiments.results import Column, Results, curves_of
+from pipelines.experiments.results import Column, Results, panels_of
 from pipelines.experiments.stability.hypotheses import (
     ALARM,
     CENTRE,
@@ -95,12 +95,13 @@ def page_of(results: Results, trials: Path) -> Page:
 
 def _curves(results: Results, trials: Path, full: Sequence[str]) -> Section:
     def draw(path: Path) -> Path | None:
-        panels = {}
-        for group, pairs in PAIRS.items():
-            for name, methods in (("full", full), ("ablated", list(REASONS))):
-                curves = _centres(results, trials, group, methods)
-                if curves:
-                    panels[f"{pairs}, {name}"] = curves
+        kinds = {"full": full, "ablated": list(REASONS)}
+        wanted = {
+            f"{pairs}, {kind}": (group, methods, "train/centre_norm")
+            for group, pairs in PAIRS.items()
+            for kind, methods in kinds.items()
+        }
+        panels = {name: c for name, c in panels_of(results, trials, wanted).items() if c}
         if not panels:
             return None
         title = "Length of the centre vector ‖s‖ while training"
@@ -111,18 +112,6 @@ def _curves(results: Results, trials: Path, full: Sequence[str]) -> Section:
         text="Mean over the seeds, with a shade of ± sd. At 1 all embeddings are one point.",
         pictures={"centre": ("‖s‖ over the steps for all methods", draw)},
     )
-
-
-def _centres(
-    results: Results, trials: Path, group: str, methods: Sequence[str]
-) -> dict[str, pd.DataFrame]:
-    titles = results.titles(group)
-    curves = {
-        titles[method]: curves_of(results, trials, group, method, "train/centre_norm")
-        for method in methods
-        if method in titles
-    }
-    return {title: curve for title, curve in curves.items() if len(curve)}
 
 
 def _weights(results: Results) -> Section:

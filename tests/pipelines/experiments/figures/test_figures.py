@@ -130,7 +130,7 @@ def test_a_figure_shows_its_data_and_its_words_are_readable(
     assert np.mean(np.any(other != first, axis=-1)) > 0.001, "other data, another picture"
 
 
-@pytest.mark.parametrize(("num_methods", "num_figures"), [(1, 1), (4, 3), (12, 2), (3, 6)])
+@pytest.mark.parametrize(("num_methods", "num_figures"), [(1, 1), (12, 2), (3, 6)])
 def test_dots_of_any_table(
     num_methods: int, num_figures: int, tmp_path: Path, drawn: list[Figure]
 ) -> None:
@@ -187,7 +187,7 @@ def test_lines_leave_out_what_is_unknown(tmp_path: Path, drawn: list[Figure]) ->
     assert [text.get_text() for text in drawn[1].axes[0].texts] == ["not measured"]
 
 
-@pytest.mark.parametrize("num_panels", [1, 2, 4, 6])
+@pytest.mark.parametrize("num_panels", [1, 4])
 def test_a_grid_has_one_legend(num_panels: int, tmp_path: Path, drawn: list[Figure]) -> None:
     panels = {name: curves(12, i) for i, name in enumerate(FIGURES[:num_panels])}
     figures.grid_of_lines(panels, tmp_path / "g.png", title="t", y_label="R²", share_y=False)
