@@ -56,6 +56,7 @@ def build_method(
         free_nats=config.free_nats,
         use_entropy_weight=config.use_entropy_weight,
         surrogate_form=config.surrogate_form,
+        reverse=config.reverse,
         ema_momentum=config.ema_momentum,
         ema_schedule=config.ema_schedule,
     )

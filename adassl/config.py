@@ -54,6 +54,8 @@ class MethodConfig:
             reads it in the place of x+, in the forward direction only; "both": extra views of x and
             x+, each read in its own direction, with a gradient and by the online encoder, as in the
             authors' code.
+        reverse: False: the forward direction only, x to x+, as x++ brings it with
+            surrogate_form="target_only"; the control without x++ (ablation).
         use_entropy_weight: nats of loss taken off per nat of H(rho), the entropy of the shares in
             which a sparse r uses its dimensions; not warmed up as beta is.
         temperature: divides the similarities of infonce, aninfonce and hinfonce, and with
@@ -103,6 +105,7 @@ class MethodConfig:
     free_nats: float = 0.0
     prior_components: int = 1
     surrogate_form: SurrogateForm = "target_only"
+    reverse: bool = True
     use_entropy_weight: float = 0.0
     temperature: float = 0.1
     same_video_negative_weight: float = 1.0
@@ -144,6 +147,11 @@ class MethodConfig:
         _check_choice("surrogate_form", self.surrogate_form, get_args(SurrogateForm))
         self._check_numbers()
         self._check_objective()
+        if not self.reverse and self.surrogate_form == "both":
+            raise ValueError(
+                "reverse=False with surrogate_form='both': both surrogates serve both directions; "
+                "leave reverse=True, or choose surrogate_form='target_only'"
+            )
         self._check_editor()
         self._check_regulariser()
 

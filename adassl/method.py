@@ -75,6 +75,7 @@ class Method(nn.Module):
         beta_warmup_steps: optimiser steps over which beta rises linearly from 0.
         free_nats: nats of mean KL below which a variational r costs nothing.
         use_entropy_weight: nats of loss taken off per nat of entropy of a sparse r's use.
+        reverse: whether the reverse direction, x+ to x, is used where the views allow it.
         surrogate_form: how surrogates are used; see `adassl.pairs.Encoding`.
         ema_momentum: momentum of the target network at step 0, or throughout.
         ema_schedule: "cosine": the momentum reaches 1 at the last step; "constant": it stays.
@@ -93,6 +94,7 @@ class Method(nn.Module):
         free_nats: float = 0.0,
         use_entropy_weight: float = 0.0,
         surrogate_form: SurrogateForm = "target_only",
+        reverse: bool = True,
         ema_momentum: float = 0.996,
         ema_schedule: Literal["cosine", "constant"] = "cosine",
     ) -> None:
@@ -112,6 +114,7 @@ class Method(nn.Module):
             stop_gradient=objective.traits.target == "stopped",
             reads_evidence=latent is not None and not isinstance(latent, GivenLatent),
             surrogate_form=surrogate_form,
+            reverse=reverse,
         )
         self._frozen: tuple[PartName, ...] = ()
         self.register_load_state_dict_pre_hook(_rename_weights)  # type: ignore[no-untyped-call]
@@ -126,8 +129,8 @@ class Method(nn.Module):
     ) -> StepOutput:
         """Loss of one batch.
 
-        Without a surrogate both directions, x to x+ and x+ to x, are averaged. With one it depends
-        on `surrogate_form`.
+        Without a surrogate both directions, x to x+ and x+ to x, are averaged, unless `reverse` is
+        False. With one it depends on `surrogate_form`.
 
         Args:
             views: the pairs; every worker the same number of them. With a `GivenLatent`

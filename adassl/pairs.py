@@ -66,6 +66,8 @@ class Encoding:
             of its own and in reverse r could copy it; the evidence is a constant, by the target
             encoder where there is one. "both", as the authors have it: surrogates of both views,
             both directions, the evidence with a gradient and always by the online encoder.
+        reverse: whether the reverse direction is used where the views allow it; False: the control
+            for what a surrogate that drops it does.
         chunks: parts of the batch that are encoded one after another. Only their embeddings are
             kept, and in the backward pass each part is encoded once more: the gradient of the whole
             batch with the memory of a part (GradCache, arXiv 2101.06983). BatchNorm layers take
@@ -76,6 +78,7 @@ class Encoding:
     stop_gradient: bool = False
     reads_evidence: bool = True
     surrogate_form: SurrogateForm = "target_only"
+    reverse: bool = True
     chunks: int = 1
 
 
@@ -124,12 +127,12 @@ def _encode_online(
 ) -> tuple[Tensor, Tensor, Tensor]:
     both = _embed(encoder, [views.context, views.target], encoding.chunks)
     context, target = both.chunk(2)
-    if views.surrogate is None:
+    if views.surrogate is None and encoding.reverse:
         reverse = torch.cat([target, context])
         reverse = reverse.detach() if encoding.stop_gradient else reverse
         return both, reverse, reverse
     target = target.detach() if encoding.stop_gradient else target
-    if not encoding.reads_evidence:
+    if views.surrogate is None or not encoding.reads_evidence:
         return context, target, target
     # No gradient: x++ is evidence, not something to be fitted, and a third encoding then costs
     # less than either of the two. After them, not before: in torch of before 2026, autocast's
@@ -143,14 +146,14 @@ def _encode_with_network(
     encoder: Encoder, target_encoder: Encoder, views: Views, encoding: Encoding
 ) -> tuple[Tensor, Tensor, Tensor]:
     chunks = encoding.chunks
-    if views.surrogate is None:
+    if views.surrogate is None and encoding.reverse:
         source = _embed(encoder, [views.context, views.target], chunks)
         with torch.no_grad():
             reverse = _embed(target_encoder, [views.target, views.context], chunks)
         return source, reverse, reverse
     source = _embed(encoder, [views.context], chunks)
     with torch.no_grad():
-        if not encoding.reads_evidence:
+        if views.surrogate is None or not encoding.reads_evidence:
             destination = _embed(target_encoder, [views.target], chunks)
             return source, destination, destination
         both = _embed(target_encoder, [views.target, views.surrogate], chunks)

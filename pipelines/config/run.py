@@ -200,6 +200,7 @@ class TrackingConfig(Record):
 SINCE_0_1 = (
     ("data", "context_surrogate"),
     ("method", "surrogate_form"),
+    ("method", "reverse"),
     ("optim", "multipliers"),
     ("train", "accumulate"),
     ("train", "frozen"),

@@ -41,7 +41,7 @@ def test_conv3d_keeps_where_things_are() -> None:
     assert (left - right).norm() > 0.1 * left.norm()
 
 
-def test_conv3d_pooled_tells_what_is_there_but_not_where() -> None:
+def test_conv3d_pooled_keeps_what_is_there_but_not_where() -> None:
     backbone = build_backbone("conv3d_pooled", input_shape=(1, 3, 64, 64)).eval()
     clips = torch.zeros(3, 1, 3, 64, 64)
     clips[0, :, :, 24:28, 24:28] = 1

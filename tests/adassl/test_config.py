@@ -15,6 +15,7 @@ MethodConfig = runpy.run_path(adassl.config.__file__)["MethodConfig"]
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"surrogate_form": "both", "reverse": False}, "reverse=False.*leave reverse=True"),
         ({"surrogate_form": "bot"}, "surrogate_form='bot'.*did you mean 'both'"),
         ({"objective": "infonec"}, "objective='infonec'.*did you mean 'infonce'"),
         ({"latent": "gaussian"}, "latent='gaussian'.*none, variational, sparse, given"),

@@ -151,6 +151,23 @@ def test_a_surrogate_that_nothing_reads_is_not_encoded(
     assert sum(rows) == 48
 
 
+@pytest.mark.parametrize("objective", ["infonce", "byol", "simsiam"])
+@pytest.mark.parametrize("latent", ["none", "variational"])
+def test_the_forward_direction_alone_is_what_a_surrogate_equal_to_the_target_gives(
+    latent: str, objective: str, make_method: MakeMethod, make_views: MakeViews
+) -> None:
+    settings: dict[str, Any] = {"objective": objective, "latent": latent, "editor": "mlp"}
+    method, other = make_method(**settings, reverse=False).eval(), make_method(**settings).eval()
+    views = make_views()
+    pairs = encode_pairs(method.encoder, method.target_encoder, views, method.encoding)
+    assert pairs.num_directions == 1
+    losses = [
+        m(v, step=1, generator=torch.Generator().manual_seed(0)).loss
+        for m, v in ((method, views), (other, replace(views, surrogate=views.target)))
+    ]
+    torch.testing.assert_close(*losses)
+
+
 def with_both(views: Views) -> Views:
     noise = torch.randn(views.context.shape, generator=torch.Generator().manual_seed(9))
     return replace(views, context_surrogate=views.context + 0.5 * noise)
