@@ -1,25 +1,64 @@
-"""The command line in a process of its own: to a good end, or under way and then gone."""
+"""The command line: in this process on the common Ray, or in one of its own, to be killed."""
 
+import io
+import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from unittest import mock
 
 import psutil
+import pytest
+
+from pipelines.cli.app import main
+
+ADASSL = (sys.executable, "-m", "pipelines")
+ENVIRONMENT = {"COLUMNS": "300"}
+
+
+def here(cwd: Path, arguments: list[str]) -> tuple[int, str]:
+    """`adassl` in this process: its exit status, and what it and Ray's processes printed."""
+    printed = io.StringIO()
+    with (
+        chdir(cwd),
+        mock.patch.dict(os.environ, ENVIRONMENT),
+        mock.patch.object(sys, "argv", ["adassl", *arguments]),
+        redirect_stdout(printed),
+        redirect_stderr(printed),
+        pytest.raises(SystemExit) as end,
+    ):
+        main()
+    assert isinstance(end.value.code, int)
+    return end.value.code, printed.getvalue()
 
 
 def run(cwd: Path, arguments: list[str]) -> str:
-    """Run to a good end; what it printed."""
-    done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=240)
+    """`adassl` in a process of its own, to a good end; what it printed."""
+    done = ended(cwd, arguments)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
 
 
+def ended(cwd: Path, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+    """`adassl` in a process of its own, to whatever end."""
+    return subprocess.run(
+        [*ADASSL, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, **ENVIRONMENT},
+    )
+
+
 @contextmanager
 def started(cwd: Path, arguments: list[str]) -> Iterator["subprocess.Popen[str]"]:
-    """A run under way, with nothing of it left at the end."""
+    """`adassl` under way in a process of its own, with nothing of it left at the end."""
     process = subprocess.Popen(
-        arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*ADASSL, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     family = psutil.Process(process.pid)
     children: list[psutil.Process] = []
@@ -28,20 +67,37 @@ def started(cwd: Path, arguments: list[str]) -> Iterator["subprocess.Popen[str]"
         children = family.children(recursive=True) if family.is_running() else []
     finally:
         for each in [*children, *([family] if family.is_running() else [])]:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 each.kill()
-            except psutil.NoSuchProcess:
-                continue
         process.communicate()
 
 
-def train_workers(driver: int) -> list[psutil.Process]:
-    """The Ray Train workers under a driver; other children may be gone as they are looked at."""
+def wait_until(what: Callable[[], bool], *, seconds: float = 180) -> None:
+    """Wait for something to hold."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def wait_during(
+    process: "subprocess.Popen[str]", what: Callable[[], bool], *, seconds: float = 180
+) -> None:
+    """Wait for something to hold while a process runs."""
+
+    def holds() -> bool:
+        found = what()
+        assert found or process.poll() is None, "the process ended before"
+        return found
+
+    wait_until(holds, seconds=seconds)
+
+
+def descendants(pid: int, word: str) -> list[psutil.Process]:
+    """Living processes under another with a word in their titles."""
     found = []
-    for child in psutil.Process(driver).children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(child.cmdline()):
+    for child in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # gone meanwhile, or a zombie
+            if word in " ".join(child.cmdline()):
                 found.append(child)
-        except psutil.NoSuchProcess:  # a zombie, too
-            continue
     return found

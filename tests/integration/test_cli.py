@@ -1,48 +1,13 @@
 """The command line as people meet it: help, the doctor, and wrong commands."""
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import ray
 
-from pipelines.cli.app import main
-
-Told = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Told:
-    """Exit status, output and errors of a command in this process, in an empty folder."""
-
-    def tell(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("COLUMNS", "300")
-        monkeypatch.setattr(sys, "argv", ["adassl", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert isinstance(end.value.code, int)
-        return end.value.code, *capsys.readouterr()
-
-    return tell
-
-
-def adassl(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, "COLUMNS": "300"},
-    )
+from tests.processes import ended, here
 
 
 @pytest.mark.parametrize(
@@ -60,8 +25,8 @@ def adassl(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         (["doctor"], ["--address"]),
     ],
 )
-def test_help_is_worth_reading(arguments: list[str], words: list[str], told: Told) -> None:
-    status, output, _ = told(*arguments, "--help")
+def test_help_is_worth_reading(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    status, output = here(tmp_path, [*arguments, "--help"])
     assert status == 0
     shown = " ".join(output.split())
     for word in words:
@@ -69,18 +34,20 @@ def test_help_is_worth_reading(arguments: list[str], words: list[str], told: Tol
 
 
 def test_show_prints_the_resolved_settings(tmp_path: Path) -> None:
-    done = adassl(tmp_path, "train", "--show", "--set", "method.beta=0.25", "--workers", "2")
-    settings = json.loads(done.stdout)
+    shown = ["train", "--show", "--set", "method.beta=0.25", "--workers", "2"]
+    status, printed = here(tmp_path, shown)
+    assert status == 0
+    settings = json.loads(printed)
     assert settings["method"]["beta"] == 0.25
     assert settings["cluster"]["num_workers"] == 2
 
 
 def test_the_doctor_finds_this_environment_whole(tmp_path: Path) -> None:
-    done = adassl(tmp_path, "doctor")
-    assert done.returncode == 0, done.stdout
+    status, printed = here(tmp_path, ["doctor"])
+    assert status == 0, printed
     for word in ("ray", "torch", "decord2", "mlflow", "cores", "video decoding"):
-        assert word in done.stdout
-    assert "missing" not in done.stdout
+        assert word in printed
+    assert "missing" not in printed
 
 
 @pytest.mark.parametrize(
@@ -103,20 +70,20 @@ def test_the_doctor_finds_this_environment_whole(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_commands_fail_in_words_before_ray_starts(
-    arguments: list[str], words: str, told: Told
+    arguments: list[str], words: str, tmp_path: Path
 ) -> None:
-    began = time.monotonic()
-    status, output, errors = told(*arguments)
-    assert status == 2, output + errors
-    assert words in errors
-    assert "Traceback" not in errors
+    began, before = time.monotonic(), ray.is_initialized()
+    status, printed = here(tmp_path, arguments)
+    assert status == 2, printed
+    assert words in printed
+    assert "Traceback" not in printed
     assert time.monotonic() - began < 30
-    assert not ray.is_initialized()
+    assert ray.is_initialized() == before
 
 
 def test_a_wrong_command_is_quick_and_shows_no_traceback(tmp_path: Path) -> None:
     began = time.monotonic()
-    done = adassl(tmp_path, "train", "--set", "method.betta=1")
+    done = ended(tmp_path, ["train", "--set", "method.betta=1"])
     assert done.returncode == 2
     assert "did you mean method.beta" in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -185,7 +184,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def folder(server: Server, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small sweep, run as people run it."""
     cwd = tmp_path_factory.mktemp("sweep")
-    command = [sys.executable, "-m", "pipelines", "sweep", "--space", "digits"]
+    command = ["sweep", "--space", "digits"]
     command += ["--name", "compare", "--num-trials", str(NUM_TRIALS), "--seeds", "1"]
     command += ["--search", "random", "--scheduler", "none", "--steps", "20"]
     command += ["--index", str(digits), "--out", str(cwd / "runs")]

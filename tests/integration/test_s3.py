@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +13,9 @@ from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder, newest_state
 from pipelines.trials.store import TrialStore
 from tests.buckets import KEYS, s3_server
-from tests.integration.test_cli import adassl
 from tests.integration.test_sweep import command as sweep_command
-from tests.integration.test_train import command, steps_of
-from tests.processes import run, started, train_workers
+from tests.integration.test_train import command, steps_of, train_workers
+from tests.processes import ended, here, run, started, wait_during
 
 pytestmark = pytest.mark.ray
 RUNS, INDEX = "s3://bucket/runs", "s3://bucket/data/videos.parquet"
@@ -40,12 +38,11 @@ def train(name: str, *more: str) -> list[str]:
 def test_a_run_on_s3_goes_on_where_it_was_killed(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    indexed = adassl(tmp_path, "data", "index", str(digits.parent / "set"), "--out", INDEX)
-    assert indexed.returncode == 0, indexed.stderr
-    again = adassl(tmp_path, "data", "index", str(digits.parent / "set"), "--out", INDEX)
-    assert "0 probed, 120 unchanged" in again.stdout
+    index = ["data", "index", str(digits.parent / "set"), "--out", INDEX]
+    run(tmp_path, index)
+    assert "0 probed, 120 unchanged" in run(tmp_path, index)
 
-    refused = subprocess.run(train("first"), cwd=tmp_path, capture_output=True, text=True)
+    refused = ended(tmp_path, train("first"))
     assert refused.returncode == 2
     assert "set MLFLOW_TRACKING_URI" in refused.stderr
     assert not Folder(RUNS).exists()
@@ -82,11 +79,7 @@ def test_a_run_on_s3_goes_on_where_it_was_killed(
 
 def kill_after_a_checkpoint(process: "subprocess.Popen[str]", folder: RunFolder) -> None:
     """Kill the driver, and wait until its workers are gone."""
-    deadline = time.monotonic() + 180
-    while folder.checkpoints.step() is None:
-        assert process.poll() is None, "it ended before its checkpoint"
-        assert time.monotonic() < deadline, "no checkpoint in three minutes"
-        time.sleep(0.02)
+    wait_during(process, lambda: folder.checkpoints.step() is not None)
     workers = train_workers(process.pid)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -96,12 +89,12 @@ def kill_after_a_checkpoint(process: "subprocess.Popen[str]", folder: RunFolder)
 
 @pytest.mark.usefixtures("_server")
 def test_what_is_not_there_is_said_in_words(tmp_path: Path) -> None:
-    done = adassl(tmp_path, "evaluate", f"{RUNS}/nobody")
-    assert done.returncode == 2
-    assert "s3://bucket/runs/nobody holds no run" in done.stderr
-    done = adassl(tmp_path, "train", "--index", INDEX, "--out", str(tmp_path / "runs"))
-    assert done.returncode == 2
-    assert f"adassl data index FOLDER --out {INDEX}" in done.stderr
+    status, printed = here(tmp_path, ["evaluate", f"{RUNS}/nobody"])
+    assert status == 2
+    assert "s3://bucket/runs/nobody holds no run" in printed
+    status, printed = here(tmp_path, ["train", "--index", INDEX, "--out", str(tmp_path / "runs")])
+    assert status == 2
+    assert f"adassl data index FOLDER --out {INDEX}" in printed
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,13 +1,13 @@
-"""Whole sweeps by the command line, ended in every way in which a sweep can end."""
+"""Sweeps by the command line, ended in every way in which a sweep can end.
+
+On the common Ray, in this process; what kills a driver runs in a process of its own.
+"""
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,7 +17,7 @@ from mlflow.entities import Run
 from pipelines.storage.folder import Folder
 from pipelines.trials.records import TrialRecord
 from pipelines.trials.store import TrialStore
-from tests.processes import run, started
+from tests.processes import descendants, here, run, started, wait_during, wait_until
 
 pytestmark = pytest.mark.ray
 SETTINGS = {
@@ -37,8 +37,7 @@ def command(
 ) -> list[str]:
     """`adassl sweep` of the laptop's space on the digits, small."""
     settings = [f"--set={key}={json.dumps(value)}" for key, value in SETTINGS.items()]
-    base = [sys.executable, "-m", "pipelines", "sweep", "--space", "digits", "--name", name]
-    base += ["--scheduler", "none"]
+    base = ["sweep", "--space", "digits", "--name", name, "--scheduler", "none"]
     place = ["--index", str(index), "--out", str(out), "--num-trials", str(trials)]
     return [*base, *place, *settings, *more]
 
@@ -58,42 +57,23 @@ def tracked(out: Path) -> dict[str, Run]:
     return {str(r.info.run_name): r for r in runs}
 
 
-def wait_for(process: "subprocess.Popen[str]", what: Any, seconds: float = 180) -> None:
-    """Until `what` holds while the sweep runs."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert process.poll() is None, "the sweep ended before"
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
-def processes(driver: int, name: str) -> list[psutil.Process]:
-    """Living processes under a driver with a word in their titles."""
-    found = []
-    for child in psutil.Process(driver).children(recursive=True):
-        try:
-            if name in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
 @pytest.fixture(scope="module")
-def whole(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of a sweep that nothing disturbed, with what it printed."""
     cwd = tmp_path_factory.mktemp("whole")
-    printed = run(cwd, command(digits, cwd / "runs", "whole"))
+    one_by_one = ("--seeds=1", "--max-concurrent=1")
+    status, printed = here(cwd, command(digits, cwd / "runs", "whole", *one_by_one, trials=1))
+    assert status == 0, printed[-4000:]
     (cwd / "printed.txt").write_text(printed)
     return cwd / "runs"
 
 
 def test_it_says_what_it_will_do_how_it_goes_and_what_came_of_it(whole: Path) -> None:
     printed = (whole.parent / "printed.txt").read_text()
-    assert "1 settings × 2 seeds and the baseline × 2 = 4 trials, 1 at once" in printed
-    for words in ("000-s0  step 6/24  val/next_clip_nats", "pairs/s", "min left", "4/4 trials"):
+    assert "1 settings × 1 seeds and the baseline × 1 = 2 trials, 1 at once" in printed
+    for words in ("000-s0  step 6/24  val/next_clip_nats", "pairs/s", "min left", "2/2 trials"):
         assert words in printed, words
-    assert "This rests on 4 trials" in printed.replace("\n", " ")
+    assert "This rests on 2 trials" in printed.replace("\n", " ")
     assert f"{whole}/whole/report/report.html" in printed
     assert f"mlflow ui --backend-store-uri sqlite:///{whole}/mlflow.db" in printed
     assert {path.name for path in whole.parent.iterdir()} == {"runs", "printed.txt"}
@@ -101,7 +81,7 @@ def test_it_says_what_it_will_do_how_it_goes_and_what_came_of_it(whole: Path) ->
 
 def test_the_ledger_has_every_trial_with_its_looks_and_its_end(whole: Path) -> None:
     store = store_of(whole, "whole")
-    assert sorted(store.trials) == ["000-s0", "000-s1", "base-s0", "base-s1"]
+    assert sorted(store.trials) == ["000-s0", "base-s0"]
     for trial in store.all_trials():
         assert (trial.state, trial.step, trial.failures) == ("finished", 24, 0)
         assert sorted(trial.looks) == [6, 12, 18, 24]
@@ -110,7 +90,7 @@ def test_the_ledger_has_every_trial_with_its_looks_and_its_end(whole: Path) -> N
         assert trial.first_step_seconds is not None
         assert 0 < trial.first_step_seconds < trial.seconds
     values = {t.looks[24] for t in store.all_trials()}
-    assert len(values) == 4, "seeds and settings differ"
+    assert len(values) == 2, "settings differ"
 
 
 def test_mlflow_has_a_parent_and_a_child_for_each_trial_that_compare(whole: Path) -> None:
@@ -151,26 +131,26 @@ def test_the_same_command_finds_it_finished_and_another_sweep_is_refused(
     whole: Path, digits: Path
 ) -> None:
     before = store_of(whole, "whole").trials
-    printed = run(whole.parent, command(digits, whole, "whole"))
+    again = command(digits, whole, "whole", "--seeds=1", trials=1)
+    status, printed = here(whole.parent, again)
+    assert status == 0, printed[-4000:]
     assert "step 6/24" not in printed
     assert store_of(whole, "whole").trials == before
-    other = command(digits, whole, "whole", "--set=train.steps=48")
-    done = subprocess.run(other, cwd=whole.parent, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert "config.train.steps was 24, now 48" in done.stderr
-    assert "Traceback" not in done.stderr
+    status, printed = here(whole.parent, [*again, "--set=train.steps=48"])
+    assert status == 2
+    assert "config.train.steps was 24, now 48" in printed
+    assert "Traceback" not in printed
 
 
 def test_the_report_can_be_made_again_by_another_metric(whole: Path) -> None:
-    again = [sys.executable, "-m", "pipelines", "sweep-report", str(whole / "whole")]
-    run(whole.parent, [*again, "--metric", "val/probe/mean"])
+    again = ["sweep-report", str(whole / "whole"), "--metric"]
+    status, printed = here(whole.parent, [*again, "val/probe/mean"])
+    assert status == 0, printed[-4000:]
     page = (whole / "whole" / "report" / "report.html").read_text()
     assert "val/probe/mean" in page
-    wrong = subprocess.run(
-        [*again, "--metric", "val/x"], capture_output=True, text=True, timeout=60
-    )
-    assert wrong.returncode == 2
-    assert "val/probe/mean" in wrong.stderr
+    status, printed = here(whole.parent, [*again, "val/x"])
+    assert status == 2
+    assert "val/probe/mean" in printed
 
 
 def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
@@ -178,18 +158,15 @@ def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
 ) -> None:
     cut = command(digits, tmp_path, "cut", "--seeds=1", "--set=train.steps=36")
     with started(tmp_path, cut) as process:
-        wait_for(process, lambda: _looked(tmp_path, "cut", "000-s0"))
-        trial_processes = processes(process.pid, "ray::")
+        wait_during(process, lambda: _looked(tmp_path, "cut", "000-s0"))
+        trial_processes = descendants(process.pid, "ray::")
         process.send_signal(signal.SIGKILL)
         process.wait()
         psutil.wait_procs(trial_processes, timeout=60)
     before = store_of(tmp_path, "cut")
     assert before.trials["base-s0"].state == "finished"
     assert before.trials["000-s0"].state == "running"
-    deadline = time.monotonic() + 60
-    while any(r.info.status == "RUNNING" for r in tracked(tmp_path).values()):
-        assert time.monotonic() < deadline, "the guardian did not close the runs"
-        time.sleep(0.5)
+    wait_until(lambda: "RUNNING" not in statuses(tmp_path), seconds=60)  # the watchdog's work
     printed = run(tmp_path, cut)
     assert "000-s0: going on from step" in printed
     assert "base-s0  step" not in printed
@@ -198,7 +175,11 @@ def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
     assert sorted(after.trials) == ["000-s0", "001-s0", "base-s0"]
     assert {t.state for t in after.all_trials()} == {"finished"}
     assert set(tracked(tmp_path)) == {"cut", *after.trials}
-    assert {r.info.status for r in tracked(tmp_path).values()} == {"FINISHED"}
+    assert statuses(tmp_path) == {"FINISHED"}
+
+
+def statuses(out: Path) -> set[str]:
+    return {str(run.info.status) for run in tracked(out).values()}
 
 
 def _looked(out: Path, name: str, trial: str) -> bool:
@@ -213,14 +194,14 @@ def test_a_stopped_sweep_says_how_to_go_on_and_leaves_nothing_running(
 ) -> None:
     long = command(digits, tmp_path, "stop", "--set=train.steps=5000")
     with started(tmp_path, long) as process:
-        wait_for(process, lambda: _looked(tmp_path, "stop", "base-s0"))
+        wait_during(process, lambda: _looked(tmp_path, "stop", "base-s0"))
         process.send_signal(number)
         began = time.monotonic()
         printed, _ = process.communicate(timeout=60)
         assert process.returncode == 130, printed[-4000:]
         assert time.monotonic() - began < 20
     assert "the same command goes on" in printed
-    assert {r.info.status for r in tracked(tmp_path).values()} == {"KILLED"}
+    assert statuses(tmp_path) == {"KILLED"}
 
 
 @pytest.mark.slow
@@ -254,7 +235,7 @@ def test_trials_of_two_workers_train_in_a_group(digits: Path, tmp_path: Path) ->
     trials = store_of(tmp_path, "group").trials
     assert {(t.state, t.step) for t in trials.values()} == {("finished", 24)}
     assert sorted(trials["000-s0"].looks) == [6, 12, 18, 24]
-    assert {r.info.status for r in tracked(tmp_path).values()} == {"FINISHED"}
+    assert statuses(tmp_path) == {"FINISHED"}
 
 
 @pytest.mark.slow
@@ -263,10 +244,10 @@ def test_a_lost_process_goes_on_and_one_that_hangs_is_ended_and_named(
 ) -> None:
     options = ("--seeds=1", "--set=cluster.stall_minutes=0.25", "--set=train.steps=48")
     with started(tmp_path, command(digits, tmp_path, "hit", *options, trials=1)) as process:
-        wait_for(process, lambda: _looked(tmp_path, "hit", "base-s0"))
-        processes(process.pid, "ray::ImplicitFunc")[0].kill()
-        wait_for(process, lambda: _looked(tmp_path, "hit", "000-s0"))
-        for decoder in processes(process.pid, "WindowDecoder"):
+        wait_during(process, lambda: _looked(tmp_path, "hit", "base-s0"))
+        descendants(process.pid, "ray::ImplicitFunc")[0].kill()
+        wait_during(process, lambda: _looked(tmp_path, "hit", "000-s0"))
+        for decoder in descendants(process.pid, "WindowDecoder"):
             decoder.send_signal(signal.SIGSTOP)
         printed, _ = process.communicate(timeout=240)
         assert process.returncode == 0, printed[-4000:]

@@ -1,13 +1,15 @@
-"""Whole trainings through Ray Train and MLflow, stopped in every way that a run can stop.
+"""Trainings through Ray Train and MLflow, stopped in every way that a run can stop.
 
-Each runs as people run it, by the command line in a process of its own.
+On the common Ray, by the command line in this process; what kills a driver runs as people run it,
+in a process of its own.
 """
 
 import json
+import os
 import signal
-import subprocess
-import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from pipelines.job import run_job
 from pipelines.recipes import recipe
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from tests.pipelines.training.test_learner import assert_same
-from tests.processes import run, started, train_workers
+from tests.processes import descendants, here, run, started, wait_during, wait_until
 
 pytestmark = pytest.mark.ray
 STEPS, EVERY = 24, 6
@@ -43,19 +45,18 @@ def command(
 ) -> list[str]:
     """`adassl train` on the digits, small."""
     settings = [f"--set={key}={json.dumps(value)}" for key, value in SETTINGS.items()]
-    base = [sys.executable, "-m", "pipelines", "train", "--recipe", "moving-digits"]
     place = ["--index", str(index), "--out", str(out), "--name", name, "--workers", str(workers)]
-    return [*base, *place, *settings, *more]
+    return ["train", "--recipe", "moving-digits", *place, *settings, *more]
 
 
-def wait_for_checkpoint(folder: Path, process: "subprocess.Popen[str]", number: int = 1) -> None:
-    """Until the run has written its n-th checkpoint."""
-    deadline = time.monotonic() + 180
-    names = folder / "checkpoints.json"
-    while not names.exists() or len(list(folder.glob("checkpoint_*/state.pt"))) < number:
-        assert process.poll() is None, "it ended before its checkpoint"
-        assert time.monotonic() < deadline, "no checkpoint in three minutes"
-        time.sleep(0.05)
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run has written one."""
+    return (folder / "checkpoints.json").exists() and any(folder.glob("checkpoint_*/state.pt"))
+
+
+def train_workers(driver: int) -> list[psutil.Process]:
+    """The Ray Train workers under a driver."""
+    return descendants(driver, "RayTrainWorker")
 
 
 def steps_of(state: dict[str, Any]) -> list[int]:
@@ -63,10 +64,11 @@ def steps_of(state: dict[str, Any]) -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def straight(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def straight(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of runs with one that nothing disturbed, evaluated."""
     cwd = tmp_path_factory.mktemp("straight")
-    printed = run(cwd, command(digits, cwd / "runs", "straight"))
+    status, printed = here(cwd, command(digits, cwd / "runs", "straight"))
+    assert status == 0, printed[-4000:]
     (cwd / "printed.txt").write_text(printed)
     return cwd / "runs"
 
@@ -159,7 +161,9 @@ def test_the_newest_and_the_best_checkpoint_are_kept(straight: Path) -> None:
 
 def test_the_same_command_again_finds_the_run_finished(straight: Path, digits: Path) -> None:
     before = newest_state(RunFolder(straight / "straight"))
-    printed = run(straight.parent, command(digits, straight, "straight", "--no-evaluate"))
+    again = command(digits, straight, "straight", "--no-evaluate")
+    status, printed = here(straight.parent, again)
+    assert status == 0, printed[-4000:]
     assert "straight had finished: 24 steps" in printed
     assert_same(newest_state(RunFolder(straight / "straight")), before)
 
@@ -173,16 +177,32 @@ def test_another_config_or_other_videos_under_the_name_are_refused(straight: Pat
         folder.register(folder.config(), "another digest")
 
 
+def once(holds: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
+    """Do something beside what this thread runs, as soon as something holds."""
+
+    def watch() -> None:
+        wait_until(holds)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
 def test_a_killed_worker_costs_nothing_but_time(
     straight: Path, digits: Path, tmp_path: Path
 ) -> None:
-    with started(tmp_path, command(digits, tmp_path, "hit", "--no-evaluate")) as process:
-        wait_for_checkpoint(tmp_path / "hit", process)
-        workers = train_workers(process.pid)
-        assert len(workers) == 2
-        workers[1].kill()
-        printed, _ = process.communicate(timeout=180)
-        assert process.returncode == 0, printed[-4000:]
+    killed = []
+
+    def kill_one() -> None:
+        killed.extend(train_workers(os.getpid()))
+        killed[1].kill()
+
+    watch = once(lambda: has_checkpoint(tmp_path / "hit"), kill_one)
+    status, printed = here(tmp_path, command(digits, tmp_path, "hit", "--no-evaluate"))
+    watch.join()
+    assert status == 0, printed[-4000:]
+    assert len(killed) == 2
     assert "going on from step" in printed
     assert_as_if_nothing_had_happened(RunFolder(tmp_path / "hit"), straight)
 
@@ -205,7 +225,7 @@ def test_a_killed_driver_goes_on_with_the_same_command_on_fewer_workers(
 ) -> None:
     more = ["--no-evaluate", "--set=train.steps=36"]
     with started(tmp_path, command(digits, tmp_path, "cut", *more)) as process:
-        wait_for_checkpoint(tmp_path / "cut", process)
+        wait_during(process, lambda: has_checkpoint(tmp_path / "cut"))
         workers = train_workers(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -229,15 +249,31 @@ def statuses(out: Path) -> list[str]:
     return [tracked.info.status for tracked in client.search_runs([experiment.experiment_id])]
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
-)
-def test_a_stopped_job_says_how_to_go_on_and_no_run_stays_running(
+LONG = ("--no-evaluate", "--set=train.steps=100000")
+
+
+def test_a_stopped_job_says_how_to_go_on_and_lets_go_of_the_cluster(
+    straight: Path, digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def terminate() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    watch = once(lambda: has_checkpoint(tmp_path / "stop"), terminate)
+    status, printed = here(tmp_path, command(digits, tmp_path, "stop", *LONG, workers=1))
+    watch.join()
+    assert status == 130, printed[-4000:]
+    assert "the same command goes on from the newest checkpoint" in capfd.readouterr().out
+    assert statuses(tmp_path) == ["KILLED"]
+    wait_until(lambda: not train_workers(os.getpid()), seconds=60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_process_says_how_to_go_on_and_no_run_stays_running(
     number: signal.Signals, digits: Path, tmp_path: Path
 ) -> None:
-    long = ["--no-evaluate", "--set=train.steps=100000"]
-    with started(tmp_path, command(digits, tmp_path, "stop", *long, workers=1)) as process:
-        wait_for_checkpoint(tmp_path / "stop", process)
+    with started(tmp_path, command(digits, tmp_path, "stop", *LONG, workers=1)) as process:
+        wait_during(process, lambda: has_checkpoint(tmp_path / "stop"))
         process.send_signal(number)
         printed, _ = process.communicate(timeout=60)
         assert process.returncode == 130, printed[-4000:]
@@ -246,16 +282,11 @@ def test_a_stopped_job_says_how_to_go_on_and_no_run_stays_running(
 
 
 def test_what_the_cluster_cannot_hold_is_refused_at_once(straight: Path, tmp_path: Path) -> None:
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False)
-    try:
-        began = time.monotonic()
-        with pytest.raises(ClusterTooSmallError, match=r"No place for .*lower cluster.num_workers"):
-            run_job(config_of(straight, {"cluster.num_workers": 2}), RunFolder(tmp_path / "big"))
-        gpu = config_of(straight, {"cluster.use_gpu": True})
-        with pytest.raises(ClusterTooSmallError, match="GPU"):
-            run_job(gpu, RunFolder(tmp_path / "gpu"))
-        assert time.monotonic() - began < 20
-    finally:
-        ray.shutdown()
+    began = time.monotonic()
+    big = config_of(straight, {"cluster.num_workers": 4})
+    with pytest.raises(ClusterTooSmallError, match=r"No place for .*lower cluster.num_workers"):
+        run_job(big, RunFolder(tmp_path / "big"))
+    gpu = config_of(straight, {"cluster.use_gpu": True})
+    with pytest.raises(ClusterTooSmallError, match="GPU"):
+        run_job(gpu, RunFolder(tmp_path / "gpu"))
+    assert time.monotonic() - began < 20
