@@ -28,7 +28,8 @@ demo: $(READY)
 	$(BIN)/adassl demo
 
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder \
+		-m 'not slow' --durations=20
 
 test-all: $(READY)
 	@$(BIN)/python -m tests.browser > /dev/null  # says how to install a Chromium if there is none

@@ -91,6 +91,14 @@ class Cluster:
                     found.append(process)
         return found
 
+    def drivers(self) -> list[psutil.Process]:
+        """The sweeps that jobs run on the head."""
+        found = []
+        for process in self.processes(self.head):
+            with suppress(psutil.Error):
+                found += [process] if process.cmdline()[1:4] == ["-m", "pipelines", "sweep"] else []
+        return found
+
     def titles(self, folder: Path) -> set[str]:
         """The kinds of Ray processes that a node runs, such as RayTrainWorker."""
         found = set()

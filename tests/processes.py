@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -91,6 +92,18 @@ def wait_during(
         return found
 
     wait_until(holds, seconds=seconds)
+
+
+def once(holds: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
+    """Do something beside what this thread runs, as soon as something holds."""
+
+    def watch() -> None:
+        wait_until(holds)
+        act()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
 
 
 def descendants(pid: int, word: str) -> list[psutil.Process]:

@@ -61,7 +61,7 @@ PLAIN: dict[str, object] = {"method.latent": "none", "method.editor": "identity"
 V: dict[str, object] = {"method.latent": "variational", "method.editor": "mlp", "method.beta": 1.0}
 
 SEEDS = pytest.mark.parametrize(
-    "seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 6))]
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))]
 )
 
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from pipelines.config.run import ClusterConfig, ConfigError
 from pipelines.trials.records import TrialRecord
 from tests.cluster import Cluster, cluster
 from tests.integration.test_sweep import store_of, tracked
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
@@ -53,13 +54,6 @@ def trials_of(out: Path, name: str) -> dict[str, TrialRecord]:
     return store_of(out, name).trials
 
 
-def wait_until(what: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.2)
-
-
 def runs_under(out: Path, parent: str) -> dict[str, str]:
     """The status of a sweep's run and of the runs that hang under it."""
     runs = tracked(out)
@@ -82,17 +76,22 @@ def test_who_has_not_the_token_submits_nothing(nodes: Cluster, tmp_path: Path) -
         assert "AuthenticationError" in done.stdout
 
 
-def test_one_that_is_stopped_goes_on_with_the_same_command(
-    nodes: Cluster, digits: Path, tmp_path: Path
+@pytest.mark.parametrize("end", ["kill", pytest.param("stop", marks=pytest.mark.slow)])
+def test_one_that_is_killed_or_stopped_goes_on_with_the_same_command(
+    end: str, nodes: Cluster, digits: Path, tmp_path: Path
 ) -> None:
     long = ("--num-trials=1", "--steps=160", "--set=train.checkpoint_every=10")
-    options = ("--no-wait", "--submission-id=stopped")
+    options = ("--no-wait", f"--submission-id={end}")
     done = submit(nodes, digits, tmp_path, "two", *long, options=options)
     assert done.returncode == 0, done.stdout[-4000:]
-    wait_until(lambda: any(t.looks for t in trials_of(tmp_path, "two").values()), 120)
-    assert "was stopped" in nodes.ray("job", "stop", "stopped").stdout
-    assert "the same command goes on" in nodes.ray("job", "logs", "stopped").stdout
-    wait_until(lambda: "RUNNING" not in runs_under(tmp_path, "two").values(), 20)
+    wait_until(lambda: any(t.looks for t in trials_of(tmp_path, "two").values()), seconds=120)
+    if end == "stop":
+        assert "was stopped" in nodes.ray("job", "stop", end).stdout
+        assert "the same command goes on" in nodes.ray("job", "logs", end).stdout
+    else:
+        for driver in nodes.drivers():
+            driver.kill()
+    wait_until(lambda: "RUNNING" not in runs_under(tmp_path, "two").values(), seconds=60)
     assert runs_under(tmp_path, "two") == {"two": "KILLED", "base-s0": "KILLED"}
     before = trials_of(tmp_path, "two")["base-s0"]
     assert before.state == "running"
@@ -177,12 +176,12 @@ def test_a_lost_node_costs_time_and_where_none_replaces_it_the_sweep_ends_in_wor
             return sum(len(trial.looks) for trial in trials_of(tmp_path, "lost").values())
 
         begin("first", 5)
-        wait_until(lambda: looks() > 0, 120)
+        wait_until(lambda: looks() > 0, seconds=120)
         nodes.kill(nodes.workers[-1])
         time.sleep(2)  # what was on its way
         reached = looks()
         nodes.add_node(num_cpus=2)
-        wait_until(lambda: looks() > reached, 180)
+        wait_until(lambda: looks() > reached, seconds=180)
         nodes.ray("job", "stop", "first")
         told = nodes.ray("job", "logs", "first").stdout
         assert re.search("base-s0: .*; going on from its checkpoint", told)
@@ -190,9 +189,9 @@ def test_a_lost_node_costs_time_and_where_none_replaces_it_the_sweep_ends_in_wor
 
         reached = looks()
         begin("second", 0.3)
-        wait_until(lambda: looks() > reached, 120)
+        wait_until(lambda: looks() > reached, seconds=120)
         nodes.kill(nodes.workers[-1])
-        wait_until(lambda: runs_under(tmp_path, "lost")["lost"] == "FAILED", 180)
+        wait_until(lambda: runs_under(tmp_path, "lost")["lost"] == "FAILED", seconds=180)
         told = nodes.ray("job", "logs", "second").stdout
         assert "no trial could be started for 0.3 minutes" in told
         assert runs_under(tmp_path, "lost")["base-s0"] == "KILLED"

@@ -7,9 +7,7 @@ in a process of its own.
 import json
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from pipelines.job import run_job
 from pipelines.recipes import recipe
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from tests.pipelines.training.test_learner import assert_same
-from tests.processes import descendants, here, run, started, wait_during, wait_until
+from tests.processes import descendants, here, once, run, started, wait_during, wait_until
 
 pytestmark = pytest.mark.ray
 STEPS, EVERY = 24, 6
@@ -175,18 +173,6 @@ def test_another_config_or_other_videos_under_the_name_are_refused(straight: Pat
     folder = RunFolder(straight / "straight")
     with pytest.raises(ConfigError, match="other videos"):
         folder.register(folder.config(), "another digest")
-
-
-def once(holds: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
-    """Do something beside what this thread runs, as soon as something holds."""
-
-    def watch() -> None:
-        wait_until(holds)
-        act()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
 
 
 def test_a_killed_worker_costs_nothing_but_time(
