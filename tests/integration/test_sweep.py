@@ -153,10 +153,12 @@ def test_the_report_can_be_made_again_by_another_metric(whole: Path) -> None:
     assert "val/probe/mean" in printed
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
     digits: Path, tmp_path: Path
 ) -> None:
-    cut = command(digits, tmp_path, "cut", "--seeds=1", "--set=train.steps=36")
+    one_by_one = ("--seeds=1", "--max-concurrent=1")
+    cut = command(digits, tmp_path, "cut", *one_by_one, "--set=train.steps=36")
     with started(tmp_path, cut) as process:
         wait_during(process, lambda: _looked(tmp_path, "cut", "000-s0"))
         trial_processes = descendants(process.pid, "ray::")
@@ -167,7 +169,8 @@ def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
     assert before.trials["base-s0"].state == "finished"
     assert before.trials["000-s0"].state == "running"
     wait_until(lambda: "RUNNING" not in statuses(tmp_path), seconds=60)  # the watchdog's work
-    printed = run(tmp_path, cut)
+    status, printed = here(tmp_path, cut)
+    assert status == 0, printed[-4000:]
     assert "000-s0: going on from step" in printed
     assert "base-s0  step" not in printed
     after = store_of(tmp_path, "cut")

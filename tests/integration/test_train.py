@@ -21,7 +21,7 @@ from pipelines.job import run_job
 from pipelines.recipes import recipe
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from tests.pipelines.training.test_learner import assert_same
-from tests.processes import descendants, here, once, run, started, wait_during, wait_until
+from tests.processes import descendants, here, once, started, wait_during
 
 pytestmark = pytest.mark.ray
 STEPS, EVERY = 24, 6
@@ -175,6 +175,7 @@ def test_another_config_or_other_videos_under_the_name_are_refused(straight: Pat
         folder.register(folder.config(), "another digest")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nothing_but_time(
     straight: Path, digits: Path, tmp_path: Path
 ) -> None:
@@ -200,31 +201,46 @@ def assert_as_if_nothing_had_happened(folder: RunFolder, straight: Path) -> None
     assert expected is not None
     for part in ("step", "method", "optimizer", "fingerprint"):
         assert_same(state[part], expected[part])
-    assert steps_of(state) == steps_of(expected)
-    for name in ("train/loss", "train/kl", "train/rankme"):
-        pairs = zip(state["history"], expected["history"], strict=True)
-        assert all(one[name] == other[name] for one, other in pairs), name
+    assert_alike(state["history"], expected["history"])
 
 
-def test_a_killed_driver_goes_on_with_the_same_command_on_fewer_workers(
-    digits: Path, tmp_path: Path
+def assert_alike(history: list[dict[str, float]], expected: list[dict[str, float]]) -> None:
+    """Bit by bit the same losses at the same steps."""
+    for name in ("step", "train/loss", "train/kl", "train/rankme"):
+        assert [entry[name] for entry in history] == [entry[name] for entry in expected], name
+
+
+def test_a_killed_worker_then_a_killed_driver_and_on_with_the_same_command_on_fewer_workers(
+    straight: Path, digits: Path, tmp_path: Path
 ) -> None:
-    more = ["--no-evaluate", "--set=train.steps=36"]
-    with started(tmp_path, command(digits, tmp_path, "cut", *more)) as process:
+    folder = RunFolder(tmp_path / "cut")
+    with started(tmp_path, command(digits, tmp_path, "cut", "--no-evaluate")) as process:
         wait_during(process, lambda: has_checkpoint(tmp_path / "cut"))
+        first = train_workers(process.pid)
+        assert len(first) == 2
+        first[1].kill()
+        lost = folder.checkpoints.step()
+        assert lost is not None
+        wait_during(process, lambda: (folder.checkpoints.step() or 0) > lost)
         workers = train_workers(process.pid)
         process.send_signal(signal.SIGKILL)
         process.wait()
         _, alive = psutil.wait_procs(workers, timeout=60)  # they live on for a moment
         assert not alive
-    reached = newest_state(RunFolder(tmp_path / "cut"))
+    reached = newest_state(folder)
     assert reached is not None
-    assert 0 < reached["step"] < 36
-    printed = run(tmp_path, command(digits, tmp_path, "cut", *more, workers=1))
-    assert f"going on from step {reached['step']} of 36" in printed
-    state = newest_state(RunFolder(tmp_path / "cut"))
+    assert lost < reached["step"] < STEPS
+    undisturbed = newest_state(RunFolder(straight / "straight"))
+    assert undisturbed is not None
+    assert_alike(reached["history"], undisturbed["history"][: len(reached["history"])])
+
+    again = command(digits, tmp_path, "cut", "--no-evaluate", workers=1)
+    status, printed = here(tmp_path, again)
+    assert status == 0, printed[-4000:]
+    assert f"going on from step {reached['step']} of {STEPS}" in printed
+    state = newest_state(folder)
     assert state is not None
-    assert steps_of(state) == [1, *range(3, 37, 3)]
+    assert steps_of(state) == [1, *range(3, STEPS + 1, 3)]
     assert statuses(tmp_path) == ["FINISHED"]
 
 
@@ -235,30 +251,13 @@ def statuses(out: Path) -> list[str]:
     return [tracked.info.status for tracked in client.search_runs([experiment.experiment_id])]
 
 
-LONG = ("--no-evaluate", "--set=train.steps=100000")
-
-
-def test_a_stopped_job_says_how_to_go_on_and_lets_go_of_the_cluster(
-    straight: Path, digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def terminate() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    watch = once(lambda: has_checkpoint(tmp_path / "stop"), terminate)
-    status, printed = here(tmp_path, command(digits, tmp_path, "stop", *LONG, workers=1))
-    watch.join()
-    assert status == 130, printed[-4000:]
-    assert "the same command goes on from the newest checkpoint" in capfd.readouterr().out
-    assert statuses(tmp_path) == ["KILLED"]
-    wait_until(lambda: not train_workers(os.getpid()), seconds=60)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stopped_process_says_how_to_go_on_and_no_run_stays_running(
     number: signal.Signals, digits: Path, tmp_path: Path
 ) -> None:
-    with started(tmp_path, command(digits, tmp_path, "stop", *LONG, workers=1)) as process:
+    long = ("--no-evaluate", "--set=train.steps=100000")
+    with started(tmp_path, command(digits, tmp_path, "stop", *long, workers=1)) as process:
         wait_during(process, lambda: has_checkpoint(tmp_path / "stop"))
         process.send_signal(number)
         printed, _ = process.communicate(timeout=60)
