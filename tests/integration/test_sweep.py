@@ -208,28 +208,6 @@ def test_a_stopped_sweep_says_how_to_go_on_and_leaves_nothing_running(
 
 
 @pytest.mark.slow
-def test_asha_ends_who_falls_behind_and_says_so(digits: Path, tmp_path: Path) -> None:
-    options = ("--seeds=1", "--scheduler=asha", "--set=train.steps=160", "--search=random")
-    asha = command(digits, tmp_path, "asha", *options, "--set=train.checkpoint_every=40", trials=4)
-    printed = run(tmp_path, asha)
-    trials = store_of(tmp_path, "asha").trials
-    pruned = {name for name, trial in trials.items() if trial.state == "pruned"}
-    assert 1 <= len(pruned) < 4
-    runs = tracked(tmp_path)
-    for name in pruned:
-        assert trials[name].step < 160
-        assert "was not among the best third" in trials[name].reason
-        assert f"{name}  pruned (ASHA" in printed
-        assert runs[name].info.status == "KILLED"
-        assert runs[name].data.tags["adassl.state"] == "pruned"
-        assert "ASHA" in runs[name].data.tags["adassl.reason"]
-    assert trials["base-s0"].state == "finished"
-    assert "Traceback" not in printed
-    run(tmp_path, asha)
-    assert store_of(tmp_path, "asha").trials == trials
-
-
-@pytest.mark.slow
 def test_trials_of_two_workers_train_in_a_group(digits: Path, tmp_path: Path) -> None:
     group = ("--workers=2", "--seeds=1", "--set=cluster.cpus_per_worker=0.5")
     printed = run(tmp_path, command(digits, tmp_path, "group", *group, trials=1))
