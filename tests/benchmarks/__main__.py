@@ -36,6 +36,7 @@ GOALS = {
     "stream_share_of_decode_only": Goal("stream into tensors / decoding the same windows", 0.90),
     "stream_over_map_style": Goal("pairs/s over: open a file, get_batch of 2 frames", 20),
     "stream_over_read_videos": Goal("pairs/s over ray.data.read_videos(resize=64)"),
+    "pyav_over_decord": Goal("frames/s, the same beginnings of files, one thread a core"),
     "first_batch_seconds": Goal("start of the stream to its first batch"),
     "decoded_frames_unused_share": Goal("decoded on the way to a window, then dropped"),
     "latent_share_of_step": Goal("what r adds to a training step", None, 0.05),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ray.data import DataContext
 
 from pipelines.config.run import DataConfig
-from pipelines.video.decode import resized_shape
+from pipelines.video.frames import resized_shape
 from pipelines.video.index import VideoIndex
 
 BATCH = 64

@@ -9,6 +9,7 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
+from typing import get_args
 
 import psutil
 import ray
@@ -19,6 +20,8 @@ from pipelines.cluster import quiet_ray
 from pipelines.config.run import DataConfig
 from pipelines.recipes import recipe
 from pipelines.video.batch import PairBatch
+from pipelines.video.decode import read_window
+from pipelines.video.frames import Access, Decoder, resized_shape
 from pipelines.video.index import VideoIndex
 from pipelines.video.schedule import Schedule
 from pipelines.video.stream import PairStream, Share, WindowDecoder
@@ -50,7 +53,8 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
         include_dashboard=False,
         logging_config=ray.LoggingConfig(log_level="ERROR"),
     )
-    rates: dict[str, list[Rates]] = {"decode": [], "stream": [], "map": [], "read_videos": []}
+    names = ("decode", "stream", "map", "read_videos", "decord", "pyav")
+    rates: dict[str, list[Rates]] = {name: [] for name in names}
     firsts, memory, busy = [], [], []
     stream = StreamRun(schedule)
     with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
@@ -63,11 +67,14 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
             busy.append(stream.cpu_shares)
             rates["map"].append(map_style(pool, index, schedule, seed=number))
             rates["read_videos"].append(read_videos(folder / "videos", data))
+            for decoder in get_args(Decoder):
+                rates[decoder].append(read_by(pool, index, data, decoder))
     ray.shutdown()
     return {
         "stream_share_of_decode_only": _ratio(rates, "stream", "decode", "frames"),
         "stream_over_map_style": _ratio(rates, "stream", "map", "pairs"),
         "stream_over_read_videos": _ratio(rates, "stream", "read_videos", "pairs"),
+        "pyav_over_decord": _ratio(rates, "pyav", "decord", "frames"),
         "first_batch_seconds": median(firsts),
         "decoded_frames_unused_share": stream.unused_share,
         "peak_memory_mib": max(memory),
@@ -148,6 +155,29 @@ def map_style(
     began = time.perf_counter()
     pairs = sum(pool.map(task, range(seed * CORES, (seed + 1) * CORES)))
     return Rates(frames=0.0, pairs=pairs / (time.perf_counter() - began))
+
+
+def read_by(
+    pool: ProcessPoolExecutor, index: VideoIndex, data: DataConfig, decoder: Decoder
+) -> Rates:
+    """The beginnings of the files by one of our decoders, in plain processes."""
+    task = partial(_read_by, index, data.frame_size, decoder)
+    began = time.perf_counter()
+    frames = sum(pool.map(task, range(CORES)))
+    return Rates(frames=frames / (time.perf_counter() - began), pairs=0.0)
+
+
+def _read_by(index: VideoIndex, side: int, decoder: Decoder, first: int) -> int:
+    num_frames, frames, row = 100, 0, first
+    end = time.perf_counter() + SECONDS / 2
+    while time.perf_counter() < end:
+        video = row % len(index)
+        width, height = resized_shape(index.width[video], index.height[video], side)
+        access = Access(decoder=decoder, seek="start")
+        where = {"first": 0, "num_frames": num_frames, "width": width, "height": height}
+        read_window(index.path[video], access=access, **where)
+        frames, row = frames + num_frames, row + CORES
+    return frames
 
 
 def read_videos(folder: Path, data: DataConfig) -> Rates:

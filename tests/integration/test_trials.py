@@ -59,7 +59,7 @@ def make_numbers(trial: TrialRun) -> dict[str, float]:
                     os.kill(os.getpid(), signal.SIGKILL)
             if step == 3 and fate == "fails":
                 raise ValueError("made to fail")
-        return trial.finish(tracker, metrics)
+        return metrics
 
 
 def setting(number: int) -> dict[str, Value]:
