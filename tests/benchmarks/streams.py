@@ -174,8 +174,14 @@ def _read_by(index: VideoIndex, side: int, decoder: Decoder, first: int) -> int:
         video = row % len(index)
         width, height = resized_shape(index.width[video], index.height[video], side)
         access = Access(decoder=decoder, seek="start")
-        where = {"first": 0, "num_frames": num_frames, "width": width, "height": height}
-        read_window(index.path[video], access=access, **where)
+        read_window(
+            index.path[video],
+            first=0,
+            num_frames=num_frames,
+            width=width,
+            height=height,
+            access=access,
+        )
         frames, row = frames + num_frames, row + CORES
     return frames
 
