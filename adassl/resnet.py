@@ -25,8 +25,8 @@ class FoldFrames(nn.Module):
     def forward(
         self, clips: Float[Tensor, "batch channels frames height width"]
     ) -> Float[Tensor, "batch folded height width"]:
-        """Frames as channels."""
-        return clips.flatten(1, 2)
+        """Frames as channels, in channels-last order, which the convolutions want."""
+        return clips.permute(0, 3, 4, 1, 2).flatten(3, 4).permute(0, 3, 1, 2)
 
 
 class Residual(nn.Module):

@@ -152,7 +152,8 @@ class TrainConfig(Record):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
     compile: bool = False
-    sync_batchnorm: bool = False
+    sync_batchnorm: bool | None = None
+    """BatchNorm statistics of the global batch; unset: where several workers have GPUs."""
     accumulate: Annotated[int, Field(ge=1, le=4096)] = 1
     """Parts in which each worker encodes its batch, for the memory of a part: the gradient is that
     of the whole batch, negatives included, but BatchNorms of the encoder see one part at a time.
@@ -162,11 +163,28 @@ class TrainConfig(Record):
     log_every: Positive = 20
     """Steps between logged metrics."""
     checkpoint_every: Positive = 500
-    """Steps between checkpoints, and between looks at the validation videos."""
+    """Steps between checkpoints, and between validations."""
     val_pairs: NonNegative = 256
-    """Pairs of validation videos that each look uses; 0 turns it off."""
-    best_metric: str = "val/loss"
-    """The metric, lower is better, by which the best checkpoint is kept."""
+    """Pairs of validation videos that each validation uses; 0 turns it off."""
+    best_metric: str = "max:val/next_clip_nats"
+    """The metric by which the best checkpoint is kept, after `max:` where higher is better and
+    `min:`, or nothing, where lower is. Without validation it is min:train/loss."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        mode, name = self.best
+        if mode not in ("min", "max") or not name:
+            raise ValueError(
+                f"best_metric={self.best_metric!r}: write it as max:val/next_clip_nats, where "
+                "higher is better, or as min:val/loss"
+            )
+        return self
+
+    @property
+    def best(self) -> tuple[str, str]:
+        """Whether the least ("min") or the greatest ("max") is the best, and of which metric."""
+        mode, separator, name = self.best_metric.partition(":")
+        return (mode, name) if separator else ("min", self.best_metric)
 
 
 class ClusterConfig(Record):
@@ -279,6 +297,8 @@ class RunConfig(Record):
         content["data"].pop("index")
         for key in ("log_every", "compile"):
             content["train"].pop(key)
+        # Unset came later than false, and no run on several GPUs came before it.
+        content["train"]["sync_batchnorm"] = content["train"]["sync_batchnorm"] or False
         # Settings that came later count only where they are used: runs from before then resume.
         defaults = RunConfig().model_dump(mode="json")
         for group, key in SINCE_0_1:

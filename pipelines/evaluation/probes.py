@@ -1,15 +1,15 @@
-"""Probes: what can be read off frozen features, fitted on training pairs, judged on test pairs.
+"""Probes: what can be read from frozen features, fitted on training pairs, tested on test pairs.
 
 Scaling and fit see training pairs only. The strength of the regularisation is chosen on a
 validation split where one is given, else by cross-validation that keeps the pairs of a video
-together. One strength serves all columns of a call: give columns of unlike difficulty apart.
-Nothing here draws at random but the MLP, which takes a seed: the same again is the same, bit for
-bit, on one machine. Fits keep to one thread: more would wait for one another.
+together; the best score wins, of equal ones the first in the grid. One strength serves all columns
+of a call: give columns of unlike difficulty apart. Only the MLP draws at random, from a seed: the
+same call gives the same scores, bit for bit, on one machine. Fits use one thread: with more they
+would wait for one another.
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +19,15 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score
-from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    PredefinedSplit,
+    StratifiedGroupKFold,
+)
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
@@ -33,13 +38,13 @@ Validation = tuple[Float[Array, "validation dim"], Shaped[Array, "validation ...
 _FOLDS = 4
 _RIDGE_STRENGTHS = tuple(10.0**e for e in range(-2, 6))
 _LOGISTIC_STRENGTHS = tuple(10.0**e for e in range(3, -3, -1))
-"""1 / C, strongest first, so that each fit starts near the next."""
+"""1 / C, the strongest first."""
 _MLP_STRENGTHS, _MLP_LAYERS, _MLP_EPOCHS = (1.0, 10.0, 100.0), (128,), 60
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeScore:
-    """How well labels of test pairs were told.
+    """How well labels of test pairs were predicted.
 
     Attributes:
         probe: "linear", "knn" or "mlp".
@@ -83,30 +88,24 @@ def linear_probe(
     Args:
         features_train: to fit on.
         labels_train: [train] classes of any type, or values [train] or [train, columns].
-        features_test: to judge on.
+        features_test: to test on.
         labels_test: as `labels_train`.
         kind: what the labels are.
-        groups: the video of each training pair, so that no fold is judged on a video it has seen;
-            not looked at with `validation`.
+        groups: the video of each training pair, so that no fold is scored on a video it has seen;
+            unused with `validation`.
         validation: features and labels to choose the strength on, instead of cross-validation.
 
     Raises:
         ValueError: on features and labels that do not belong together or are not finite.
     """
-    data = _Split.of(features_train, labels_train, features_test, labels_test, kind)
-    if validation is None:
-        groups = np.arange(len(data.x_train)) if groups is None else np.asarray(groups)
-        judges = [data.fold(*rows) for rows in _folds(data, kind, groups)]
+    if kind == "class":
+        model, name = LogisticRegression(max_iter=300, tol=1e-3), "C"
+        grid = {strength: 1 / strength for strength in _LOGISTIC_STRENGTHS}
     else:
-        judges = [data.judged_on(*validation, kind=kind)]
-    strengths = _LOGISTIC_STRENGTHS if kind == "class" else _RIDGE_STRENGTHS
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        # A weak regularisation that has not converged loses the comparison, no more.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        strength = _best_strength(judges, kind, strengths)
-        scaled = data.standardised()
-        model = _linear(kind, strength).fit(scaled.x_train, scaled.y_train)
-    columns = _scores(kind, scaled.y_test, model.predict(scaled.x_test))
+        model, name = Ridge(solver="svd"), "alpha"
+        grid = {strength: strength for strength in _RIDGE_STRENGTHS}
+    data = _data(features_train, labels_train, features_test, labels_test, kind)
+    columns, strength = _fitted(data, kind, model, name, grid, validation, groups)
     return ProbeScore(probe="linear", kind=kind, columns=columns, strength=strength)
 
 
@@ -129,17 +128,15 @@ def mlp_probe(
     Raises:
         ValueError: on features and labels that do not belong together or are not finite.
     """
-    data = _Split.of(features_train, labels_train, features_test, labels_test, kind)
-    judge = data.judged_on(*validation, kind=kind)
-    models = [_mlp(kind, strength, seed) for strength in _MLP_STRENGTHS]
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are set on purpose
-        for model in models:
-            model.fit(data.x_train, data.y_train)
-    scores = [np.mean(_scores(kind, judge.y_test, m.predict(judge.x_test))) for m in models]
-    best = int(np.argmax(scores))
-    columns = _scores(kind, data.y_test, models[best].predict(data.x_test))
-    return ProbeScore(probe="mlp", kind=kind, columns=columns, strength=_MLP_STRENGTHS[best])
+    make, name = (MLPClassifier if kind == "class" else MLPRegressor), "alpha"
+    model = make(hidden_layer_sizes=_MLP_LAYERS, max_iter=_MLP_EPOCHS, random_state=seed)
+    if kind == "value":
+        scaler, name = StandardScaler(), "regressor__alpha"
+        model = TransformedTargetRegressor(model, transformer=scaler, check_inverse=False)
+    grid = {strength: strength for strength in _MLP_STRENGTHS}
+    data = _data(features_train, labels_train, features_test, labels_test, kind)
+    columns, strength = _fitted(data, kind, model, name, grid, validation, None)
+    return ProbeScore(probe="mlp", kind=kind, columns=columns, strength=strength)
 
 
 def knn_probe(
@@ -156,56 +153,71 @@ def knn_probe(
     Raises:
         ValueError: on features and labels that do not belong together or are not finite.
     """
-    data = _Split.of(features_train, labels_train, features_test, labels_test, kind)
+    x, y, x_test, y_test = _data(features_train, labels_train, features_test, labels_test, kind)
     make = KNeighborsClassifier if kind == "class" else KNeighborsRegressor
-    model = make(n_neighbors=min(num_neighbors, len(data.x_train)), metric="cosine")
     with threadpool_limits(limits=1):
-        model.fit(data.x_train, data.y_train)
-        columns = _scores(kind, data.y_test, model.predict(data.x_test))
+        model = make(n_neighbors=min(num_neighbors, len(x)), metric="cosine").fit(x, y)
+        columns = _scores(kind, y_test, model.predict(x_test))
     return ProbeScore(probe="knn", kind=kind, columns=columns)
 
 
-@dataclass(frozen=True)
-class _Split:
-    """Pairs to fit on and pairs to judge on."""
+def _fitted(
+    data: tuple[Array, Array, Array, Array],
+    kind: Kind,
+    model: Any,
+    name: str,
+    grid: dict[float, float],
+    validation: Validation | None,
+    groups: Array | None,
+) -> tuple[tuple[float, ...], float]:
+    """Scores on the test pairs of a model whose strength is chosen from a grid, and the strength.
 
-    x_train: Array
-    y_train: Array
-    x_test: Array
-    y_test: Array
-
-    @classmethod
-    def of(
-        cls, x_train: Array, y_train: Array, x_test: Array, y_test: Array, kind: Kind
-    ) -> "_Split":
-        for part, x, y in (("training", x_train, y_train), ("test", x_test, y_test)):
-            _check(part, x, y)
-        return cls(
-            np.asarray(x_train, np.float64),
-            _labels(y_train, kind),
-            np.asarray(x_test, np.float64),
-            _labels(y_test, kind),
-        )
-
-    def judged_on(self, x: Array, y: Array, *, kind: Kind) -> "_Split":
-        """The same training pairs, judged on the validation split instead."""
-        _check("validation", x, y)
-        return replace(self, x_test=np.asarray(x, np.float64), y_test=_labels(y, kind))
-
-    def fold(self, fitted: Array, judged: Array) -> "_Split":
-        """Some training pairs judged on others."""
-        return _Split(
-            self.x_train[fitted], self.y_train[fitted], self.x_train[judged], self.y_train[judged]
-        )
-
-    def standardised(self) -> "_Split":
-        """Features of mean 0 and variance 1 over the training pairs."""
-        scaler = StandardScaler().fit(self.x_train)
-        x_train, x_test = scaler.transform(self.x_train), scaler.transform(self.x_test)
-        return replace(self, x_train=x_train, x_test=x_test)
+    `grid` holds for each strength the value of the model's parameter `name`.
+    """
+    x, y, x_test, y_test = data
+    pipeline = Pipeline([("scaler", StandardScaler()), ("model", model)])
+    if validation is None:
+        splits = _folds(x, y, kind, np.arange(len(x)) if groups is None else np.asarray(groups))
+        x_all, y_all = x, y
+    else:
+        x_chosen, y_chosen = _checked("validation", *validation, kind)
+        in_training = np.repeat([-1, 0], [len(x), len(x_chosen)])
+        splits = list(PredefinedSplit(in_training).split())
+        x_all, y_all = np.concatenate([x, x_chosen]), np.concatenate([y, y_chosen])
+    strength = 1.0
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        # A weak regularisation that has not converged loses the comparison, no more.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if splits:
+            scoring = "accuracy" if kind == "class" else "r2"
+            values = {f"model__{name}": list(grid.values())}
+            search = GridSearchCV(pipeline, values, scoring=scoring, cv=splits, refit=False)
+            strength = list(grid)[search.fit(x_all, y_all).best_index_]
+        pipeline.set_params(**{f"model__{name}": grid[strength]}).fit(x, y)
+        return _scores(kind, y_test, pipeline.predict(x_test)), strength
 
 
-def _check(part: str, x: Array, y: Array) -> None:
+def _folds(x: Array, y: Array, kind: Kind, groups: Array) -> list[tuple[Array, Array]]:
+    """Divisions of the training pairs by video; none where a single video leaves no choice."""
+    num_folds = min(_FOLDS, len(np.unique(groups)))
+    if num_folds < 2:
+        return []
+    splitter = (StratifiedGroupKFold if kind == "class" else GroupKFold)(num_folds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds
+        folds = list(splitter.split(x, y if kind == "class" else None, groups))
+    # A class that only the scored videos show cannot be learnt, but two are needed to fit at all.
+    return [fold for fold in folds if kind == "value" or len(np.unique(y[fold[0]])) > 1]
+
+
+def _data(
+    x_train: Array, y_train: Array, x_test: Array, y_test: Array, kind: Kind
+) -> tuple[Array, Array, Array, Array]:
+    return (*_checked("training", x_train, y_train, kind), *_checked("test", x_test, y_test, kind))
+
+
+def _checked(part: str, x: Array, y: Array, kind: Kind) -> tuple[Array, Array]:
+    """Features in double precision and labels, if they belong together."""
     if len(x) != len(y):
         raise ValueError(
             f"{len(x)} {part} features and {len(y)} labels: there must be one label for "
@@ -220,78 +232,9 @@ def _check(part: str, x: Array, y: Array) -> None:
         raise ValueError(
             f"{len(x)} {part} pairs: a probe needs at least 2 of each; embed more pairs"
         )
-
-
-def _labels(labels: Array, kind: Kind) -> Array:
     if kind == "value":
-        return np.asarray(labels, np.float64)
-    return labels.astype(str) if labels.dtype == object else labels
-
-
-def _folds(data: _Split, kind: Kind, groups: Array) -> list[tuple[Array, Array]]:
-    """Divisions of the training pairs by video; none where a single video leaves no choice."""
-    num_folds = min(_FOLDS, len(np.unique(groups)))
-    if num_folds < 2:
-        return []
-    make = StratifiedGroupKFold if kind == "class" else GroupKFold
-    splitter = make(num_folds)
-    strata = data.y_train if kind == "class" else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class rarer than the folds
-        folds = list(splitter.split(data.x_train, strata, groups))
-    # A class that only the judged videos show cannot be learnt, but two are needed to fit at all.
-    return [f for f in folds if kind == "value" or len(np.unique(data.y_train[f[0]])) > 1]
-
-
-def _best_strength(judges: Sequence[_Split], kind: Kind, strengths: tuple[float, ...]) -> float:
-    """The strength that scores best on average over the divisions; 1 where there are none."""
-    if not judges:
-        return 1.0
-    score = _logistic_scores if kind == "class" else _ridge_scores
-    scores = np.array([score(judge.standardised(), strengths) for judge in judges])
-    return strengths[int(scores.mean(axis=0).argmax())]
-
-
-def _logistic_scores(split: _Split, strengths: tuple[float, ...]) -> list[float]:
-    model = _linear("class", strengths[0])
-    scores: list[float] = []
-    for strength in strengths:
-        model.set_params(C=1 / strength).fit(split.x_train, split.y_train)  # a warm start
-        scores += _scores("class", split.y_test, model.predict(split.x_test))
-    return scores
-
-
-def _ridge_scores(split: _Split, strengths: tuple[float, ...]) -> list[float]:
-    """Ridge regression on centred features for all strengths λ by one decomposition X = U S Vᵀ.
-
-    The weights are V diag(s / (s² + λ)) Uᵀ (y − ȳ), whatever λ.
-    """
-    targets = split.y_train.reshape(len(split.y_train), -1)
-    mean = targets.mean(axis=0)
-    left, values, right = np.linalg.svd(split.x_train, full_matrices=False)
-    parts, judged = left.T @ (targets - mean), split.x_test @ right.T
-    scores = []
-    for strength in strengths:
-        shrunk = (values / (values**2 + strength))[:, None] * parts
-        predicted = (judged @ shrunk + mean).reshape(split.y_test.shape)
-        scores.append(float(np.mean(_scores("value", split.y_test, predicted))))
-    return scores
-
-
-def _linear(kind: Kind, strength: float) -> Any:
-    if kind == "class":
-        return LogisticRegression(C=1 / strength, max_iter=300, tol=1e-3, warm_start=True)
-    return Ridge(alpha=strength)
-
-
-def _mlp(kind: Kind, strength: float, seed: int) -> Any:
-    make = MLPClassifier if kind == "class" else MLPRegressor
-    model = make(
-        hidden_layer_sizes=_MLP_LAYERS, alpha=strength, max_iter=_MLP_EPOCHS, random_state=seed
-    )
-    if kind == "value":
-        model = TransformedTargetRegressor(model, transformer=StandardScaler(), check_inverse=False)
-    return make_pipeline(StandardScaler(), model)
+        return np.asarray(x, np.float64), np.asarray(y, np.float64)
+    return np.asarray(x, np.float64), y.astype(str) if y.dtype == object else y
 
 
 def _scores(kind: Kind, truth: Array, predicted: Array) -> tuple[float, ...]:

@@ -40,8 +40,10 @@ class Checkpoints:
         """Name the folder; nothing is read yet."""
         self._folder = folder
 
-    def save(self, step: int, state: Mapping[str, Any], *, best_value: float) -> None:
-        """Keep a state as the newest, and as the best if its value is the lowest so far.
+    def save(
+        self, step: int, state: Mapping[str, Any], *, best_value: float, mode: str = "min"
+    ) -> None:
+        """Keep a state as the newest, and as the best if no value so far is lower, or higher.
 
         Of equal values the earlier stays the best; one that is no finite number never is.
 
@@ -54,7 +56,8 @@ class Checkpoints:
         self._write(folder, state, names)
         newest = {"step": step, "folder": folder}
         best = names.get("best")
-        if math.isfinite(best_value) and (best is None or best_value < best["value"]):
+        sign = -1 if mode == "max" else 1
+        if math.isfinite(best_value) and (best is None or sign * best_value < sign * best["value"]):
             best = {**newest, "value": float(best_value)}
         self._folder.write_json(NAMES_FILE, {"newest": newest, "best": best})
         self._prune(keep={folder, best["folder"] if best else folder})

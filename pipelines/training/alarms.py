@@ -1,7 +1,7 @@
-"""Alarms: rules from the papers that tell, while a run trains, that it goes wrong.
+"""Alarms: rules from the papers that say, while a run trains, that it goes wrong.
 
-Each looks at the figures of logged steps alone, which are the same on every worker, so that a run
-that goes on from a checkpoint raises again what it has raised before. None needs a label.
+Each reads the metrics of logged steps alone, which are the same on every worker, so that a run
+that continues from a checkpoint raises again what it has raised before. None needs a label.
 """
 
 import math
@@ -13,14 +13,14 @@ from pipelines.config.alarms import AlarmName
 from pipelines.config.run import RunConfig
 
 PREFIX = "alarm/"
-"""Of the metrics that say so: 1 from the step on at which an alarm has been raised."""
+"""Begins the names of the metrics that are 1 from the step on at which an alarm was raised."""
 
 ADVICE: dict[AlarmName, str] = {
     "collapse": (
-        "all embeddings lie on one point: the centre is as long as they are, the residuals are "
+        "all embeddings are nearly the same: the centre is as long as they are, the residuals are "
         "gone and RankMe is near 1. Something has to push from the centre: negatives, a predictor "
         "with a stop-gradient or an EMA target, centring, decorrelation or a centre penalty (arXiv "
-        "2402.14957); see that none of it is switched off, or lower optim.learning_rate"
+        "2402.14957); check that none of it is switched off, or lower optim.learning_rate"
     ),
     "dimensional_collapse": (
         "RankMe has fallen to a fraction of what it was: the embeddings lie in ever fewer "
@@ -32,12 +32,12 @@ ADVICE: dict[AlarmName, str] = {
         "(arXiv 2602.02381)"
     ),
     "shortcut": (
-        "r carries x+ itself: with the r that has seen the next clip it is found, with an r that "
-        "has not it is not. Raise method.beta or let r read another view (data.surrogate=true; "
+        "r carries x+ itself: the next clip is predicted by an r that has seen it, and not by an "
+        "r that has not. Raise method.beta or let r read another view (data.surrogate=true; "
         "arXiv 2602.02381)"
     ),
     "sparse_underused": (
-        "the sparse r is all but unused: hardly a dimension is active, or always the same. Lower "
+        "the sparse r is hardly used: few dimensions are active, or always the same. Lower "
         "method.beta, reward its use by method.use_entropy_weight, or use latent=variational "
         "(arXiv 2602.02381)"
     ),
@@ -65,11 +65,11 @@ class Alarm:
         return f"{self.name.replace('_', ' ')} since step {self.since}: {ADVICE[self.name]}"
 
 
-class Watch:
+class AlarmMonitor:
     """The alarms of one run, fed with the metrics of each logged step in turn."""
 
     def __init__(self, config: RunConfig) -> None:
-        """Nothing raised yet."""
+        """No alarm is raised yet."""
         self._config, self._method = config.alarms, config.method
         self._held: dict[AlarmName, list[int]] = {name: [] for name in get_args(AlarmName)}
         self._best_rank = 0.0
@@ -80,7 +80,7 @@ class Watch:
         """Which alarms have been raised so far; empty while there are none."""
         return {PREFIX + name: 1.0 for name in self.raised}
 
-    def look(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
+    def update(self, step: int, metrics: Mapping[str, float]) -> list[Alarm]:
         """The alarms that the metrics of this step raise."""
         new = []
         rules: dict[AlarmName, Callable[[Mapping[str, float]], bool | None]] = {
@@ -92,7 +92,7 @@ class Watch:
         }
         for name, rule in rules.items():
             holds = rule(metrics) if step > self._config.from_step else None
-            if holds is None:  # nothing to judge by at this step
+            if holds is None:  # the rule has no metrics at this step
                 continue
             held = self._held[name] = [*self._held[name], step] if holds else []
             if len(held) >= self._config.patience and name not in self.raised:
@@ -124,9 +124,9 @@ class Watch:
         return metrics["train/kl"] < self._config.latent_nats
 
     def _shortcut(self, metrics: Mapping[str, float]) -> bool | None:
-        """By looks at validation videos, whose figures only some logged steps have.
+        """By validations, whose metrics only some logged steps have.
 
-        A sparse r has no prior, and that of other pairs foretells little even where all is well: it
+        A sparse r has no prior, and the r of other pairs predicts little even in good runs: it
         carries x+ itself only where nearly all its dimensions are active too.
         """
         if "val/next_clip_nats_seen" not in metrics or self._warms_up(metrics):
@@ -134,11 +134,11 @@ class Watch:
         if self._method.latent in ("none", "given"):  # no r, or one that is the truth
             return None
         seen = metrics["val/next_clip_nats_seen"]
-        told = seen > 1 and metrics["val/next_clip_nats"] < self._config.shortcut_share * seen
+        holds = seen > 1 and metrics["val/next_clip_nats"] < self._config.shortcut_share * seen
         if self._method.latent != "sparse":
-            return told
+            return holds
         most = self._config.shortcut_active_share * self._method.latent_dim
-        return told and metrics["val/latent_mean_active"] > most
+        return holds and metrics["val/latent_mean_active"] > most
 
     def _sparse(self, metrics: Mapping[str, float]) -> bool | None:
         if "train/l0" not in metrics or self._warms_up(metrics):

@@ -8,23 +8,36 @@ TorchTrainer.fit() ────────► learner ← newest checkpoint
 newest checkpoint ◄───────── rank 0 saves it in the run's folder; all report(metrics)
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray.train
 import ray.train.collective
 import ray.train.torch
-from ray.train import FailureConfig, LoggingConfig, ScalingConfig, TrainingFailedError
+from ray.train import (
+    ControllerError,
+    FailureConfig,
+    LoggingConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    UserCallback,
+)
 
 from pipelines.cluster import Demand, quiet_ray
 from pipelines.config.run import ConfigError, RunConfig, parse
 from pipelines.errors import UserError
 from pipelines.storage import runs
+from pipelines.storage.checkpoints import CheckpointError
+from pipelines.storage.remote import StorageError
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker
 from pipelines.training.loop import History
+from pipelines.training.progress import shown
 from pipelines.training.worker import decoded, work
+from pipelines.video.pairs import TooManyFailuresError
 from pipelines.video.plan import plan
 from pipelines.video.stream import Share
 
@@ -43,31 +56,36 @@ def train(
 ) -> History:
     """Start or continue a training on the connected cluster, and return its history.
 
-    `callbacks` are Ray Train's, such as Tune's, which receives every report.
+    `callbacks` are Ray Train's, such as Tune's, which receives every report; without one the
+    reports are shown here.
 
     Raises:
         ConfigError: for settings that these devices cannot run.
-        TrainingStoppedError: when workers failed more often than `max_failures`.
+        TrainingStoppedError: when workers failed more often than `max_failures`, or by an error
+            that would repeat.
     """
     if config.train.sync_batchnorm and not demand.gpus_per_worker:
-        raise ConfigError("train.sync_batchnorm=true needs GPUs: torch has none for CPUs")
+        raise ConfigError(
+            "train.sync_batchnorm=true needs GPUs: torch has none for CPUs. Leave it unset"
+        )
     started_late = tracker.run_id is None
     payload = {
         "config": config.model_dump(mode="json"),
         "folder": str(folder),
         "tracking_uri": tracker.uri,
         "mlflow_run_id": tracker.run_id,
-        "quiet": bool(callbacks),  # who receives the reports prints them
     }
-    # Ray's own notes of a run, which hold no checkpoint, need no place that workers share, and a
-    # new one each time, lest Ray take up what it finds there.
-    with TemporaryDirectory(prefix="adassl-ray-train-") as notes:
+    # Ray's own notes of a run, which hold no checkpoint, need no place that workers share, but a
+    # new one each time: Ray would go on from what it finds there.
+    with ExitStack() as stack:
+        notes = stack.enter_context(TemporaryDirectory(prefix="adassl-ray-train-"))
+        receivers = callbacks or [stack.enter_context(shown(config.train.steps))]
         run_config = ray.train.RunConfig(
             name=folder.name,
             logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]  # is v2's
             storage_path=notes,
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-            callbacks=list(callbacks),
+            callbacks=[StopAtRepeating(), *receivers],  # type: ignore[list-item]  # is v2's
         )
         trainer = ray.train.torch.TorchTrainer(
             train_worker,
@@ -98,14 +116,46 @@ def _scaling(demand: Demand) -> ScalingConfig:
 
 
 def _why(error: TrainingFailedError, folder: RunFolder) -> str:
-    """What ended the training, in the words of the workers, and how to go on."""
-    failures = getattr(error, "worker_failures", {})
-    said = [f"worker {rank}: {str(cause).strip()}" for rank, cause in failures.items()]
-    reasons = "\n".join(said) or str(error)
+    """What ended the training, in the words of the workers, and how to continue."""
+    if isinstance(error, ControllerError):
+        reasons = str(error.controller_failure).strip()
+    else:
+        failures = getattr(error, "worker_failures", {})
+        lines = [f"worker {rank}: {str(cause).strip()}" for rank, cause in failures.items()]
+        reasons = "\n".join(lines) or str(error)
     return (
         f"{folder.name} stopped:\n{reasons}\n"
-        "Once that is mended, the same command goes on from the newest checkpoint"
+        "Once that is fixed, the same command goes on from the newest checkpoint"
     )
+
+
+class StopAtRepeating(UserCallback):
+    """Ends a training at once by an error that every further try would meet again.
+
+    Ray Train tries again after any error of a worker, but not after one of a callback.
+    """
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
+        """In Ray Train's controller, before it decides.
+
+        Raises:
+            Exception: the worker's, if it would repeat.
+        """
+        for error in worker_exceptions.values():
+            if repeats(error):
+                # What is raised here becomes the training's error; Ray need not print it too.
+                logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+                raise error
+
+
+def repeats(error: Exception) -> bool:
+    """Whether trying again is useless: a wrong setting, missing videos, a loss that diverged.
+
+    Not a lost worker, and not a storage that may answer again.
+    """
+    if isinstance(error, StorageError | CheckpointError):
+        return False
+    return isinstance(error, UserError | TooManyFailuresError | ValueError | TypeError)
 
 
 def train_worker(payload: dict[str, Any]) -> None:
@@ -124,7 +174,7 @@ def train_worker(payload: dict[str, Any]) -> None:
         uri, run_id = payload["tracking_uri"], payload["mlflow_run_id"]
         tracker = Tracker.attach(uri, run_id, system_metrics=True)
         newest = folder.checkpoints.step()
-    # The first worker says which it is: all go on from the same.
+    # The first worker decides which: all go on from the same.
     newest = ray.train.collective.broadcast_from_rank_zero(newest)
     videos = plan(config)
     try:
@@ -136,7 +186,6 @@ def train_worker(payload: dict[str, Any]) -> None:
                 ray.train.torch.get_device(),
                 tracker=tracker,
                 report=report,
-                quiet=payload["quiet"],
             )
     finally:
         if tracker:
@@ -144,5 +193,5 @@ def train_worker(payload: dict[str, Any]) -> None:
 
 
 def report(step: int, metrics: dict[str, float], is_validation: bool) -> None:
-    """Tell Ray Train, on all workers, which wait for one another in it."""
+    """Report to Ray Train, on all workers, which wait for one another in it."""
     ray.train.report({**metrics, "step": step, "is_validation": is_validation})

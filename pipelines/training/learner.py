@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.profiler import record_function
+from torch.utils._pytree import tree_map
 
 from adassl import collectives, diagnostics
 from adassl.augmentations import LOCAL_AREA, NUM_DRAWS, augment
@@ -29,14 +31,19 @@ from adassl.optim import build_adamw, set_learning_rate
 from adassl.schedules import cosine_with_warmup
 from adassl.views import Views
 from pipelines.config.run import RunConfig
+from pipelines.errors import UserError
 from pipelines.video.batch import PairBatch
 
+Batch = PairBatch | Views
+"""Frames of videos, or views that are ready for the method."""
 PER_DIMENSION = "latent_use/"
-"""Begins the names of the figures of each dimension of r, after their split."""
+"""Begins the names of the metrics of each dimension of r, after their split."""
+RANKME_PAIRS = 1024
+"""Most pairs of a global batch whose RankMe is taken: its cost grows with their number."""
 _TRAINING, _VALIDATION = 0, 1
 
 
-class DivergedError(RuntimeError):
+class DivergedError(UserError, RuntimeError):
     """The loss is no longer a number."""
 
 
@@ -50,7 +57,7 @@ class Learner:
         method = build(config)
         method.freeze(*config.train.frozen)
         method.encoding = dataclasses.replace(method.encoding, chunks=config.train.accumulate)
-        if config.train.sync_batchnorm and collectives.world_size() > 1:
+        if collectives.world_size() > 1 and syncs_batchnorm(config, device):
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method: Method = method.to(device)
         self.optimizer = build_adamw(
@@ -61,48 +68,92 @@ class Learner:
         )
         if config.train.compile:
             self.method.encoder.compile()
+            if self.method.target_encoder is not None:
+                self.method.target_encoder.compile()
         self._forward: nn.Module = self.method
         if collectives.world_size() > 1:
             ids = [device.index] if device.type == "cuda" else None
             self._forward = DistributedDataParallel(self.method, device_ids=ids)
+        self._norm = torch.zeros((), device=device)
+        """The greatest gradient norm since the last check."""
+        self._kept: dict[str, Any] = {}
+        """The state at the last check; empty before the first step."""
+        self._end_of_step: torch.cuda.Event | None = None
 
-    def train_step(self, batch: PairBatch | Views) -> StepOutput:
+    def train_step(self, batch: Batch) -> StepOutput:
         """Update the parameters on this worker's share of one global batch.
 
-        Raises:
-            DivergedError: when the loss is not finite; nothing has been updated then.
+        The host does not wait for the device: `check` says whether the steps since the last check
+        were sound.
         """
+        if not self._kept:
+            self._keep()
         self.method.train()
         optim = self.config.optim
         learning_rate = cosine_with_warmup(
             self.step, optim.learning_rate, optim.warmup_steps, self.config.train.steps
         )
         set_learning_rate(self.optimizer, learning_rate)
-        with self._autocast():
-            views = self._augmented(self.views(batch), _TRAINING)
+        with record_function("step/copy"):
+            views = self.views(batch)
+        with record_function("step/augment"):
+            views = self._augmented(views, _TRAINING)
+        with record_function("step/forward"), self._autocast():
             output: StepOutput = self._forward(
                 views, step=self.step, generator=self._noise(_TRAINING)
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        output.loss.backward()
-        norm = nn.utils.clip_grad_norm_(self._trained(), optim.clip_norm)
-        if not math.isfinite(float(norm)):
-            raise DivergedError(
-                f"step {self.step}: loss {float(output.terms['loss']):g}, "
-                f"gradient norm {float(norm):g}; "
-                "lower optim.learning_rate, raise method.temperature or train in float32"
-            )
-        self.optimizer.step()
-        self.method.after_step(self.step, total_steps=self.config.train.steps)
+        with record_function("step/backward"):
+            self.optimizer.zero_grad(set_to_none=True)
+            output.loss.backward()
+        with record_function("step/clip"):
+            norm = nn.utils.clip_grad_norm_(self._trained(), optim.clip_norm).detach()
+            self._norm = torch.maximum(self._norm, norm)  # a NaN stays
+        with record_function("step/optimiser"):
+            self.optimizer.step()
+        with record_function("step/ema"):
+            self.method.after_step(self.step, total_steps=self.config.train.steps)
         self.step += 1
-        output.terms.update(grad_norm=norm.detach(), learning_rate=torch.tensor(learning_rate))
+        if self.device.type == "cuda":
+            self._end_of_step = torch.cuda.Event()
+            self._end_of_step.record()
+        rate = torch.full_like(norm, learning_rate)
+        output.terms.update(grad_norm=norm, learning_rate=rate)
         return output
 
-    @torch.no_grad()
-    def validate(self, batches: Iterable[PairBatch | Views]) -> dict[str, float]:
-        """Loss, diagnostics, the use of each dimension of r and foresight on validation pairs.
+    @property
+    def is_computing(self) -> bool:
+        """Whether the device is still busy with the last step."""
+        return self._end_of_step is not None and not self._end_of_step.query()
 
-        Reduced over workers.
+    def check(self) -> None:
+        """Read from the device whether all steps since the last check were sound.
+
+        Raises:
+            DivergedError: if a loss or gradient was not finite. Parameters, optimiser, running
+                statistics, target network and step are then those of the last check.
+        """
+        norm = float(self._norm)
+        if math.isfinite(norm):
+            self._keep()
+            return
+        diverged = self.step
+        self.load_state_dict(self._kept)
+        raise DivergedError(
+            f"the loss is not finite between steps {self.step} and {diverged} (gradient norm "
+            f"{norm:g}); lower optim.learning_rate, raise method.temperature or train in float32"
+        )
+
+    def _keep(self) -> None:
+        """Hold a copy of the state, on the device, for `check` to go back to."""
+        self._norm = torch.zeros_like(self._norm)
+        copied = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, self.state_dict())
+        self._kept = dict(copied)
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Loss, diagnostics, use of each dimension of r, and next-clip log-likelihood.
+
+        Of validation pairs, reduced over workers.
         """
         self.method.eval()
         totals: dict[str, list[float]] = {}
@@ -125,7 +176,7 @@ class Learner:
         if futures:
             target = torch.cat(targets)
             means["next_clip_nats"] = next_clip_nats(torch.cat(futures).transpose(0, 1), target)
-            # By the r that has seen the next clip, where there is one: see alarms.
+            # By the r of the posterior, which has seen the next clip: see alarms.
             means["next_clip_nats_seen"] = next_clip_nats(torch.cat(seen)[None], target)
         return means
 
@@ -135,19 +186,19 @@ class Learner:
         names, terms = list(output.terms), torch.stack(list(output.terms.values()))
         metrics = dict(zip(names, collectives.all_reduce_mean(terms).tolist(), strict=True))
         context, target = (collectives.all_gather(z) for z in (output.context, output.target))
-        metrics |= pair_metrics(context, target)
+        metrics |= pair_metrics(context, target, rankme=_rankme_of_some(context))
         if output.latent is not None:
             metrics |= latent_metrics(output.latent.map(collectives.all_gather))
         return metrics
 
-    def views(self, batch: PairBatch | Views) -> Views:
+    def views(self, batch: Batch) -> Views:
         """A batch of frames as the method's input: floats around 0 on the device.
 
         Views, which a source that has no pixels gives, are as the method wants them already.
         """
         if isinstance(batch, Views):
             given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-            moved = {name: x.to(self.device) for name, x in given.items() if x is not None}
+            moved = {name: self._moved(x) for name, x in given.items() if x is not None}
             return dataclasses.replace(batch, **moved)
         context, extra = self.to_input(batch.context), (batch.surrogate, batch.context_surrogate)
         surrogate, context_surrogate = (None if x is None else self.to_input(x) for x in extra)
@@ -156,7 +207,7 @@ class Learner:
             target=context if batch.target is batch.context else self.to_input(batch.target),
             surrogate=surrogate,
             context_surrogate=context_surrogate,
-            group=torch.from_numpy(batch.video).to(self.device, non_blocking=True),
+            group=self._moved(torch.from_numpy(batch.video)),
         )
 
     def _augmented(self, views: Views, purpose: int) -> Views:
@@ -182,13 +233,16 @@ class Learner:
 
     def to_input(self, frames: NDArray[np.uint8]) -> Tensor:
         """uint8 [batch, frames, height, width, channels] → [batch, channels, frames, …] in ±1."""
-        pixels = torch.from_numpy(np.ascontiguousarray(frames))
-        if self.device.type == "cuda":
-            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
+        pixels = self._moved(torch.from_numpy(np.ascontiguousarray(frames)))
         return pixels.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1.0)
 
+    def _moved(self, tensor: Tensor) -> Tensor:
+        if self.device.type == "cuda" and not tensor.is_cuda:  # else the copy would wait
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
     def state_dict(self) -> dict[str, Any]:
-        """Everything that going on needs, of tensors, numbers and strings alone."""
+        """Everything that a resume needs, of tensors, numbers and strings alone."""
         return {
             "step": self.step,
             "method": self.method.state_dict(),
@@ -208,8 +262,15 @@ class Learner:
                 f"{self.config.fingerprint()}); give the run another name"
             )
         self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(self._on_this_device(state["optimizer"]))
         self.step = int(state["step"])
+        self._kept, self._norm = {}, torch.zeros_like(self._norm)
+
+    def _on_this_device(self, saved: Mapping[str, Any]) -> dict[str, Any]:
+        """An optimiser's state with the kernels of this device, not of the one it was saved on."""
+        groups = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
+        own = [{**group, "fused": here["fused"]} for group, here in groups]
+        return {**saved, "param_groups": own}
 
     def _trained(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -227,22 +288,39 @@ class Learner:
         return torch.Generator(self.device).manual_seed(seed)
 
 
-def pair_metrics(context: Tensor, target: Tensor) -> dict[str, float]:
-    """Collapse and spread of unit embeddings of pairs."""
+def syncs_batchnorm(config: RunConfig, device: torch.device) -> bool:
+    """Whether several workers share their BatchNorm statistics: unset, where they have GPUs."""
+    chosen = config.train.sync_batchnorm
+    return device.type == "cuda" if chosen is None else chosen
+
+
+def _rankme_of_some(embeddings: Tensor) -> Tensor:
+    """RankMe of a part of a global batch, computed by the first worker, for all."""
+    own = torch.zeros((), device=embeddings.device)
+    if collectives.rank() == 0:
+        own = diagnostics.rankme(embeddings[:RANKME_PAIRS])
+    return collectives.all_reduce_mean(own) * collectives.world_size()
+
+
+def pair_metrics(
+    context: Tensor, target: Tensor, *, rankme: Tensor | None = None
+) -> dict[str, float]:
+    """Collapse and spread of unit embeddings of pairs; RankMe of all of them unless given."""
     views = torch.stack([context, target])
     std = diagnostics.dimension_std(context)
-    figures = {
+    metrics = {
         "centre_norm": diagnostics.centre_norm(views.flatten(0, 1)),
         "sample_mean_norm": diagnostics.sample_mean_norm(views),
         "residual_norm": diagnostics.residual_norm(views),
         "residual_spread": diagnostics.residual_spread(views),
         "dimension_std_mean": std.mean(),
         "dimension_std_min": std.min(),
-        "rankme": diagnostics.rankme(context),
+        "rankme": diagnostics.rankme(context) if rankme is None else rankme,
         "alignment": diagnostics.alignment(context, target),
         "uniformity": diagnostics.uniformity(context),
     }
-    return {name: float(value) for name, value in figures.items()}
+    values = torch.stack(list(metrics.values())).tolist()  # one copy from the device
+    return dict(zip(metrics, values, strict=True))
 
 
 def latent_metrics(latent: LatentSample) -> dict[str, float]:

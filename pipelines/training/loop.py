@@ -12,13 +12,10 @@ from typing import Any, Protocol
 import torch
 
 from adassl import collectives
-from adassl.views import Views
-from pipelines.training.alarms import Alarm, Watch
-from pipelines.training.learner import Learner
-from pipelines.video.batch import PairBatch
+from pipelines.training.alarms import Alarm, AlarmMonitor
+from pipelines.training.device import copied_ahead
+from pipelines.training.learner import Batch, Learner
 
-Batch = PairBatch | Views
-"""Frames of videos, or views that need no more doing."""
 History = list[dict[str, float]]
 
 
@@ -37,18 +34,19 @@ class Sink(Protocol):
 
 @dataclass(kw_only=True)
 class _Clock:
-    """Time since the last log: in all, and waiting for data."""
+    """Time since the last log: in all, and waiting for data with an idle device."""
 
     started: float = field(default_factory=time.perf_counter)
     waited: float = 0.0
     steps: int = 0
 
-    def timed(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+    def timed(self, batches: Iterable[Batch], learner: Learner) -> Iterator[Batch]:
         iterator = iter(batches)
         while True:
             began = time.perf_counter()
             batch = next(iterator, None)
-            self.waited += time.perf_counter() - began
+            if not learner.is_computing:  # else the GPU had work all the time
+                self.waited += time.perf_counter() - began
             if batch is None:
                 return
             yield batch
@@ -77,30 +75,34 @@ def run(
     """Train to the config's last step, logging and saving at its intervals.
 
     `history` holds the metrics logged before a resume; the whole history is returned, one entry a
-    logged step, and is part of every saved state. `measure` adds figures of this worker, such as
+    logged step, and is part of every saved state. `measure` adds metrics of this worker, such as
     its stream's.
+
+    Raises:
+        DivergedError: at a logged step, if the loss was not finite since the one before.
     """
     config = learner.config.train
     history = [] if history is None else history
-    watch = Watch(learner.config)
+    alarms = AlarmMonitor(learner.config)
     for entry in history:
-        watch.look(int(entry["step"]), entry)
+        alarms.update(int(entry["step"]), entry)
     clock = _Clock()
-    for batch in clock.timed(batches):
+    for batch in copied_ahead(learner, clock.timed(batches, learner)):
         output = learner.train_step(batch)
         clock.steps += 1
         step, last = learner.step, learner.step == config.steps
         saving = last or step % config.checkpoint_every == 0
         if saving or step % config.log_every == 0 or step == 1:
+            learner.check()
             latest = _named("train", learner.metrics(output))
             local = {**clock.read(config.global_batch_size), **measure()}
             latest |= _mean_over_workers(local, learner.device)
             if saving and validation:
                 latest |= _named("val", learner.validate(validation))
                 clock.started = time.perf_counter()
-            for alarm in watch.look(step, latest):
+            for alarm in alarms.update(step, latest):
                 sink.alarm(alarm)
-            latest |= watch.metrics
+            latest |= alarms.metrics
             history.append({"step": float(step), **latest})
             sink.log(step, latest)
         if saving:
@@ -119,25 +121,3 @@ def _mean_over_workers(metrics: dict[str, float], device: torch.device) -> dict[
     values = torch.tensor(list(metrics.values()), device=device)
     mean = collectives.all_reduce_mean(values).tolist()
     return dict(zip(metrics, mean, strict=True))
-
-
-def progress_line(
-    step: int, total: int, metrics: dict[str, float], *, seconds_left: float | None
-) -> str:
-    """One line: step, loss and its terms, pairs per second, waiting for data, time left."""
-    terms = {
-        name.removeprefix("train/"): metrics[name]
-        for name in ("train/loss", "train/ssl", "train/kl", "train/l0", "train/beta", "val/loss")
-        if name in metrics
-    }
-    left = "unknown"
-    if seconds_left is not None:
-        minutes, seconds = divmod(round(seconds_left), 60)
-        hours, minutes = divmod(minutes, 60)
-        left = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    return (
-        f"step {step}/{total}  "
-        + "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
-        + f"  {metrics['time/pairs_per_second']:.0f} pairs/s"
-        + f"  waiting for data {metrics['time/data_wait_share']:.0%}  left {left}"
-    )

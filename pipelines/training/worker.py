@@ -17,12 +17,15 @@ from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker, device_tags
 from pipelines.training import loop
 from pipelines.training.alarms import Alarm
-from pipelines.training.learner import Learner, without_dimensions
+from pipelines.training.device import fast_kernels
+from pipelines.training.learner import Batch, Learner, without_dimensions
 from pipelines.video.batch import PairBatch
 from pipelines.video.plan import Plan
 from pipelines.video.stream import PairStream, Share, pairs_here
 
 SHEET_PAIRS = 8
+WITHOUT_VALIDATION = "min", "train/loss"
+"""What the best checkpoint is kept by where there are no validation videos."""
 
 Fit = Callable[[Tracker], loop.History]
 """Trains to the last step, with metrics to the tracker, and returns the history."""
@@ -36,9 +39,9 @@ class Batches:
 
     newest: int | None
     """Step of the checkpoint that the training goes on from; None: from the start."""
-    train: Iterable[loop.Batch]
+    train: Iterable[Batch]
     """From the step after `newest` to the last."""
-    validation: Callable[[], Sequence[loop.Batch]] = tuple
+    validation: Callable[[], Sequence[Batch]] = tuple
     """Makes the validation batches, which each validation uses again."""
     measure: Callable[[], dict[str, float]] = dict
     """Metrics of the source of the batches."""
@@ -64,9 +67,7 @@ def training_here(
     """A training on videos in this process, as the only worker; the decoders run from here on."""
     share = Share(num_decoders=config.cluster.decoders_per_worker)
     with decoded(config, videos, share, folder.checkpoints.step()) as batches:
-        yield lambda tracker: work(
-            config, folder, batches, device, tracker=tracker, report=report, quiet=True
-        )
+        yield lambda tracker: work(config, folder, batches, device, tracker=tracker, report=report)
 
 
 def work(
@@ -77,25 +78,26 @@ def work(
     *,
     tracker: Tracker | None,
     report: Report,
-    quiet: bool = False,
 ) -> loop.History:
     """Train from the newest checkpoint, or from the start, to the last step.
 
-    The first worker has the tracker, saves, and prints progress unless it is to be quiet; all
-    report.
+    The first worker has the tracker and saves; all report.
     """
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
     learner = Learner(config, device)
-    sink = RunSink(config, folder, tracker, report, quiet=quiet)
+    sink = RunSink(config, folder, tracker, report)
     history = sink.restore(learner, batches.newest)
-    return loop.run(
-        learner,
-        sink.keep_first(batches.train),
-        sink,
-        validation=batches.validation(),
-        history=history,
-        measure=batches.measure,
-    )
+    validation = batches.validation()
+    sink.say_best_metric(has_validation=bool(validation))
+    with fast_kernels(device, config.train.precision):
+        return loop.run(
+            learner,
+            sink.keep_first(batches.train),
+            sink,
+            validation=validation,
+            history=history,
+            measure=batches.measure,
+        )
 
 
 def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[PairBatch]:
@@ -107,7 +109,7 @@ def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[Pa
 
 
 class RunSink:
-    """Metrics to MLflow and the terminal, checkpoints to the run's folder."""
+    """Metrics to MLflow and to whoever started the training, checkpoints to the run's folder."""
 
     def __init__(
         self,
@@ -115,15 +117,11 @@ class RunSink:
         folder: RunFolder,
         tracker: Tracker | None,
         report: Report,
-        *,
-        quiet: bool,
     ) -> None:
         """The first worker has a tracker."""
         self._config, self._checkpoints = config.train, folder.checkpoints
         self._name, self._tracker, self._report = folder.name, tracker, report
-        self._quiet = quiet
         self._sheet: dict[str, torch.Tensor] | None = None
-        self._warm = False
         if tracker:
             tracker.set_tags(device_tags())
 
@@ -141,7 +139,16 @@ class RunSink:
             )
         return list(state["history"])
 
-    def keep_first(self, batches: Iterable[loop.Batch]) -> Iterator[loop.Batch]:
+    def say_best_metric(self, *, has_validation: bool) -> None:
+        """Print by what the best checkpoint is kept where the setting cannot be followed."""
+        if self._tracker and not has_validation and self._config.best[1].startswith("val/"):
+            mode, name = WITHOUT_VALIDATION
+            print(
+                f"{self._name}: no validation, so the best checkpoint is that of {mode}:{name}",
+                flush=True,
+            )
+
+    def keep_first(self, batches: Iterable[Batch]) -> Iterator[Batch]:
         """Pass batches on, keeping some pairs of the first frames for the figure."""
         for batch in batches:
             if self._sheet is None and isinstance(batch, PairBatch):
@@ -151,49 +158,42 @@ class RunSink:
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Metrics of a step."""
         self._report(step, metrics, False)
-        if self._tracker is None:
-            return
-        self._tracker.log_metrics(metrics, step)
-        if self._quiet:
-            return
-        # The first steps' time is that of starting the decoders.
-        left = (self._config.steps - step) * metrics["time/step_seconds"] if self._warm else None
-        self._warm = True
-        print(loop.progress_line(step, self._config.steps, metrics, seconds_left=left), flush=True)
+        if self._tracker:
+            self._tracker.log_metrics(metrics, step)
 
     def alarm(self, alarm: Alarm) -> None:
-        """Say so, in the terminal and on the run in MLflow."""
+        """Print it, and tag the run in MLflow."""
         if self._tracker:
             print(f"alarm  {self._name}: {alarm.words}", flush=True)
             self._tracker.set_tags({f"adassl.alarm.{alarm.name}": alarm.words})
 
     def save(self, step: int, metrics: dict[str, float], state: dict[str, Any]) -> None:
-        """Keep the first worker's state, then report on all.
+        """Save the first worker's state, then report on all.
 
         Raises:
             ConfigError: if `train.best_metric` is none of the metrics.
             CheckpointError: if the state cannot be written.
         """
-        best = best_value(self._config, metrics)
+        mode, value = best_value(self._config, metrics)
         if self._tracker:
             state |= {"sheet": self._sheet, "mlflow_run_id": self._tracker.run_id}
-            self._checkpoints.save(step, state, best_value=best)
+            self._checkpoints.save(step, state, best_value=value, mode=mode)
         self._report(step, metrics, True)
 
 
-def best_value(config: TrainConfig, metrics: dict[str, float]) -> float:
-    """The value by which the best checkpoint is kept; the training loss where nothing is validated.
+def best_value(config: TrainConfig, metrics: dict[str, float]) -> tuple[str, float]:
+    """The direction and the value by which the best checkpoint is kept.
 
     Raises:
         ConfigError: if there is no such metric.
     """
-    name = config.best_metric
+    mode, name = config.best
     if name.startswith("val/") and not any(key.startswith("val/") for key in metrics):
-        name = "train/loss"
+        mode, name = WITHOUT_VALIDATION
     if name not in metrics:
         known = ", ".join(sorted(without_dimensions(metrics)))
         raise ConfigError(f"train.best_metric={name} is none of {known}")
-    return metrics[name]
+    return mode, metrics[name]
 
 
 def sheet_of(batch: PairBatch) -> dict[str, torch.Tensor]:

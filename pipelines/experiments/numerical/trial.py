@@ -72,7 +72,7 @@ def train_on_numbers(trial: TrialRun) -> dict[str, float]:
         )
         numbers = Batches(newest=newest, train=pairs)
         cpu = torch.device("cpu")
-        return work(config, folder, numbers, cpu, tracker=tracker, report=trial.report, quiet=True)
+        return work(config, folder, numbers, cpu, tracker=tracker, report=trial.report)
 
     def evaluate(trial: TrialRun) -> dict[str, float]:
         learner, state = trained(trial)

@@ -11,7 +11,7 @@ from pipelines.config.alarms import AlarmConfig
 from pipelines.config.run import RunConfig
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker, default_uri
-from pipelines.training.alarms import Watch, raised_in
+from pipelines.training.alarms import AlarmMonitor, raised_in
 from pipelines.training.worker import RunSink
 
 GOOD = {
@@ -34,19 +34,19 @@ FULL = {"val/next_clip_nats": 0.5, "val/latent_mean_active": 15.0}
 COLLAPSED = {"train/centre_norm": 0.999, "train/residual_norm": 0.01, "train/rankme": 1.02}
 
 
-def watch(**method: Any) -> Watch:
-    return Watch(
+def watch(**method: Any) -> AlarmMonitor:
+    return AlarmMonitor(
         RunConfig(
             method=MethodConfig(beta=0.1, **method), alarms=AlarmConfig(patience=3, from_step=20)
         )
     )
 
 
-def feed(watching: Watch, entries: list[dict[str, float]], first: int = 40) -> list[str]:
+def feed(watching: AlarmMonitor, entries: list[dict[str, float]], first: int = 40) -> list[str]:
     """Names of the alarms raised, as a run logs every twenty steps."""
     raised: list[str] = []
     for number, entry in enumerate(entries):
-        raised += [alarm.name for alarm in watching.look(first + 20 * number, entry)]
+        raised += [alarm.name for alarm in watching.update(first + 20 * number, entry)]
     return raised
 
 
@@ -87,7 +87,7 @@ def test_a_long_centre_alone_is_no_collapse(spared: str) -> None:
 
 
 @pytest.mark.parametrize(("dimensions", "raised"), [(8, []), (128, ["collapse"])])
-def test_rankme_tells_of_a_collapse_by_the_dimensions_it_is_of(
+def test_rankme_shows_a_collapse_relative_to_the_dimensions(
     dimensions: int, raised: list[str]
 ) -> None:
     """A residual of 0.02 leaves a RankMe of 3 in 128 dimensions, in 8 it cannot."""
@@ -98,27 +98,27 @@ def test_rankme_tells_of_a_collapse_by_the_dimensions_it_is_of(
 def test_the_start_and_the_warm_up_of_beta_are_not_judged() -> None:
     dead = {**GOOD, "train/kl": 0.0}
     assert feed(watch(), [{**dead, "train/beta": 0.05}] * 9) == []
-    early = Watch(RunConfig(alarms=AlarmConfig(from_step=1000)))
+    early = AlarmMonitor(RunConfig(alarms=AlarmConfig(from_step=1000)))
     assert feed(early, [{**GOOD, **COLLAPSED}] * 9) == []
 
 
-def test_steps_without_a_look_say_nothing_of_a_shortcut() -> None:
-    looks = {**GOOD, "val/next_clip_nats": 0.5}
+def test_steps_without_validation_do_not_count_for_a_shortcut() -> None:
+    validated = {**GOOD, "val/next_clip_nats": 0.5}
     between = {key: value for key, value in GOOD.items() if not key.startswith("val/")}
-    assert feed(watch(), [looks, between, looks, between, looks]) == ["shortcut"]
+    assert feed(watch(), [validated, between, validated, between, validated]) == ["shortcut"]
 
 
 @pytest.mark.parametrize(
     ("entry", "latent"),
     [({**SPARSE, "val/next_clip_nats": 0.5}, "sparse"), ({**GOOD, **FULL}, "given")],
 )
-def test_an_r_that_others_cannot_foretell_by_is_no_shortcut(
+def test_an_r_of_other_pairs_that_predicts_nothing_is_no_shortcut(
     entry: dict[str, float], latent: str
 ) -> None:
     assert "shortcut" not in feed(watch(latent=latent), [entry] * 9)
 
 
-def test_a_run_that_goes_on_raises_the_same_again() -> None:
+def test_a_resumed_run_raises_the_same_alarms() -> None:
     entries = [GOOD, *[{**GOOD, "train/kl": 0.0}] * 4]
     straight, resumed = watch(), watch()
     feed(straight, entries)
@@ -127,7 +127,7 @@ def test_a_run_that_goes_on_raises_the_same_again() -> None:
     assert resumed.raised == straight.raised
 
 
-def test_an_alarm_is_said_in_the_terminal_and_tagged_on_the_run(
+def test_an_alarm_is_printed_and_tagged_on_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     watching = watch()
@@ -136,7 +136,7 @@ def test_an_alarm_is_said_in_the_terminal_and_tagged_on_the_run(
     uri, folder = default_uri(tmp_path), RunFolder(tmp_path / "first")
     with Tracker.start(uri, "pairs", "first") as tracker:
         for own in (tracker, None):  # the second worker has none, and is silent
-            sink = RunSink(RunConfig(), folder, own, lambda *_: None, quiet=True)
+            sink = RunSink(RunConfig(), folder, own, lambda *_: None)
             sink.alarm(alarm)
     assert capsys.readouterr().out.count("alarm  first: collapse since step 40: all embedd") == 1
     assert tracker.run_id
