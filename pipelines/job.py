@@ -150,13 +150,13 @@ def stoppable() -> Iterator[None]:
     To be entered once Ray is up, which sets handlers of its own. Ray Train answers Ctrl-C by
     aborting its workers and then SystemExit(0): not how a job that was stopped should end.
     """
-    says = "stopped; the same command goes on from the newest checkpoint"
-    was_said = False
+    message = "stopped; the same command goes on from the newest checkpoint"
+    was_printed = False
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        nonlocal was_said
-        os.write(1, f"{says}\n".encode())  # at once: `ray job stop` leaves 3 s
-        was_said = True
+        nonlocal was_printed
+        os.write(1, f"{message}\n".encode())  # at once: `ray job stop` leaves 3 s
+        was_printed = True
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
@@ -167,8 +167,8 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except (SystemExit, KeyboardInterrupt) as error:
-        if not was_said:
-            print(says, flush=True)
+        if not was_printed:
+            print(message, flush=True)
         raise KeyboardInterrupt from error
     finally:
         for number, handler in before.items():

@@ -1,4 +1,4 @@
-"""Complete configs with a name: where `adassl train --recipe` begins and `--set` goes on from."""
+"""Complete configs with a name: what `adassl train --recipe` starts from, and `--set` changes."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -88,7 +88,7 @@ BARE = {
     "train.global_batch_size": 128,
     "optim.learning_rate": 2e-3,
 }
-"""An objective as published, without editor or r, in half a minute on a core."""
+"""An objective as published, without editor or r; trains in half a minute on one core."""
 OBJECTIVES: dict[ObjectiveName, Mapping[str, Any]] = {
     "infonce": {"method.temperature": 0.1},
     "aninfonce": {"method.temperature": 0.1},
@@ -108,8 +108,8 @@ OBJECTIVES: dict[ObjectiveName, Mapping[str, Any]] = {
     "vicreg": {"method.covariance_weight": 10.0},
     "simple": {"method.centre_weight": 10.0},
 }
-"""What each objective trains well with on moving digits; how it was found says the protocol in
-`pipelines/experiments/stability/page.py`."""
+"""Settings that each objective trains well with on moving digits; the protocol by which they were
+found is in `pipelines/experiments/stability/page.py`."""
 
 
 def digits_by(objective: ObjectiveName) -> RunConfig:

@@ -5,10 +5,11 @@ arXiv 2006.09882, equations 1 to 6 and algorithm 1; its small crops are scaled t
 views. Left out: prototypes that stand still in the first epoch.
 """
 
+import math
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -20,7 +21,11 @@ from adassl.traits import TRAITS
 
 @torch.no_grad()
 def sinkhorn(
-    scores: Float[Tensor, "rows prototypes"], *, epsilon: float, iterations: int
+    scores: Float[Tensor, "rows prototypes"],
+    *,
+    epsilon: float,
+    iterations: int,
+    counted: Bool[Tensor, " rows"] | None = None,
 ) -> Float[Tensor, "rows prototypes"]:
     """Codes of this worker's rows: probabilities over prototypes, used alike by the global batch.
 
@@ -32,10 +37,14 @@ def sinkhorn(
         scores: cosines of embeddings with prototypes.
         epsilon: the smaller, the nearer the codes are to one prototype a row.
         iterations: how often; 3 in the paper.
+        counted: the rows that take part in the balance; None: all.
     """
     log_codes = scores.float() / epsilon
     for _ in range(iterations):
-        own = log_codes.logsumexp(dim=0, keepdim=True)
+        own = log_codes
+        if counted is not None:  # not selected: the host would wait for their number
+            own = own.masked_fill(~counted[:, None], -math.inf)
+        own = own.logsumexp(dim=0, keepdim=True)
         log_codes = log_codes - all_gather(own).logsumexp(dim=0)
         log_codes = log_codes - log_codes.logsumexp(dim=1, keepdim=True)
     return log_codes.exp()
@@ -131,12 +140,18 @@ class SwAV(Objective):
     def _codes(
         self, embedding: Float[Tensor, "batch dim"], queue: Float[Tensor, "queue dim"] | None
     ) -> Float[Tensor, "batch prototypes"]:
-        rows = embedding.float()
+        rows, counted = embedding.float(), None
         if queue is not None:
             # The queue is the same on all workers: each takes its share of the filled rows.
             share = queue[rank() :: world_size()]
-            rows = torch.cat([rows, share[share.any(dim=-1)]])
-        codes = sinkhorn(self.prototypes(rows), epsilon=self.epsilon, iterations=self.iterations)
+            own = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+            rows, counted = torch.cat([rows, share]), torch.cat([own, share.any(dim=-1)])
+        codes = sinkhorn(
+            self.prototypes(rows),
+            epsilon=self.epsilon,
+            iterations=self.iterations,
+            counted=counted,
+        )
         return codes[: len(embedding)]
 
     @torch.no_grad()

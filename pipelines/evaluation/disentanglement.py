@@ -1,13 +1,13 @@
-"""DCI: does each dimension of a code say one thing, and is each thing said in one dimension?
+"""DCI: does each code dimension hold one factor, and does one dimension hold each factor?
 
 Eastwood and Williams, "A framework for the quantitative evaluation of disentangled
-representations" (ICLR 2018). From the importance R_ij of code dimension i to a model that tells
-factor j:
+representations" (ICLR 2018). From the importance R_ij of code dimension i to a model that
+predicts factor j:
 
     disentanglement  1 − H(row i) to the base of the number of factors, rows weighted by their sum
     completeness     1 − H(column j) to the base of the number of codes, columns likewise
 
-Their third score, informativeness, is what the probes say.
+Their third score, informativeness, is what the probes measure.
 """
 
 import warnings
@@ -27,13 +27,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class ImportanceScore:
-    """What a matrix of importances says, 0 (all alike) to 1 (one to one).
+    """Scores of a matrix of importances, 0 (all alike) to 1 (one to one).
 
     Attributes:
         disentanglement: the mean of `codes`, weighted by the importance of each.
         completeness: the mean of `factors`, weighted likewise.
-        codes: of each code dimension, 1 where it says a single factor; 0 where it says nothing.
-        factors: of each factor, 1 where a single code dimension says it; 0 where none does.
+        codes: of each code dimension, 1 where it holds a single factor; 0 where it holds none.
+        factors: of each factor, 1 where a single code dimension holds it; 0 where none does.
     """
 
     disentanglement: float
@@ -47,7 +47,7 @@ def linear_importance(
 ) -> Float[Array, "codes factors"]:
     """Importance by a ridge regression: the size of its weights, codes and factors standardised.
 
-    Right where factors are linear in the codes, as the probes tell.
+    Right where factors are linear in the codes, which the probes show.
     """
     scaled = StandardScaler().fit_transform(codes), StandardScaler().fit_transform(factors)
     weights: Float[Array, "codes factors"] = np.abs(Ridge().fit(*scaled).coef_.T)

@@ -57,9 +57,9 @@ class DecodedPairs:
 def pairs_to_embed(
     config: RunConfig, videos: VideoIndex, num_pairs: int, *, num_decoders: int
 ) -> DecodedPairs:
-    """`num_pairs` pairs or all there are, every video once before any comes twice.
+    """`num_pairs` pairs or all there are, every video once before any is used twice.
 
-    The actors of the Ray cluster decode them, as they are wanted.
+    The actors of the Ray cluster decode them on demand.
     """
     rows = _rows(config.data, videos, config.train.global_batch_size)
     num_pairs, batches = _batches(rows, num_pairs)
@@ -96,7 +96,7 @@ def embed(learner: Learner, pairs: DecodedPairs) -> EmbeddedPairs:
     """Embed pairs by a trained encoder."""
     num_pairs, paths = pairs.num_pairs, np.asarray(pairs.rows.index.path)
     learner.method.eval()
-    noise = torch.Generator(learner.device).manual_seed(_SEED)
+    noise = learner.generator(_SEED)
     parts: list[dict[str, Tensor]] = []
     latents: list[LatentSample] = []
     seen: list[PairBatch] = []
@@ -106,7 +106,7 @@ def embed(learner: Learner, pairs: DecodedPairs) -> EmbeddedPairs:
         named = {name: getattr(output, name) for name in ("context", "target", "edited")}
         parts.append({"representation": learner.method.embed(views.context), **named})
         if output.latent is not None:
-            latents.append(output.latent)
+            latents.append(output.latent.map(Tensor.cpu))
         seen.append(replace(batch, surrogate=None))
     return EmbeddedPairs(
         **{

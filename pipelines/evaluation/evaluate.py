@@ -1,8 +1,8 @@
-"""`adassl evaluate`: freeze the encoder and say what it knows, on videos never trained on.
+"""`adassl evaluate`: freeze the encoder and measure what it knows, on videos never trained on.
 
-Probes read whatever labels and factors stand in a `factors.parquet` beside the videos: whole
-numbers and words are classes, fractions are values. They are fitted on training videos and judged
-on test videos. Everything else needs no labels.
+Probes read the labels and factors in a `factors.parquet` beside the videos: integers and words are
+classes, fractions are values. They are fitted on training videos and tested on test videos.
+Everything else needs no labels.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ NUM_SOURCES, NUM_FUTURES = 6, 5
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Flat figures, and the pictures that were drawn."""
+    """Flat metrics, and the pictures that were drawn."""
 
     metrics: dict[str, float]
     pictures: list[Path]
@@ -84,20 +84,21 @@ def evaluate(
 def label_free(pairs: EmbeddedPairs) -> dict[str, float]:
     """Collapse, spread and the use of r."""
     context, target = torch.from_numpy(pairs.context), torch.from_numpy(pairs.target)
-    figures = pair_metrics(context, target)
-    figures["representation_rankme"] = float(
+    metrics = pair_metrics(context, target)
+    metrics["representation_rankme"] = float(
         diagnostics.rankme(torch.from_numpy(pairs.representation))
     )
     if pairs.latent is not None:
-        figures |= latent_metrics(pairs.latent)
-        figures |= dimension_metrics(pairs.latent)
-    return figures
+        metrics |= latent_metrics(pairs.latent)
+        metrics |= dimension_metrics(pairs.latent)
+    return metrics
 
 
 def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
     """Labels and factors of each pair, by its video and, where there is one, its first frame.
 
-    A table without a `frame` column speaks of whole videos. No columns where there is no table.
+    A table without a `frame` column holds for all frames of a video. No columns where there is no
+    table.
     """
     tables = sorted({str(t) for t in videos.column("factors") if t})
     if not tables:
@@ -119,8 +120,9 @@ def probe(
 ) -> dict[str, float]:
     """Linear and kNN probes of h, and linear ones of the edited embedding.
 
-    What h cannot know, such as a change that is still to come, only the edited one can tell. The
-    mean counts both of each factor alike: where r copies x+ the edited one knows all, h little.
+    What h cannot know, such as a change that is still to come, only the edited embedding can show.
+    The mean weighs both alike for each factor: where r copies x+, the edited embedding knows all
+    and h little.
     """
     metrics: dict[str, float] = {}
     scores: list[float] = []
@@ -161,7 +163,7 @@ def nearest_futures(
     """
     if not learner.method.has_futures:
         return None
-    noise = torch.Generator(learner.device).manual_seed(learner.config.train.seed)
+    noise = learner.generator(learner.config.train.seed)
     clips = learner.to_input(pairs.clips[sources])
     samples = learner.method.futures(clips, num_futures, noise).float().cpu()
     bank = torch.from_numpy(pairs.target)

@@ -1,8 +1,8 @@
-"""Scores of sampled forecasts against what came: pure numpy, no model.
+"""Scores of sampled forecasts against the outcomes: pure numpy, no model.
 
 A forecast is k samples. The energy score and the CRPS are proper (Gneiting and Raftery, "Strictly
 proper scoring rules, prediction, and estimation", JASA 2007): on average none scores better than
-one who samples from the law of the outcomes. Both are losses, in the unit of the outcomes. With
+one that samples from the true distribution of the outcomes. Both are losses, in the unit of the outcomes. With
 few samples their usual estimate favours forecasts that spread too little; the one here, over the
 pairs of distinct samples, is fair (Ferro, "Fair scores for ensemble forecasts", QJRMS 2014).
 """
@@ -83,7 +83,7 @@ def rank_histogram(
 ) -> Int[Array, " k+1"]:
     """How many outcomes lie above 0, 1, ..., k of their samples; ties are broken at random.
 
-    Flat for samples of the law of the outcomes; heaped at both ends for samples too close
+    Flat for samples of the true distribution; heaped at both ends for samples too close
     together, in the middle for samples too far apart.
     """
     _check_samples(samples, outcomes)

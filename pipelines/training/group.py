@@ -43,7 +43,7 @@ from pipelines.video.stream import Share
 
 
 class TrainingStoppedError(UserError, RuntimeError):
-    """A training that could not go on; the message says why."""
+    """A training that could not continue; the message says why."""
 
 
 def train(

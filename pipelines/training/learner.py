@@ -284,7 +284,10 @@ class Learner:
     def _noise(self, purpose: int, use: str = "") -> torch.Generator:
         step = self.step if purpose == _TRAINING else 0  # validation: the same noise every time
         key = f"{self.config.train.seed} {purpose} {step}{use}".encode()
-        seed = int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
+        return self.generator(int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big"))
+
+    def generator(self, seed: int) -> torch.Generator:
+        """A source of noise on the device."""
         return torch.Generator(self.device).manual_seed(seed)
 
 

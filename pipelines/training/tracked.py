@@ -23,7 +23,7 @@ def tracked(
     parent_run_id: str | None = None,
     task: Mapping[str, Any] | None = None,
 ) -> Iterator[Tracker]:
-    """The job's MLflow run, new or the one it had before it stopped; ended whatever comes.
+    """The job's MLflow run, new, or the one it had before it stopped; ended in any case.
 
     `task` holds params beside the config's; there are no videos where numbers are trained on.
     """

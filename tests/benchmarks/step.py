@@ -29,7 +29,7 @@ def bench_step(*, rounds: int, console: Console) -> dict[str, float]:
         name: with_overrides(recipe("moving-digits"), changes) for name, changes in CASES.items()
     }
     learners = {name: Learner(c, torch.device("cpu")) for name, c in configs.items()}
-    batches = {name: _batch(config) for name, config in configs.items()}
+    batches = {name: batch_of(config) for name, config in configs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in CASES}
     for number in range(STEPS * rounds):
         for name, learner in learners.items():
@@ -58,14 +58,15 @@ def _seconds_of_metrics(learner: Learner, batch: PairBatch) -> float:
     return float(median(seconds))
 
 
-def _batch(config: RunConfig) -> PairBatch:
+def batch_of(config: RunConfig, size: int = BATCH) -> PairBatch:
+    """Pairs of noise."""
     channels, frames, height, width = config.data.view_shape
-    shape = (3, BATCH, frames, height, width, channels)
+    shape = (3, size, frames, height, width, channels)
     views = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     return PairBatch(
-        row=np.arange(BATCH),
-        video=np.arange(BATCH),
-        start=np.zeros(BATCH, np.int64),
+        row=np.arange(size),
+        video=np.arange(size),
+        start=np.zeros(size, np.int64),
         context=views[0],
         target=views[1],
         surrogate=views[2] if config.data.surrogate else None,

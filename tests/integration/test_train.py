@@ -150,8 +150,9 @@ def test_the_newest_and_the_best_checkpoint_are_kept(straight: Path) -> None:
     assert newest is not None
     assert best is not None
     assert newest["step"] == STEPS
-    losses = {e["step"]: e["val/loss"] for e in newest["history"] if "val/loss" in e}
-    assert best["step"] == min(losses, key=lambda step: losses[step])
+    name = "val/next_clip_nats"
+    scores = {e["step"]: e[name] for e in newest["history"] if name in e}
+    assert best["step"] == max(scores, key=lambda step: scores[step])
     expected = {f"checkpoint_{state['step']:08d}" for state in (newest, best)}
     assert set(checkpoints_of(straight / "straight")) == expected
     assert newest["mlflow_run_id"]

@@ -23,7 +23,7 @@ def halves(*arrays: Array) -> tuple[Array, ...]:
     return (*(a[:half] for a in arrays), *(a[half:] for a in arrays))
 
 
-def test_linear_factors_are_read_off_entirely(random: np.random.Generator) -> None:
+def test_linear_factors_are_predicted_fully(random: np.random.Generator) -> None:
     features = random.normal(size=(1000, 32)) * random.uniform(0.01, 100, 32) + 5
     factors = features @ random.normal(size=(32, 3)) + 2
     score = linear_probe(*halves(features, factors), kind="value")
@@ -71,7 +71,7 @@ def test_validation_chooses_the_strength_and_nothing_else(
     data, (x_judge, y_judge) = thirds(features, labels)
     by_strength: dict[float, set[ProbeScore]] = {}
     for known in (y_judge, random.permutation(y_judge), y_judge[::-1]):
-        # Other rows, another place and another scale: only what they choose may tell.
+        # Other rows, another place and another scale: only the strength that they choose matters.
         for rows in (x_judge, x_judge[:50], x_judge * 3 + 1):
             score = linear_probe(*data, kind=kind, validation=(rows, known[: len(rows)]))
             by_strength.setdefault(score.strength, set()).add(score)
@@ -79,7 +79,7 @@ def test_validation_chooses_the_strength_and_nothing_else(
     assert all(len(scores) == 1 for scores in by_strength.values())
 
 
-def test_a_curve_is_for_a_perceptron_and_a_value_keeps_its_unit(
+def test_a_perceptron_fits_a_curve_and_a_value_keeps_its_unit(
     random: np.random.Generator,
 ) -> None:
     features = random.normal(size=(3000, 8)) * random.uniform(0.01, 100, 8) + 5
@@ -92,7 +92,9 @@ def test_a_curve_is_for_a_perceptron_and_a_value_keeps_its_unit(
     assert linear_probe(*data, kind="value", validation=validation).columns[0] < 0.1
 
 
-def test_a_perceptron_tells_classes_that_no_plane_parts(random: np.random.Generator) -> None:
+def test_a_perceptron_separates_classes_that_no_plane_separates(
+    random: np.random.Generator,
+) -> None:
     features = random.normal(size=(3000, 4))
     labels = np.where(features[:, 0] * features[:, 1] > 0, "like", "unlike")
     data, validation = thirds(features, labels.astype(object))
@@ -117,7 +119,7 @@ def test_a_seed_gives_the_same_perceptron_bit_for_bit(random: np.random.Generato
     assert one != other
 
 
-def test_noise_holds_nothing(random: np.random.Generator) -> None:
+def test_noise_scores_zero(random: np.random.Generator) -> None:
     features, noise = random.normal(size=(1000, 64)), random.normal(size=(1000, 2))
     for probe in (linear_probe, knn_probe):
         score = probe(*halves(features, noise), kind="value")
@@ -133,7 +135,7 @@ def test_columns_are_scored_apart(random: np.random.Generator) -> None:
     assert score.score == pytest.approx(np.mean(score.columns))
 
 
-def test_classes_are_told_apart(random: np.random.Generator) -> None:
+def test_classes_are_separated(random: np.random.Generator) -> None:
     labels = random.integers(0, 10, 1000)
     features = random.normal(size=(10, 32))[labels] * 2 + random.normal(size=(1000, 32))
     for probe in (linear_probe, knn_probe):
@@ -149,7 +151,7 @@ def test_shuffled_labels_give_chance(random: np.random.Generator) -> None:
         assert probe(*halves(features, shuffled), kind="class").score < chance + 4 * deviation
 
 
-def test_a_curve_is_for_neighbours_not_for_lines(random: np.random.Generator) -> None:
+def test_neighbours_fit_a_curve_and_lines_do_not(random: np.random.Generator) -> None:
     angle = random.uniform(0, 2 * np.pi, 2000)
     features = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     factor = np.cos(3 * angle)
@@ -189,7 +191,7 @@ def test_no_fold_is_judged_on_a_video_it_was_fitted_on(
     assert sorted(np.concatenate([judged for _, judged in seen])) == list(range(300))
 
 
-def test_grouping_sees_through_a_video_learnt_by_heart(random: np.random.Generator) -> None:
+def test_grouping_does_not_reward_features_that_name_the_video(random: np.random.Generator) -> None:
     # Features that only name the video: without groups a fold is judged on videos that it knows.
     videos = np.repeat(np.arange(40), 10)
     features = np.eye(40)[videos] + 0.01 * random.normal(size=(400, 40))
@@ -235,7 +237,7 @@ def test_labels_may_be_words_and_some_only_in_the_test(random: np.random.Generat
     )
 
 
-def test_a_single_video_and_a_constant_feature_are_no_trouble(random: np.random.Generator) -> None:
+def test_a_single_video_and_a_constant_feature_work(random: np.random.Generator) -> None:
     features = random.normal(size=(100, 4))
     features[:, 2] = 1.0
     labels = (features[:, 0] > 0).astype(int)

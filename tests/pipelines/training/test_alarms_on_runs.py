@@ -53,7 +53,7 @@ HOT = {
 }
 
 
-class Heard:
+class Received:
     """A sink that keeps the alarms, the metrics and the states."""
 
     def __init__(self) -> None:
@@ -75,22 +75,22 @@ class Heard:
         self.states[step] = copy.deepcopy(state)
 
 
-def heard_in(changes: dict[str, Any], state: dict[str, Any] | None = None) -> Heard:
-    """What a training tells, from the start or from a state."""
+def received_from(changes: dict[str, Any], state: dict[str, Any] | None = None) -> Received:
+    """What a training reports, from the start or from a state."""
     config = with_overrides(RunConfig(), {**COMMON, **changes})
     learner = Learner(config, torch.device("cpu"))
     if state:
         learner.load_state_dict(state)
     size, left = config.train.global_batch_size, config.train.steps - learner.step
-    heard = Heard()
+    received = Received()
     loop.run(
         learner,
         batches(SETTINGS, 5, size, learner.step, left, False),
-        heard,
+        received,
         validation=list(batches(SETTINGS, 6, size, 0, 1, False)),
         history=list(state["history"]) if state else None,
     )
-    return heard
+    return received
 
 
 @pytest.mark.parametrize(
@@ -106,18 +106,18 @@ def heard_in(changes: dict[str, Any], state: dict[str, Any] | None = None) -> He
 def test_a_run_made_to_fail_raises_its_alarm_and_no_other(
     alarm: str, changes: dict[str, Any]
 ) -> None:
-    heard = heard_in(changes)
-    assert heard.names == {alarm}
-    (raised,) = heard.alarms
-    for step, metrics in heard.logged.items():
+    received = received_from(changes)
+    assert received.names == {alarm}
+    (raised,) = received.alarms
+    for step, metrics in received.logged.items():
         assert metrics.get(f"alarm/{alarm}", 0.0) == (step >= raised.step)
 
 
-def test_embeddings_that_lose_their_dimensions_without_falling_into_a_point_raise_theirs() -> None:
+def test_embeddings_that_lose_dimensions_without_collapsing_raise_their_alarm() -> None:
     """So high a temperature asks for a small centre alone: two directions are enough for that."""
-    heard = heard_in(HOT)
-    assert heard.names == {"dimensional_collapse"}
-    first, last = heard.logged[1], heard.logged[120]
+    received = received_from(HOT)
+    assert received.names == {"dimensional_collapse"}
+    first, last = received.logged[1], received.logged[120]
     assert first["train/rankme"] > 4 * last["train/rankme"]
     assert last["train/centre_norm"] < 0.6
     assert last["train/residual_norm"] > 0.5
@@ -138,17 +138,17 @@ def test_embeddings_that_lose_their_dimensions_without_falling_into_a_point_rais
     ids=("infonce", "v", "s", "wide", "cold", "simple", "byol", "vicreg"),
 )
 def test_a_run_that_trains_well_raises_none(changes: dict[str, Any]) -> None:
-    heard = heard_in(changes)
-    assert heard.names == set()
-    assert heard.logged[max(heard.logged)]["train/loss"] < heard.logged[1]["train/loss"]
+    received = received_from(changes)
+    assert received.names == set()
+    assert received.logged[max(received.logged)]["train/loss"] < received.logged[1]["train/loss"]
 
 
-def test_a_run_that_goes_on_has_the_alarms_it_had() -> None:
-    straight = heard_in(ALIGNMENT_ALONE)
+def test_a_resumed_run_has_the_alarms_it_had() -> None:
+    straight = received_from(ALIGNMENT_ALONE)
     (raised,) = straight.alarms
     before = max(step for step in straight.states if step < raised.step)
     after = min(step for step in straight.states if step > raised.step)
-    assert heard_in(ALIGNMENT_ALONE, straight.states[before]).alarms == [raised]
-    resumed = heard_in(ALIGNMENT_ALONE, straight.states[after])
-    assert resumed.alarms == [], "it has been said"
+    assert received_from(ALIGNMENT_ALONE, straight.states[before]).alarms == [raised]
+    resumed = received_from(ALIGNMENT_ALONE, straight.states[after])
+    assert resumed.alarms == [], "it was raised before"
     assert all(metrics["alarm/collapse"] == 1.0 for metrics in resumed.logged.values())

@@ -38,16 +38,16 @@ def test_the_augmentation_of_a_pair_does_not_depend_on_the_number_of_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     learner = Learner(config_of(**MULTI_CROP), torch.device("cpu"))
-    whole = learner._augmented(learner.views(batch_of(0)), 0)
+    full = learner._augmented(learner.views(batch_of(0)), 0)
     monkeypatch.setattr("pipelines.training.learner.collectives.world_size", lambda: 2)
     for rank in range(2):
         monkeypatch.setattr("pipelines.training.learner.collectives.rank", lambda rank=rank: rank)
         mine = learner._augmented(learner.views(dealt(batch_of(0), rank)), 0)
-        assert torch.equal(mine.context, whole.context[rank::2])
-        assert torch.equal(mine.target, whole.target[rank::2])
+        assert torch.equal(mine.context, full.context[rank::2])
+        assert torch.equal(mine.target, full.target[rank::2])
         assert mine.local is not None
-        assert whole.local is not None
-        assert torch.equal(mine.local, whole.local[:, rank::2])
+        assert full.local is not None
+        assert torch.equal(mine.local, full.local[:, rank::2])
 
 
 def test_small_crops_are_crops_of_x_of_their_own_that_are_trained_on() -> None:
