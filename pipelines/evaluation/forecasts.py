@@ -2,9 +2,10 @@
 
 A forecast is k samples. The energy score and the CRPS are proper (Gneiting and Raftery, "Strictly
 proper scoring rules, prediction, and estimation", JASA 2007): on average none scores better than
-one that samples from the true distribution of the outcomes. Both are losses, in the unit of the outcomes. With
-few samples their usual estimate favours forecasts that spread too little; the one here, over the
-pairs of distinct samples, is fair (Ferro, "Fair scores for ensemble forecasts", QJRMS 2014).
+one that samples from the true distribution of the outcomes. Both are losses, in the unit of the
+outcomes. With few samples their usual estimate favours forecasts that spread too little; the one
+here, over the pairs of distinct samples, is fair (Ferro, "Fair scores for ensemble forecasts",
+QJRMS 2014).
 """
 
 from dataclasses import dataclass

@@ -56,7 +56,7 @@ def test_both_scores_of_a_gaussian_are_its_closed_form(random: np.random.Generat
 
 
 def test_few_samples_score_as_many_on_average(random: np.random.Generator) -> None:
-    # What "fair" says: the score of 2 samples has the mean of the score of the true distribution itself.
+    # "Fair": the score of 2 samples has the mean of the score of the true distribution itself.
     outcomes = np.zeros(200_000)
     pairs = crps(random.normal(size=(200_000, 2)), outcomes)
     expected = gaussian_crps(0, 1, outcomes[:1])[0]
@@ -77,8 +77,8 @@ def test_a_single_sample_is_scored_by_its_error() -> None:
     assert crps(samples[..., 0], outcomes[:, 0]).tolist() == [3, 0]
 
 
-def test_no_forecast_is_better_than_the_law_of_the_outcomes(random: np.random.Generator) -> None:
-    # Outcomes jump along x or along y: as in Moving-MNIST, a blob in the middle is not the true distribution.
+def test_no_forecast_is_better_than_the_true_distribution(random: np.random.Generator) -> None:
+    # Outcomes jump along x or along y, as in Moving-MNIST: a blob in the middle is wrong.
     def draw(num_samples: int) -> Array:
         jumps = random.normal(size=(3000, num_samples, 2))
         along = random.integers(0, 2, size=(3000, num_samples))

@@ -92,7 +92,7 @@ def test_a_perceptron_fits_a_curve_and_a_value_keeps_its_unit(
     assert linear_probe(*data, kind="value", validation=validation).columns[0] < 0.1
 
 
-def test_a_perceptron_separates_classes_that_no_plane_separates(
+def test_a_perceptron_separates_what_no_plane_does(
     random: np.random.Generator,
 ) -> None:
     features = random.normal(size=(3000, 4))
