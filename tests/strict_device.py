@@ -40,7 +40,7 @@ class OnDevice(torch.Tensor):
 
     @staticmethod
     def __new__(cls, held: Tensor) -> "OnDevice":
-        made: OnDevice = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: OnDevice = torch.Tensor._make_wrapper_subclass(
             cls,
             held.size(),
             strides=held.stride(),
@@ -60,7 +60,9 @@ class OnDevice(torch.Tensor):
         return self.detach().cpu().__reduce_ex__(protocol)
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # torch has it as an attribute
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise AssertionError(f"{func} outside of StrictDevice")
 
 
@@ -68,7 +70,7 @@ class StrictDevice(TorchDispatchMode):
     """Computes for tensors on the second device, and refuses what mixes two devices."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.waits: list[str] = []
         """The operators for which the host had to wait for the device."""
 
