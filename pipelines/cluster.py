@@ -6,12 +6,15 @@ At once, or, where an autoscaler brings nodes, after a wait for them.
 import logging
 import math
 import os
+import shlex
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
@@ -110,29 +113,66 @@ def connected(config: ClusterConfig, *, copies: int = 1) -> Iterator[Demand]:
 def _start(config: ClusterConfig, copies: int) -> bool:
     """Join or start Ray; whether it is one of our own."""
     quiet_ray()
-    quiet = ray.LoggingConfig(log_level="ERROR")  # for every process of the job
     address = config.address or os.environ.get("RAY_ADDRESS")
-    if address:
-        try:
-            _knock(address)
-            ray.init(address=address, logging_config=quiet)
-        except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
-            raise ConfigError(
-                f"cannot join a Ray cluster at {address}: {error}. Start one with `ray start "
-                "--head`, or unset RAY_ADDRESS and cluster.address to run here alone. One that "
-                "asks for a token wants RAY_AUTH_MODE=token and its token in ~/.ray/auth_token, "
-                "or in the file that RAY_AUTH_TOKEN_PATH names"
-            ) from None
+    if address and address != "local":
+        _join(address)
         return False
     wanted = math.ceil(copies * demand_of(config, use_gpu=False).cpus)
-    cpus = max(os.cpu_count() or 1, wanted)
-    ray.init(
-        num_cpus=cpus,
-        resources={DRIVER: 1000.0},
-        include_dashboard=False,
-        logging_config=quiet,
-    )
+    _start_own(max(os.cpu_count() or 1, wanted))
     return True
+
+
+def _init_ray(address: str, **options: Any) -> None:
+    """Call `ray.init`, quiet in every process of the job."""
+    ray.init(address=address, logging_config=ray.LoggingConfig(log_level="ERROR"), **options)
+
+
+def _join(address: str) -> None:
+    """Join the cluster at the address.
+
+    Raises:
+        ConfigError: if it is no address of a cluster's head, or nobody there lets us in.
+    """
+    protocol = address.rpartition("://")[0]
+    if protocol:
+        what = "Ray Client" if protocol == "ray" else "the dashboard"
+        raise ConfigError(
+            f"cannot join a Ray cluster at {address}: this is an address of {what}, and "
+            "RAY_ADDRESS and cluster.address want host:port of the cluster's head, such as "
+            "10.0.0.5:6379, on a machine of the cluster. From elsewhere, `ray job submit "
+            "--address http://HOST:8265 -- adassl …` sends a command into the cluster"
+        )
+    try:
+        _knock(address)
+        _init_ray(address)
+    except (OSError, RuntimeError, ValueError, AuthenticationError) as error:
+        raise ConfigError(
+            f"cannot join a Ray cluster at {address}: {error}. Start one with `ray start "
+            "--head`, or unset RAY_ADDRESS and cluster.address to run here alone. One that "
+            "asks for a token wants RAY_AUTH_MODE=token and its token in ~/.ray/auth_token, "
+            "or in the file that RAY_AUTH_TOKEN_PATH names"
+        ) from None
+
+
+def _start_own(cpus: int) -> None:
+    """Start a Ray with this many logical CPUs, apart from any that runs here already.
+
+    Raises:
+        ConfigError: if Ray cannot start workers or keep its files on this machine.
+    """
+    if shlex.quote(sys.executable) != sys.executable:  # as Ray puts it into a shell's command
+        raise ConfigError(
+            f"Ray cannot start workers with the Python at {sys.executable!r}: it does not quote "
+            "spaces and signs that a shell reads. Move the virtual environment to a folder "
+            "without them"
+        )
+    try:
+        _init_ray("local", num_cpus=cpus, resources={DRIVER: 1000.0}, include_dashboard=False)
+    except OSError as error:
+        raise ConfigError(
+            f"Ray cannot keep its files on this machine: {error}. Set RAY_TMPDIR to a folder "
+            "that can be written, with a short path (up to 39 characters)"
+        ) from None
 
 
 def _knock(address: str) -> None:
@@ -141,7 +181,7 @@ def _knock(address: str) -> None:
     Raises:
         OSError: saying why not.
     """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    host, _, port = address.rpartition(":")
     if host and port.isdigit():
         with socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_SECONDS):
             pass

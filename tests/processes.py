@@ -16,7 +16,7 @@ import pytest
 
 from pipelines.cli.app import main
 
-ADASSL = (sys.executable, "-m", "pipelines")
+ADASSL = (sys.executable, "-P", "-m", "pipelines")
 ENVIRONMENT = {"COLUMNS": "300"}
 
 
@@ -43,7 +43,7 @@ def run(cwd: Path, arguments: list[str]) -> str:
     return done.stdout
 
 
-def ended(cwd: Path, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+def ended(cwd: Path, arguments: list[str], **env: str) -> "subprocess.CompletedProcess[str]":
     """`adassl` in a process of its own, to whatever end."""
     return subprocess.run(
         [*ADASSL, *arguments],
@@ -51,7 +51,7 @@ def ended(cwd: Path, arguments: list[str]) -> "subprocess.CompletedProcess[str]"
         capture_output=True,
         text=True,
         timeout=240,
-        env={**os.environ, **ENVIRONMENT},
+        env={**os.environ, **ENVIRONMENT, **env},
     )
 
 

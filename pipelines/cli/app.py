@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -231,6 +232,10 @@ def main() -> None:
 
     for name, value in QUIET_RAY.items():
         os.environ.setdefault(name, value)
+    os.environ["RAY_TRAIN_V2_ENABLED"] = "1"  # we are written for the second version
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal or file that may not know every sign
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except UserError as error:

@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from pipelines.tracking import service
 
 _DONE = "done"
+_ROOT = str(Path(__file__).parents[2])
 _PAUSES_SECONDS = (0.0, 5.0, 10.0)
 """Before each look: trials outlive their driver for a moment, and one may just start its run."""
 
@@ -26,7 +28,8 @@ def run_watchdog() -> Iterator[Callable[[str, str | None], None]]:
     To be entered before the run is started, so that it is left after the run has been ended.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", __name__],
+        [sys.executable, "-P", "-m", __name__],  # a package in this folder may have our name
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([_ROOT, *sys.path])},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

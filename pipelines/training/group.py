@@ -81,7 +81,7 @@ def train(
         notes = stack.enter_context(TemporaryDirectory(prefix="adassl-ray-train-"))
         receivers = callbacks or [stack.enter_context(shown(config.train.steps))]
         run_config = ray.train.RunConfig(
-            name=folder.name,
+            name="training",  # not the folder's: Ray Train wants ASCII
             logging_config=LoggingConfig(log_level="ERROR"),  # type: ignore[call-arg]  # is v2's
             storage_path=notes,
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),

@@ -89,3 +89,10 @@ def test_a_wrong_command_is_quick_and_shows_no_traceback(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
     assert time.monotonic() - began < 30
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ascii_terminal_gets_what_it_can_show(tmp_path: Path) -> None:
+    done = ended(tmp_path, ["train", "--recipe", "prénom–×"], PYTHONIOENCODING="ascii")
+    assert done.returncode == 2
+    assert r"pr\xe9nom\u2013\xd7" in done.stderr
+    assert ended(tmp_path, ["train", "--help"], PYTHONIOENCODING="ascii").returncode == 0

@@ -1,6 +1,12 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from pipelines.cluster import ClusterTooSmallError, Demand, check_fits
+from pipelines.cluster import ClusterTooSmallError, Demand, check_fits, connected
+from pipelines.config.run import ClusterConfig, ConfigError
 
 
 def demand(workers: int = 2, cpus: float = 1.0, gpus: int = 0, decoders: int = 2) -> Demand:
@@ -51,3 +57,46 @@ def test_several_runs_at_once_are_placed_together() -> None:
         check_fits(pair, [node(1), node(2, gpu=1)])
     with pytest.raises(ClusterTooSmallError, match=r"3 × \(1 workers of 1 CPUs"):
         check_fits([demand(workers=1, decoders=1)] * 3, [])
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://127.0.0.1:8265", "an address of the dashboard"),
+        ("ray://127.0.0.1:10001", "an address of Ray Client"),
+        ("127.0.0.1:9", "Connection refused"),
+    ],
+)
+def test_an_address_where_no_head_listens_is_refused_without_a_wait(
+    address: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # whatever other tests have started
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    refusal = f"cannot join a Ray cluster at {address}: .*{words}"
+    with pytest.raises(ConfigError, match=refusal), connected(ClusterConfig()):
+        pass
+
+
+def refusal(before: str, **env: str) -> str:
+    """What a process that starts a Ray of its own says, after these statements."""
+    code = (
+        f"import sys; {before or 'pass'}; from pipelines.cluster import connected\n"
+        "from pipelines.config.run import ClusterConfig, ConfigError\n"
+        "try:\n    connected(ClusterConfig()).__enter__()\n"
+        "except ConfigError as error:\n    print(error)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, **env},
+    ).stdout
+
+
+def test_a_place_where_ray_cannot_start_is_refused(tmp_path: Path) -> None:
+    assert "path length" in (said := refusal("", RAY_TMPDIR=str(tmp_path / ("long" * 20))))
+    assert "Set RAY_TMPDIR to a folder" in said
+    said = refusal("sys.executable = '/home/a user/python'")
+    assert "cannot start workers with the Python at '/home/a user/python'" in said
