@@ -41,6 +41,8 @@ SPARSE: Settings = {
     "method.beta": 0.001,
 }
 WITHOUT: Settings = {"data.surrogate": False}
+FORWARD: Settings = {**WITHOUT, "method.reverse": False}
+"""As with x++, but the posterior reads x+: all that differs is what it reads."""
 
 METHODS: dict[str, tuple[str, Settings]] = {
     "plain": ("alone", {**PLAIN, **WITHOUT}),
@@ -48,6 +50,7 @@ METHODS: dict[str, tuple[str, Settings]] = {
     "v": ("+ AdaSSL-V", {}),
     "s": ("+ AdaSSL-S", SPARSE),
     "v-without": ("+ AdaSSL-V, without x++", WITHOUT),
+    "v-forward": ("+ AdaSSL-V, without x++, forward only", FORWARD),
     "s-without": ("+ AdaSSL-S, without x++", {**SPARSE, **WITHOUT}),
     "v-mixture": ("+ AdaSSL-V, mixture prior", MIXTURE),
     "no-r-low-rank": ("+ low-rank editor, no r", {**NO_R, **LOW_RANK}),
@@ -55,7 +58,7 @@ METHODS: dict[str, tuple[str, Settings]] = {
 }
 RUN = {
     ("A", "infonce"): tuple(m for m in METHODS if m != "v-mixture"),
-    ("A", "byol"): ("plain", "no-r", "v", "s", "v-without", "v-mixture"),
+    ("A", "byol"): ("plain", "no-r", "v", "s", "v-without", "v-forward", "v-mixture"),
     ("B", "infonce"): ("v",),
     ("B", "byol"): ("no-r", "v", "v-mixture"),
 }

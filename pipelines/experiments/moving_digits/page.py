@@ -93,6 +93,12 @@ PROTOCOL = """\
   before the predictor. r has 32 dimensions.
 - **Control.** "editor, no r" is the same editor as AdaSSL-V's, fed with f(x) alone: what it reaches
   too is not due to r.
+- **x++.** Where the posterior reads it in the place of x+, only the forward direction x → x+ is
+  trained, and x++ gets no gradient. *without x++* has both directions; *without x++, forward only*
+  (`method.reverse=false`) differs from AdaSSL-V only in that the posterior reads x+, under InfoNCE
+  with its gradient. The authors' form, extra views of both x and x+ in both directions
+  (`method.surrogate_form=both`), is no arm here: it needs a clip before x at x's own velocity,
+  which scenes of nine frames do not have.
 - **Tuning.** By some 35 trainings on validation videos of another set, most of them of AdaSSL-V and
   one or two of each control: **the baselines were not tuned as hard**. Encoder, temperature, batch
   and editor were chosen for all arms at once by digit, velocity and change together.
