@@ -187,6 +187,10 @@ def train_worker(payload: dict[str, Any]) -> None:
                 tracker=tracker,
                 report=report,
             )
+    except Exception as error:
+        if repeats(error):  # the driver prints what is wrong; Ray need not add a traceback
+            logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+        raise
     finally:
         if tracker:
             tracker.close()
