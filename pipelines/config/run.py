@@ -297,6 +297,9 @@ class RunConfig(Record):
         content["data"].pop("index")
         for key in ("log_every", "compile"):
             content["train"].pop(key)
+        # The default that came later counts as the one before: runs from before then resume.
+        if content["train"]["best_metric"] == TrainConfig().best_metric:
+            content["train"]["best_metric"] = "val/loss"
         # Unset came later than false, and no run on several GPUs came before it.
         content["train"]["sync_batchnorm"] = content["train"]["sync_batchnorm"] or False
         # Settings that came later count only where they are used: runs from before then resume.

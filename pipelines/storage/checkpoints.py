@@ -41,7 +41,13 @@ class Checkpoints:
         self._folder = folder
 
     def save(
-        self, step: int, state: Mapping[str, Any], *, best_value: float, mode: str = "min"
+        self,
+        step: int,
+        state: Mapping[str, Any],
+        *,
+        best_value: float,
+        mode: str = "min",
+        by: str = "",
     ) -> None:
         """Keep a state as the newest, and as the best if no value so far is lower, or higher.
 
@@ -56,9 +62,11 @@ class Checkpoints:
         self._write(folder, state, names)
         newest = {"step": step, "folder": folder}
         best = names.get("best")
+        if best is not None and best.get("by", "") != by:
+            best = None  # by another metric, whose values do not compare
         sign = -1 if mode == "max" else 1
         if math.isfinite(best_value) and (best is None or sign * best_value < sign * best["value"]):
-            best = {**newest, "value": float(best_value)}
+            best = {**newest, "value": float(best_value), **({"by": by} if by else {})}
         self._folder.write_json(NAMES_FILE, {"newest": newest, "best": best})
         self._prune(keep={folder, best["folder"] if best else folder})
 

@@ -177,7 +177,9 @@ class RunSink:
         mode, value = best_value(self._config, metrics)
         if self._tracker:
             state |= {"sheet": self._sheet, "mlflow_run_id": self._tracker.run_id}
-            self._checkpoints.save(step, state, best_value=value, mode=mode)
+            by = self._config.best_metric
+            by = "" if by == "val/loss" else by  # as runs had it before there was a choice
+            self._checkpoints.save(step, state, best_value=value, mode=mode, by=by)
         self._report(step, metrics, True)
 
 
