@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from adassl.method import Method
 from pipelines import figures, tracking
 from pipelines.cluster import Demand, connected
 from pipelines.config.run import ConfigError, RunConfig, with_overrides
@@ -19,7 +20,7 @@ from pipelines.storage import folder as storage
 from pipelines.storage.runs import RunFolder, last_metrics, newest_state
 from pipelines.tracking import Tracker
 from pipelines.training.group import train
-from pipelines.training.learner import build
+from pipelines.training.learner import MakeMethod, build
 from pipelines.training.loop import History
 from pipelines.training.tracked import tracked
 from pipelines.training.worker import Fit
@@ -76,8 +77,17 @@ def train_and_evaluate(
     return metrics
 
 
-def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = True) -> JobResult:
+def run_job(
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    with_evaluation: bool = True,
+    make_method: MakeMethod | None = None,
+) -> JobResult:
     """Train, or go on where the same command stopped, and evaluate.
+
+    `make_method` takes the place of what the config describes; Ray brings it to the workers, so it
+    may stand in the script that calls this.
 
     Raises:
         UserError: before anything starts, for whatever cannot work.
@@ -93,15 +103,15 @@ def run_job(config: RunConfig, folder: RunFolder, *, with_evaluation: bool = Tru
 
         def fit(tracker: Tracker) -> History:
             guard(tracker.uri, tracker.run_id)
-            return train(config, folder, demand, tracker)
+            return train(config, folder, demand, tracker, make_method=make_method)
 
         def evaluated(tracker: Tracker) -> dict[str, float]:
-            _report(config, folder, tracker)
+            _report((make_method or build)(config), config, folder, tracker)
             if not with_evaluation:
                 return {}
             print("evaluating on the test videos", flush=True)
             try:
-                done = evaluate(folder, num_decoders=_decoders(demand))
+                done = evaluate(folder, num_decoders=_decoders(demand), make_method=make_method)
             except ConfigError as error:  # the training is complete all the same
                 print(f"not evaluated: {error}", flush=True)
                 return {}
@@ -175,7 +185,7 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _report(config: RunConfig, folder: RunFolder, tracker: Tracker) -> None:
+def _report(method: Method, config: RunConfig, folder: RunFolder, tracker: Tracker) -> None:
     """Pictures of the training (its pairs, its losses, its centre) and the encoder, to MLflow."""
     state = _newest(folder)
     sheet = {name: views.numpy() for name, views in state["sheet"].items()}
@@ -194,7 +204,6 @@ def _report(config: RunConfig, folder: RunFolder, tracker: Tracker) -> None:
     folder.publish()
     for picture in pictures:
         tracker.log_file(picture, "figures")
-    method = build(config)
     method.load_state_dict(state["method"])
     example = torch.zeros(2, *config.data.view_shape).numpy()
     tracker.log_encoder(method.encoder.backbone.eval(), example)

@@ -19,7 +19,13 @@ from pipelines.config.run import ConfigError
 from pipelines.evaluation import probes
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_to_embed
 from pipelines.storage.runs import RunFolder, best_state, newest_state
-from pipelines.training.learner import Learner, dimension_metrics, latent_metrics, pair_metrics
+from pipelines.training.learner import (
+    Learner,
+    MakeMethod,
+    dimension_metrics,
+    latent_metrics,
+    pair_metrics,
+)
 from pipelines.video.index import VideoIndex, load_index
 
 NOT_FACTORS = {"path", "frame", "split"}
@@ -42,8 +48,11 @@ def evaluate(
     num_pairs: int = 2000,
     num_decoders: int = 1,
     draw: bool = True,
+    make_method: MakeMethod | None = None,
 ) -> Evaluation:
     """Evaluate a run on the connected cluster, on its test videos or those of another split.
+
+    `make_method` is what the run was trained with, if not what its config describes.
 
     Raises:
         ConfigError: if the run has no such checkpoint or its index no video of the split.
@@ -53,7 +62,7 @@ def evaluate(
     if state is None:
         raise ConfigError(f"{folder} has no {checkpoint} checkpoint yet; go on with `adassl train`")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    learner = Learner(config, device)
+    learner = Learner(config, device, make_method)
     learner.load_state_dict(state)
     index = load_index(config.data.index)
     test_videos = index.select(split=split)

@@ -34,6 +34,7 @@ from pipelines.storage.checkpoints import CheckpointError
 from pipelines.storage.remote import StorageError
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker
+from pipelines.training.learner import MakeMethod
 from pipelines.training.loop import History
 from pipelines.training.progress import shown
 from pipelines.training.worker import decoded, work
@@ -53,11 +54,13 @@ def train(
     tracker: Tracker,
     *,
     callbacks: Sequence[Any] = (),
+    make_method: MakeMethod | None = None,
 ) -> History:
     """Start or continue a training on the connected cluster, and return its history.
 
     `callbacks` are Ray Train's, such as Tune's, which receives every report; without one the
-    reports are shown here.
+    reports are shown here. `make_method` takes the place of what the config describes, on every
+    worker.
 
     Raises:
         ConfigError: for settings that these devices cannot run.
@@ -72,6 +75,7 @@ def train(
     payload = {
         "config": config.model_dump(mode="json"),
         "folder": str(folder),
+        "make_method": make_method,
         "tracking_uri": tracker.uri,
         "mlflow_run_id": tracker.run_id,
     }
@@ -186,6 +190,7 @@ def train_worker(payload: dict[str, Any]) -> None:
                 ray.train.torch.get_device(),
                 tracker=tracker,
                 report=report,
+                make_method=payload["make_method"],
             )
     except Exception as error:
         if repeats(error):  # the driver prints what is wrong; Ray need not add a traceback

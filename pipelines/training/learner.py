@@ -8,7 +8,7 @@ checkpoint needs no counters and no generator states beside the step.
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -40,6 +40,8 @@ PER_DIMENSION = "latent_use/"
 """Begins the names of the metrics of each dimension of r, after their split."""
 RANKME_PAIRS = 1024
 """Most pairs of a global batch whose RankMe is taken: its cost grows with their number."""
+MakeMethod = Callable[[RunConfig], Method]
+"""A user's own function from the config to the method, such as one with a loss of their own."""
 _TRAINING, _VALIDATION = 0, 1
 
 
@@ -50,11 +52,16 @@ class DivergedError(UserError, RuntimeError):
 class Learner:
     """A method with its optimiser, on one device, as one of the workers where there are several."""
 
-    def __init__(self, config: RunConfig, device: torch.device) -> None:
+    def __init__(
+        self, config: RunConfig, device: torch.device, make_method: MakeMethod | None = None
+    ) -> None:
         """Build everything from the config's seed, the same on every worker."""
+        self._fingerprint = config.fingerprint()
+        if make_method is not None:  # another loss than the config names, so another training
+            self._fingerprint += f"+{make_method.__qualname__}"
         self.config, self.device, self.step = config, device, 0
         torch.manual_seed(config.train.seed)
-        method = build(config)
+        method = (make_method or build)(config)
         method.freeze(*config.train.frozen)
         method.encoding = dataclasses.replace(method.encoding, chunks=config.train.accumulate)
         if collectives.world_size() > 1 and syncs_batchnorm(config, device):
@@ -247,7 +254,7 @@ class Learner:
             "step": self.step,
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "fingerprint": self.config.fingerprint(),
+            "fingerprint": self._fingerprint,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -256,10 +263,10 @@ class Learner:
         Raises:
             ValueError: if it was saved under another config.
         """
-        if state["fingerprint"] != self.config.fingerprint():
+        if state["fingerprint"] != self._fingerprint:
             raise ValueError(
                 f"this checkpoint was made under another config ({state['fingerprint']}, not "
-                f"{self.config.fingerprint()}); give the run another name"
+                f"{self._fingerprint}); give the run another name"
             )
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(self._on_this_device(state["optimizer"]))

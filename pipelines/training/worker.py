@@ -18,7 +18,7 @@ from pipelines.tracking import Tracker, device_tags
 from pipelines.training import loop
 from pipelines.training.alarms import Alarm
 from pipelines.training.device import fast_kernels
-from pipelines.training.learner import Batch, Learner, without_dimensions
+from pipelines.training.learner import Batch, Learner, MakeMethod, without_dimensions
 from pipelines.video.batch import PairBatch
 from pipelines.video.plan import Plan
 from pipelines.video.stream import PairStream, Share, pairs_here
@@ -78,13 +78,14 @@ def work(
     *,
     tracker: Tracker | None,
     report: Report,
+    make_method: MakeMethod | None = None,
 ) -> loop.History:
     """Train from the newest checkpoint, or from the start, to the last step.
 
     The first worker has the tracker and saves; all report.
     """
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
-    learner = Learner(config, device)
+    learner = Learner(config, device, make_method)
     sink = RunSink(config, folder, tracker, report)
     history = sink.restore(learner, batches.newest)
     validation = batches.validation()
