@@ -92,7 +92,7 @@ def test_a_run_of_several_executions_is_whole(
 ) -> None:
     monkeypatch.setattr(stream, "BLOCKS_PER_SEGMENT", 2)
     schedule = schedule_of(spelled)
-    share = Share()
+    share = Share(num_decoders=2)
     assert 2 * stream.windows_per_block(schedule, share) * 3 < schedule.shuffle_window(20).stop
     batches = range(20)
     rows = spelled_rows(schedule, PairStream(schedule, batches, share))
