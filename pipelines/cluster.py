@@ -21,6 +21,7 @@ from ray.exceptions import AuthenticationError
 from ray.util import placement_group, remove_placement_group
 
 from pipelines.config.run import ClusterConfig, ConfigError
+from pipelines.worker_setup import worker_setup
 
 DRIVER = "driver"
 """A resource that the head of a cluster may have, so that drivers of trials take no CPUs."""
@@ -123,8 +124,10 @@ def _start(config: ClusterConfig, copies: int) -> bool:
 
 
 def _init_ray(address: str, **options: Any) -> None:
-    """Call `ray.init`, quiet in every process of the job."""
-    ray.init(address=address, logging_config=ray.LoggingConfig(log_level="ERROR"), **options)
+    """Call `ray.init`, quiet and with our setup in every process of the job."""
+    quiet = ray.LoggingConfig(log_level="ERROR")
+    setup = {"worker_process_setup_hook": worker_setup()}
+    ray.init(address=address, logging_config=quiet, runtime_env=setup, **options)
 
 
 def _join(address: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import ray
@@ -96,3 +97,37 @@ def test_an_ascii_terminal_gets_what_it_can_show(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert r"pr\xe9nom\u2013\xd7" in done.stderr
     assert ended(tmp_path, ["train", "--help"], PYTHONIOENCODING="ascii").returncode == 0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")  # another Ray, beside which this one runs
+def test_a_run_is_whole_where_everything_around_it_is_odd(digits: Path, tmp_path: Path) -> None:
+    """Beside another Ray and the address of a dead one, among packages that have our names."""
+    for package in ("adassl", "pipelines"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise RuntimeError('of the user')")
+    settings = (
+        *("data.frame_size=32", "backbone.hidden_dims=[4,8,16]", "train.global_batch_size=8"),
+        *("method.beta_warmup_steps=4", "optim.warmup_steps=4", "train.val_pairs=8"),
+        *("train.log_every=4", "train.checkpoint_every=20"),
+    )
+    with TemporaryDirectory(prefix="ray-", dir="/tmp") as files:  # short enough for its sockets
+        (Path(files) / "ray").mkdir()
+        (Path(files) / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+        done = ended(
+            tmp_path,
+            [
+                *("train", "--recipe", "moving-digits", "--index", str(digits), "--steps", "40"),
+                *("--name", "prénom–1", "--no-evaluate"),
+                *(f"--set={setting}" for setting in settings),
+            ],
+            RAY_TMPDIR=files,
+            RAY_TRAIN_V2_ENABLED="0",
+            PYTHONIOENCODING="ascii",
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "step 40/40" in done.stdout
+    for noise in ("Traceback", "multiple active Ray"):
+        assert noise not in done.stdout + done.stderr
+    assert (tmp_path / "runs" / "prénom–1" / "checkpoints.json").exists()
