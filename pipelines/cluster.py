@@ -82,6 +82,11 @@ def demand_of(config: ClusterConfig, *, use_gpu: bool) -> Demand:
     )
 
 
+def joins(config: ClusterConfig) -> bool:
+    """Whether a run joins a cluster, instead of starting a Ray of its own on this machine."""
+    return bool(config.address or os.environ.get("RAY_ADDRESS"))
+
+
 @contextmanager
 def connected(config: ClusterConfig, *, copies: int = 1) -> Iterator[Demand]:
     """Join the cluster at `address`, or start a Ray of our own that fits the run, and check it.

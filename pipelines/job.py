@@ -13,7 +13,7 @@ import torch
 
 from adassl.method import Method
 from pipelines import figures, tracking
-from pipelines.cluster import Demand, connected
+from pipelines.cluster import Demand, connected, joins
 from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.evaluation.evaluate import Evaluation, evaluate
 from pipelines.storage import folder as storage
@@ -25,6 +25,7 @@ from pipelines.training.loop import History
 from pipelines.training.tracked import tracked
 from pipelines.training.worker import Fit
 from pipelines.video.plan import plan
+from pipelines.video.stream import pin_data_actors_here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +99,14 @@ def run_job(
     videos = plan(config)
     for line in videos.lines():
         print(line, flush=True)
-    folder.register(config, videos.digest)
-    with connected(config.cluster) as demand, stoppable(), tracking.run_watchdog() as guard:
+    with (
+        folder.registered(config, videos.digest),
+        connected(config.cluster) as demand,
+        stoppable(),
+        tracking.run_watchdog() as guard,
+    ):
+        if joins(config.cluster):
+            pin_data_actors_here()
 
         def fit(tracker: Tracker) -> History:
             guard(tracker.uri, tracker.run_id)

@@ -1,6 +1,7 @@
-"""Search spaces, as data: one small module a space, each with a `SPACE`.
+"""Search spaces, as data.
 
-A new space is a new file in this folder; `adassl sweep --space FILE` finds it by its name.
+A new space is a new file in this folder with a `SPACE`; `adassl sweep --space FILE` finds it by its
+name. A module of many spaces names them in `SPACES`.
 """
 
 import importlib
@@ -16,7 +17,7 @@ Params = Mapping[str, Value]
 """Values at dotted keys of the config."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Choice:
     """One of some values, each as likely as the others."""
 
@@ -37,7 +38,7 @@ class Choice:
         return value in self.values
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LogUniform:
     """A positive number whose logarithm is uniform between two limits."""
 
@@ -76,10 +77,10 @@ class Space:
     """Settings of every trial, beside the recipe's."""
     sampled: Mapping[str, Range]
     metric: str
-    """A metric that every trial reports at the end; ASHA needs one of every look (`val/…`)."""
+    """A metric that every trial ends with; ASHA needs one of every validation (`val/…`)."""
     mode: Literal["min", "max"] = "max"
     first: tuple[Params, ...] = ()
-    """Settings to try first, such as a paper's."""
+    """Settings to try before any other, such as a paper's."""
     baseline: Params | None = None
     """What makes the recipe the method to compare with; it runs on the same seeds."""
 
@@ -99,17 +100,24 @@ class Space:
 
 def names() -> list[str]:
     """The spaces there are."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(_all())
 
 
 def load(name: str) -> Space:
-    """A space by the name of its module.
+    """A space by its name.
 
     Raises:
         KeyError: naming the spaces there are.
     """
-    if name not in names():
-        raise KeyError(f"no search space {name!r}; there are {', '.join(names())}")
-    space = importlib.import_module(f"{__name__}.{name}").SPACE
-    assert isinstance(space, Space), f"tune_spaces/{name}.py must define SPACE = Space(…)"
-    return space
+    if name not in (spaces := _all()):
+        raise KeyError(f"no search space {name!r}; there are {', '.join(sorted(spaces))}")
+    return spaces[name]
+
+
+def _all() -> dict[str, Space]:
+    """Each module's `SPACE` under the module's name, and its `SPACES` under their own."""
+    found: dict[str, Space] = {}
+    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
+        module = importlib.import_module(f"{__name__}.{name}")
+        found |= getattr(module, "SPACES", None) or {name: module.SPACE}
+    return found

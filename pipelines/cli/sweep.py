@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.table import Table
 
 from pipelines.cli.options import Out, Set, console, resolve
 
@@ -52,8 +51,8 @@ def sweep(
     MLflow under that of the sweep. At the end: leaderboard, maps and a page, as by `sweep-report`.
     """
     from pipelines.storage.folder import Folder
+    from pipelines.sweep.job import SweepOptions
     from pipelines.sweep.job import sweep as run_sweep
-    from pipelines.sweep.register import SweepOptions
     from pipelines.sweep.settings import load_space
 
     varied = load_space(space, recipe=recipe, metric=metric, mode=mode)
@@ -92,10 +91,7 @@ def sweep_report(
 
 
 def _print_report(report: Any, folder: Any) -> None:
-    table = Table(*map(str, report.leaderboard.columns))
-    for row in report.leaderboard.itertuples(index=False):
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row))
-    console.print(table)
+    console.print(report.leaderboard_text, markup=False, highlight=False, soft_wrap=True)
     for sentence in report.sentences:
         console.print(sentence, markup=False, highlight=False)
     console.print(f"page        {folder.child('report')}/report.html", highlight=False)

@@ -19,6 +19,18 @@ from pipelines.config.alarms import AlarmConfig
 from pipelines.config.fields import NonNegative, Positive, Record, Share
 from pipelines.errors import UserError
 
+MAY_CHANGE = (
+    "data.index",  # of which the digest stays the same
+    "data.videos_root",
+    "train.log_every",
+    "train.compile",
+    "alarms.",
+    "cluster.",
+    "tracking.",
+)
+"""Settings, or groups of them, that may change when a run, a sweep or an experiment goes on: where
+it runs and what it writes, and nothing that changes the training."""
+
 
 class ConfigError(UserError, ValueError):
     """A setting that cannot work; the message names the value, the rule and the remedy."""
@@ -291,12 +303,14 @@ class RunConfig(Record):
         return self.train.global_batch_size // self.cluster.num_workers
 
     def fingerprint(self) -> str:
-        """Digest of what changes the training itself: not of where it runs or what it writes."""
-        apart = {"cluster": True, "tracking": True, "alarms": True}
-        content = self.model_dump(mode="json", exclude=apart)
-        content["data"].pop("index")
-        for key in ("log_every", "compile"):
-            content["train"].pop(key)
+        """Digest of what changes the training itself: without what may change."""
+        content = self.model_dump(mode="json")
+        for key in MAY_CHANGE:
+            group, _, name = key.partition(".")
+            if name:
+                content[group].pop(name, None)
+            else:
+                content.pop(group)
         # The default that came later counts as the one before: runs from before then resume.
         if content["train"]["best_metric"] == TrainConfig().best_metric:
             content["train"]["best_metric"] = "val/loss"
@@ -304,9 +318,9 @@ class RunConfig(Record):
         content["train"]["sync_batchnorm"] = content["train"]["sync_batchnorm"] or False
         # Settings that came later count only where they are used: runs from before then resume.
         defaults = RunConfig().model_dump(mode="json")
-        for group, key in SINCE_0_1:
-            if content[group][key] == defaults[group][key]:
-                content[group].pop(key)
+        for group, name in SINCE_0_1:
+            if content[group][name] == defaults[group][name]:
+                content[group].pop(name)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -319,6 +333,30 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], may_change: tuple[str, ...] = MAY_CHANGE
+) -> list[str]:
+    """What differs between two configs, or other nested mappings, and may not, in words."""
+    old, new = flatten(before), flatten(now)
+    for settings in (old, new):  # defaults that came later count as those before, as above
+        settings["train.sync_batchnorm"] = settings.get("train.sync_batchnorm") or False
+        if settings.get("train.best_metric") == TrainConfig().best_metric:
+            settings["train.best_metric"] = "val/loss"
+    return [
+        f"{key} was {old.get(key, 'unknown')}, now {new.get(key, 'unknown')}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key) and not key.startswith(may_change)
+    ]
+
+
+def with_defaults(before: Mapping[str, Any]) -> dict[str, Any]:
+    """A config that an older version wrote, with the settings that it did not have."""
+    return {
+        group: {**values, **before.get(group, {})}
+        for group, values in RunConfig().model_dump(mode="json").items()
+    }
 
 
 def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:

@@ -13,10 +13,11 @@ from pipelines.experiments.grid import Experiment
 from pipelines.experiments.page import Origin
 from pipelines.experiments.results import Results
 from pipelines.storage.folder import Folder
+from pipelines.storage.lease import only_one
 from pipelines.tracking.provenance import git_commit
 from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import SweepRecord, TrialRecord, Value
-from pipelines.trials.run import conduct
+from pipelines.trials.run import run_remaining
 from pipelines.trials.store import FAILURES, TrialStore
 
 COMMITS = "commits.json"
@@ -61,6 +62,18 @@ def run_experiment(
     """
     if folder.local is None:
         raise ConfigError(f"{folder}: an experiment needs a folder on this machine")
+    with only_one(folder):
+        return _run(experiment, folder, command=command, at_once=at_once, docs=docs)
+
+
+def _run(
+    experiment: Experiment,
+    folder: Folder,
+    *,
+    command: str,
+    at_once: int | None,
+    docs: Path | None,
+) -> ExperimentResult:
     # What collapses is a row of the tables too.
     config = with_overrides(experiment.prepare(experiment.config, folder), {"alarms.stop": []})
     store = TrialStore(folder)
@@ -70,13 +83,13 @@ def run_experiment(
         mode="max",
         sampled={},
         baseline=None,
-        first=[dict(arm.settings) for arm in experiment.arms],
+        first_settings=[dict(arm.settings) for arm in experiment.arms],
         search="grid",
         scheduler="none",
         num_settings=len(experiment.arms),
         num_seeds=experiment.num_seeds,
-        seeds=[experiment.seeds_of(arm) for arm in experiment.arms],
-        names=[arm.name for arm in experiment.arms],
+        seeds_of_settings=[experiment.seeds_of(arm) for arm in experiment.arms],
+        setting_names=[arm.name for arm in experiment.arms],
         config=config.model_dump(mode="json"),
         data_digest="",
         tracking_uri=tracking.resolve_uri(config.tracking.uri, folder.parent.local),
@@ -94,7 +107,7 @@ def run_experiment(
     search = TrialQueue(store, setting, first_seed=config.train.seed)
     is_ours = not (config.cluster.address or os.environ.get("RAY_ADDRESS"))
     copies = (at_once or joblib.cpu_count()) if is_ours else 1
-    with conduct(
+    with run_remaining(
         config,
         store,
         search,

@@ -5,21 +5,23 @@ OUT/NAME/run.json           fingerprints of config and data, and the MLflow run
 OUT/NAME/checkpoints.json   which checkpoint is the newest and which the best
 OUT/NAME/checkpoint_*/      state.pt (tensors, numbers and strings alone)
 OUT/NAME/figures/*.png
-OUT/NAME/summary.json       the final figures, flat
+OUT/NAME/summary.json       the final metrics, flat
 """
 
 import atexit
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.run import ConfigError, RunConfig, flatten, parse
+from pipelines.config.run import ConfigError, RunConfig, changes, parse, with_defaults
 from pipelines.storage.checkpoints import Checkpoints
 from pipelines.storage.folder import Folder
+from pipelines.storage.lease import only_one
 
 _CONFIG, _RECORD, _SUMMARY = "config.json", "run.json", "summary.json"
 
@@ -74,22 +76,26 @@ class RunFolder:
             ConfigError: if the name belongs to another config or other data.
             StorageError: if the folder cannot be written.
         """
-        record = self.record()
-        if record is None:
+        now, before, record = config.model_dump(mode="json"), self._config(), self.record()
+        if before is None or record is None:
             record = RunRecord(fingerprint=config.fingerprint(), data_digest=data_digest)
-            self.keep(record)
-        elif record.fingerprint != config.fingerprint():
-            raise ConfigError(
-                f"{self.name} was started with another config: "
-                f"{self._difference(config)}. Give this one another --name, or delete {self}"
+        else:
+            refuse_changes(
+                self.folder, [*changes(before, now), *data_changes(record.data_digest, data_digest)]
             )
-        elif record.data_digest != data_digest:
-            raise ConfigError(
-                f"{self.name} was started on other videos (index digest "
-                f"{record.data_digest}, now {data_digest}). Give this run another --name"
-            )
-        self.folder.write_json(_CONFIG, config.model_dump(mode="json"))
+        self.folder.write_json(_CONFIG, now)
+        self.keep(record)
         return record
+
+    @contextmanager
+    def registered(self, config: RunConfig, data_digest: str) -> Iterator[RunRecord]:
+        """Register, and let no other command train here while the block lasts.
+
+        Raises:
+            ConfigError: as `register`, and where another command is at it.
+        """
+        with only_one(self.folder):
+            yield self.register(config, data_digest)
 
     def record(self) -> RunRecord | None:
         """What the folder says of itself; None where no run was started."""
@@ -106,14 +112,14 @@ class RunFolder:
         Raises:
             ConfigError: if there is no run in the folder.
         """
-        content = self.folder.read_json(_CONFIG)
+        content = self._config()
         if content is None:
             raise ConfigError(f"{self} holds no run: no {_CONFIG}; see `adassl train --help`")
         return parse(content)
 
-    def add_to_summary(self, figures: Mapping[str, Any]) -> Path:
-        """Merge figures into summary.json; returns it as a local file, to be read later."""
-        merged = {**(self.folder.read_json(_SUMMARY) or {}), **figures}
+    def add_to_summary(self, metrics: Mapping[str, Any]) -> Path:
+        """Merge metrics into summary.json; returns it as a local file, to be read later."""
+        merged = {**(self.folder.read_json(_SUMMARY) or {}), **metrics}
         self.folder.write_json(_SUMMARY, merged)
         if self.folder.local is None:
             Folder(self._local).write_json(_SUMMARY, merged)
@@ -131,16 +137,28 @@ class RunFolder:
         atexit.register(shutil.rmtree, staging, ignore_errors=True)
         return staging
 
-    def _difference(self, config: RunConfig) -> str:
-        old = flatten(self.folder.read_json(_CONFIG) or {})
-        new = flatten(config.model_dump(mode="json"))
-        skip = ("alarms.", "cluster.", "tracking.")
-        changed = [
-            f"{key} was {old.get(key)}, now {value}"
-            for key, value in new.items()
-            if old.get(key) != value and not key.startswith(skip)
-        ]
-        return "; ".join(changed) or "settings this version no longer knows"
+    def _config(self) -> dict[str, Any] | None:
+        """As it was written, with the defaults of settings that did not exist then."""
+        content = self.folder.read_json(_CONFIG)
+        return None if content is None else with_defaults(content)
+
+
+def refuse_changes(folder: Folder, changed: Sequence[str]) -> None:
+    """Let a run, a sweep or an experiment go on under its name only as what it was started as.
+
+    Raises:
+        ConfigError: naming what has changed and may not.
+    """
+    if changed:
+        raise ConfigError(
+            f"{folder.name} was started with other settings: {'; '.join(changed)}. "
+            f"Give this one another --name, or delete {folder}"
+        )
+
+
+def data_changes(before: str, now: str) -> list[str]:
+    """The digests of the two indexes, where they differ, in words."""
+    return [] if before == now else [f"the videos were others (index digest {before}, now {now})"]
 
 
 def last_metrics(history: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Ending trials that fall behind: ASHA on the step, by the looks at the validation videos."""
+"""Ending trials that fall behind: ASHA on the step, by their validations."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +18,7 @@ def first_rung(config: RunConfig, space: Space) -> int:
     """The step before which no trial is ended: a ninth of the run, and no β still warming up.
 
     Raises:
-        ConfigError: if no look at the validation videos lies between it and the last.
+        ConfigError: if no validation lies between it and the end.
     """
     steps, every = config.train.steps, config.train.checkpoint_every
     key = "method.beta_warmup_steps"
@@ -27,10 +27,10 @@ def first_rung(config: RunConfig, space: Space) -> int:
     grace = max(every, steps // 9, longest)
     if -(-grace // every) * every >= steps:
         raise ConfigError(
-            f"ASHA ends trials by their looks at the validation videos, and with "
+            f"ASHA ends trials by their validations, and with "
             f"train.steps={steps}, train.checkpoint_every={every} and a β warm-up of up to "
-            f"{longest} steps there is none between the warm-up and the end: train longer, look "
-            "more often, or use --scheduler none"
+            f"{longest} steps there is none between the warm-up and the end: train longer, "
+            "validate more often, or use --scheduler none"
         )
     return grace
 
@@ -58,7 +58,7 @@ def scheduler_of(
         if trial.has_ended and not trial.is_baseline:
             known = _Known(trial.name)
             asha.on_trial_add(None, known)
-            for step, score in sorted(trial.looks.items()):
+            for step, score in sorted(trial.validations.items()):
                 asha.on_trial_result(None, known, {"step": step, "score": score})
     scheduler_with_memory: TrialScheduler = asha
     return scheduler_with_memory

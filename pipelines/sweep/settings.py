@@ -132,16 +132,16 @@ def _ask(
 def _as_optuna(
     group: Sequence[TrialRecord], known: dict[str, BaseDistribution], metric: str
 ) -> FrozenTrial:
-    """Finished by its mean; else pruned by its last look, failed, or still running."""
+    """Finished, with its mean; else pruned with its validations, failed, or still running."""
     params: dict[str, Any] = dict(group[0].params)
     finished = [t.metrics[metric] for t in group if t.state == "finished" and metric in t.metrics]
     common: dict[str, Any] = {"params": params, "distributions": known}
     if finished:
         return create_trial(value=sum(finished) / len(finished), **common)
     pruned = [t for t in group if t.state == "pruned"]
-    if pruned:  # by an alarm also before its first look, which counts as the worst
-        looks = {s: v for t in pruned for s, v in t.looks.items()}
-        return create_trial(state=TrialState.PRUNED, intermediate_values=looks, **common)
+    if pruned:  # without a validation, if by an alarm before it: that counts as the worst
+        known_values = {s: v for t in pruned for s, v in t.validations.items()}
+        return create_trial(state=TrialState.PRUNED, intermediate_values=known_values, **common)
     if all(t.state == "failed" for t in group):
         return create_trial(state=TrialState.FAIL, **common)
     return create_trial(state=TrialState.RUNNING, **common)

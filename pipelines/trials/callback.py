@@ -1,4 +1,4 @@
-"""What happens to the trials, as the driver sees it: written down, told to MLflow and to users."""
+"""What happens to the trials, as the driver sees it: kept in the store, in MLflow, and printed."""
 
 import time
 from collections import Counter
@@ -15,13 +15,15 @@ from pipelines.tracking import Status, Tracker
 from pipelines.training.alarms import raised_in
 from pipelines.trials.records import TrialRecord, TrialState, ranked, scores
 from pipelines.trials.store import TrialStore
-from pipelines.trials.trial import STALLS_FILE
+from pipelines.trials.trial import ERROR_FILE, STALLS_FILE
 
 RunStatus = dict[TrialState, Status]
 _STATUS: RunStatus = {"finished": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _WAITING_LINE_SECONDS = 60.0
+_LONGEST_TAG = 4000
+"""Characters of a tag in MLflow."""
 _ALIKE = 3
-"""Trials that fail alike before any has come to a better end, and with them the sweep."""
+"""When so many trials fail for one reason before any has ended well, the sweep fails."""
 
 
 class NothingMovesError(UserError, RuntimeError):
@@ -29,7 +31,7 @@ class NothingMovesError(UserError, RuntimeError):
 
 
 class AllFailAlikeError(UserError, RuntimeError):
-    """The first trials have all failed, and of the same."""
+    """The first trials have all failed, for the same reason."""
 
 
 class TrialCallback(tune.Callback):
@@ -45,15 +47,15 @@ class TrialCallback(tune.Callback):
         total: int,
         at_once: int,
     ) -> None:
-        """`total` trials are to end, `at_once` of them run side by side, each with a demand."""
+        """`total` trials in all, `at_once` of them side by side, each with this demand."""
         assert store.sweep is not None
         self._store, self._sweep, self._tracker = store, store.sweep, tracker
         self._demand, self._total, self._at_once = demand, total, at_once
         self._stall = cluster.stall_minutes * 60
         self._patience = max(cluster.stall_minutes, cluster.wait_minutes) * 60
-        self._moved = self._said = time.monotonic()
+        self._moved = self._last_line = time.monotonic()
         self._began: dict[str, float] = {}
-        self._heard: dict[str, float] = {}
+        self._last_report: dict[str, float] = {}
         self._ended: list[TrialRecord] = []
 
     def __getstate__(self) -> dict[str, Any]:
@@ -63,14 +65,14 @@ class TrialCallback(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A process for the trial is up, its first or one in place of a lost one."""
         name = trial.config["name"]
-        self._began[name] = self._moved = self._heard[name] = time.monotonic()
+        self._began[name] = self._moved = self._last_report[name] = time.monotonic()
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """A report of the trial: a step, a look, or how it ended."""
+        """A report of the trial: a step, a validation, or how it ended."""
         before = self._record(trial)
-        self._moved = self._heard[before.name] = time.monotonic()
+        self._moved = self._last_report[before.name] = time.monotonic()
         step, first = max(before.step, int(result["step"])), before.first_step_seconds
         if first is None and before.started is not None:
             first = time.time() - before.started
@@ -82,13 +84,14 @@ class TrialCallback(tune.Callback):
             metrics={**before.metrics, **result["metrics"]},
             mlflow_run_id=result["mlflow_run_id"],
         )
-        if "look" in result:
-            record = replace(record, looks={**record.looks, step: float(result["look"])})
+        if "validation" in result:
+            validations = {**record.validations, step: float(result["validation"])}
+            record = replace(record, validations=validations)
             print(self._line(record), flush=True)
         if result["outcome"]:
             record = replace(record, state=result["outcome"], reason=result["reason"])
         self._store.trials[record.name] = record
-        if "look" in result:
+        if "validation" in result:
             self._store.write(record)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -99,8 +102,8 @@ class TrialCallback(tune.Callback):
             reason = f"alarm: {', '.join(alarms).replace('_', ' ')} by step {record.step}"
             record = replace(record, state="pruned", reason=reason)
         elif record.state == "running":
-            step = max(record.looks, default=0)
-            score = record.looks.get(step, float("nan"))
+            step = max(record.validations, default=0)
+            score = record.validations.get(step, float("nan"))
             reason = (
                 f"ASHA: {self._sweep.metric} {score:.4g} at step {step} was not among the best "
                 "third of the trials that came as far"
@@ -110,8 +113,9 @@ class TrialCallback(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's process was lost; Tune starts another, which goes on from the checkpoint."""
-        record = self._record(trial)
-        print(f"{record.name}: {self._why(trial)}; going on from its checkpoint", flush=True)
+        name, why = self._record(trial).name, self._why(trial)
+        where = f"the whole text: {self._store.trial_folder(name)}/{ERROR_FILE}"
+        print(f"{name}: {why}; going on from its checkpoint ({where})", flush=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial's process was lost once too often."""
@@ -119,15 +123,15 @@ class TrialCallback(tune.Callback):
         self._end(replace(record, state="failed", reason=self._why(trial)))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Whether everything moves: no trial may hang, nor wait for ever for a place.
+        """See that everything moves: no trial may hang, or wait for ever for a place.
 
         Raises:
-            NothingMovesError: ending the sweep, which the same command takes up again.
+            NothingMovesError: which ends the sweep; the same command continues it.
         """
         running = [trial for trial in trials if trial.status == "RUNNING"]
         silent = [trial for trial in running if self._silence(trial) > self._stall]
         if silent:
-            self._rouse(silent, running)
+            self._end_silent(silent, running)
         if running:
             self._moved = time.monotonic()
             return
@@ -135,19 +139,22 @@ class TrialCallback(tune.Callback):
         if waited > self._patience:
             raise NothingMovesError(
                 f"no trial could be started for {waited / 60:.1f} minutes: the cluster has no "
-                "free place for one (`ray status` tells who holds it). The same command goes on"
+                "free place for one (`ray status` shows who holds it). The same command goes on"
             )
-        if waited > _WAITING_LINE_SECONDS and time.monotonic() - self._said > _WAITING_LINE_SECONDS:
-            self._said = time.monotonic()
+        if (
+            waited > _WAITING_LINE_SECONDS
+            and time.monotonic() - self._last_line > _WAITING_LINE_SECONDS
+        ):
+            self._last_line = time.monotonic()
             print(f"waiting {waited:.0f} s for a place in the cluster for a trial", flush=True)
 
     def _record(self, trial: Any) -> TrialRecord:
         return self._store.trials[trial.config["name"]]
 
     def _silence(self, trial: Any) -> float:
-        return time.monotonic() - self._heard[trial.config["name"]]
+        return time.monotonic() - self._last_report[trial.config["name"]]
 
-    def _rouse(self, silent: list[Any], running: list[Any]) -> None:
+    def _end_silent(self, silent: list[Any], running: list[Any]) -> None:
         """End the trials that hang, but blame none for nodes that were lost.
 
         Raises:
@@ -166,16 +173,16 @@ class TrialCallback(tune.Callback):
                 )
         elif len(silent) < len(running):
             for trial in silent:  # until another has ended
-                self._heard[trial.config["name"]] = time.monotonic()
-                print(f"{trial.config['name']}: waits, for nodes were lost", flush=True)
+                self._last_report[trial.config["name"]] = time.monotonic()
+                print(f"{trial.config['name']}: waits: nodes were lost", flush=True)
         else:  # each holds what the others wait for
-            self._heard[silent[0].config["name"]] = time.monotonic()
+            self._last_report[silent[0].config["name"]] = time.monotonic()
             ray.kill(silent[0].temporary_state.ray_actor)
 
     def _kill(self, trial: Any) -> None:
-        """End a process of which nothing is heard; Tune starts another, up to the trial's limit."""
+        """End a process that reports nothing; Tune starts another, up to the trial's limit."""
         record = self._record(trial)
-        self._heard[record.name] = time.monotonic()
+        self._last_report[record.name] = time.monotonic()
         stalled = f"no progress for {self._stall:.0f} s after step {record.step}"
         print(f"{record.name}: {stalled}; its process is ended", flush=True)
         folder = self._store.trial_folder(record.name)
@@ -184,7 +191,7 @@ class TrialCallback(tune.Callback):
         ray.kill(trial.temporary_state.ray_actor)
 
     def _line(self, record: TrialRecord) -> str:
-        """A trial at a look: where it is, how good, how fast."""
+        """A trial at a validation: where it is, how good, how fast."""
         known = record.metrics
         shown = [self._sweep.metric, "train/loss", "train/kl", "train/l0"]
         terms = [
@@ -194,8 +201,10 @@ class TrialCallback(tune.Callback):
         return "  ".join([record.name, f"step {record.step}/{record.num_steps}", *terms, speed])
 
     def _why(self, trial: Any) -> str:
-        lines = str(trial.get_error() or "").strip().splitlines()
-        return lines[-1].strip() if lines else "its process died"
+        """Why the trial's process was lost, in a line; the whole text goes to its folder."""
+        text = str(trial.get_error() or "its process died").strip()
+        self._store.trial_folder(trial.config["name"]).write_text(ERROR_FILE, text + "\n")
+        return text.splitlines()[-1].strip()
 
     def _end(self, record: TrialRecord) -> None:
         began = self._began.pop(record.name, None)
@@ -204,20 +213,23 @@ class TrialCallback(tune.Callback):
         record = replace(record, seconds=seconds, failures=failures)
         self._store.write(record)
         if record.mlflow_run_id:
-            tags = {"adassl.state": record.state, "adassl.reason": record.reason}
+            tags = {"adassl.state": record.state, "adassl.reason": record.reason[:_LONGEST_TAG]}
             self._tracker.end_other(record.mlflow_run_id, _STATUS[record.state], tags)
         why = f" ({record.reason})" if record.reason else ""
+        folder = self._store.trial_folder(record.name)
+        if record.state == "failed" and folder.exists(ERROR_FILE):
+            why += f"; the whole text: {folder}/{ERROR_FILE}"
         print(f"{record.name}  {record.state}{why}", flush=True)
         print(self.summary(), flush=True)
         self._ended.append(record)
         reasons = {each.reason for each in self._ended if each.state == "failed"}
-        if len(self._ended) == _ALIKE and len(reasons) == 1 and not self._any_good():
+        if len(self._ended) == _ALIKE and len(reasons) == 1 and not self._any_ended_well():
             raise AllFailAlikeError(
-                f"the first {_ALIKE} trials failed alike: {record.reason}. Once that is mended, "
+                f"the first {_ALIKE} trials failed alike: {record.reason}. Once that is fixed, "
                 "the same command tries them again"
             )
 
-    def _any_good(self) -> bool:
+    def _any_ended_well(self) -> bool:
         return any(trial.has_ended for trial in self._store.all_trials())
 
     def summary(self) -> str:
@@ -227,13 +239,15 @@ class TrialCallback(tune.Callback):
         done = states["finished"] + states["pruned"] + states["failed"]
         parts = [f"{states[s]} {s}" for s in ("finished", "pruned", "failed") if states[s]]
         best = ranked(scores(trials, self._sweep.metric), self._sweep.mode)
-        told = ""
+        score = ""
         if best:
             sd = "" if best[0].sd is None else f" ± {best[0].sd:.2g}"
-            told = f", best {self._sweep.metric} {best[0].mean:.4g}{sd} (setting {best[0].setting})"
+            score = (
+                f", best {self._sweep.metric} {best[0].mean:.4g}{sd} (setting {best[0].setting})"
+            )
         ended = [t.seconds for t in trials if t.seconds and t.state != "running"]
         left = ""
         if ended and done < self._total:
             seconds = (self._total - done) * sum(ended) / len(ended) / self._at_once
             left = f", about {seconds / 60:.0f} min left"
-        return f"{done}/{self._total} trials: {', '.join(parts) or 'none yet'}{told}{left}"
+        return f"{done}/{self._total} trials: {', '.join(parts) or 'none yet'}{score}{left}"

@@ -1,5 +1,6 @@
 """What is known of a sweep and of each of its trials: records that go to JSON and back."""
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,11 +10,18 @@ Value = bool | int | float | str
 TrialState = Literal["waiting", "running", "finished", "pruned", "failed"]
 BASELINE = -1
 """The number of the setting that all others are compared with."""
+_OLD_NAMES = {
+    "looks": "validations",
+    "first": "first_settings",
+    "names": "setting_names",
+    "seeds": "seeds_of_settings",
+}
+"""Fields of the records as folders of older versions have them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepRecord:
-    """What must not change under one name."""
+    """What must not change under one name, and where MLflow keeps it."""
 
     space: str
     metric: str
@@ -21,16 +29,16 @@ class SweepRecord:
     sampled: Mapping[str, Any]
     """The space's ranges, by the dotted key of the config."""
     baseline: Mapping[str, Value] | None
-    first: Sequence[Mapping[str, Value]] = ()
-    """The settings that are tried first."""
+    first_settings: Sequence[Mapping[str, Value]] = ()
+    """The settings that are tried before any others; of an experiment, all of them."""
     search: Literal["random", "grid", "tpe"]
     scheduler: Literal["asha", "none"]
     num_settings: int
     num_seeds: int
-    names: Sequence[str] = ()
-    """Of the settings, where they have names; else they go by their numbers."""
-    seeds: Sequence[int] = ()
-    """Seeds of each setting, where they have not all `num_seeds`."""
+    setting_names: Sequence[str] = ()
+    """One for each setting, as an experiment's arms have; else they go by their numbers."""
+    seeds_of_settings: Sequence[int] = ()
+    """How many seeds each setting has, where they differ; else all have `num_seeds`."""
     config: Mapping[str, Any]
     """The config around which the settings vary."""
     data_digest: str
@@ -39,7 +47,8 @@ class SweepRecord:
 
     def seeds_of(self, setting: int) -> int:
         """How many seeds a setting is tried with."""
-        return self.seeds[setting] if self.seeds and setting >= 0 else self.num_seeds
+        own = self.seeds_of_settings
+        return own[setting] if own and setting >= 0 else self.num_seeds
 
     @property
     def numbers(self) -> range:
@@ -49,16 +58,25 @@ class SweepRecord:
     @property
     def size(self) -> str:
         """What makes up its trials, in words."""
-        if self.seeds:
-            return f"{self.num_settings} arms × {min(self.seeds)} to {max(self.seeds)} seeds"
-        told = f"{self.num_settings} settings × {self.num_seeds} seeds"
-        baseline = f" and the baseline × {self.num_seeds}"
-        return told + (baseline if self.baseline is not None else "")
+        if own := self.seeds_of_settings:
+            return f"{self.num_settings} arms × {min(own)} to {max(own)} seeds"
+        baseline = f" and the baseline × {self.num_seeds}" if self.baseline is not None else ""
+        return f"{self.num_settings} settings × {self.num_seeds} seeds{baseline}"
 
     @property
     def num_trials(self) -> int:
         """Trials in all."""
         return sum(self.seeds_of(number) for number in self.numbers)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "SweepRecord":
+        """From plain JSON, also as older versions named its fields."""
+        return cls(**{_OLD_NAMES.get(key, key): value for key, value in content.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +86,7 @@ class TrialRecord:
     name: str
     """Its folder under `trials/`, such as 003-s1, or base-s1."""
     setting: int
-    """Number of the setting in the order in which they were asked for; BASELINE is none of them."""
+    """Number of the setting in the order in which they were chosen, or BASELINE."""
     seed: int
     params: Mapping[str, Value]
     """The values at the sampled keys; for the baseline those that make it the baseline."""
@@ -85,7 +103,7 @@ class TrialRecord:
     """From the start of its newest process to the first step."""
     seconds: float = 0.0
     """Run time over all its processes."""
-    looks: Mapping[int, float] = field(default_factory=dict)
+    validations: Mapping[int, float] = field(default_factory=dict)
     """The sweep's metric at the steps at which it was reported."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The last known value of each metric; of a finished trial, its final ones."""
@@ -107,9 +125,10 @@ class TrialRecord:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "TrialRecord":
-        """From plain JSON."""
-        looks = {int(step): value for step, value in content["looks"].items()}
-        return cls(**{**content, "looks": looks})
+        """From plain JSON, also as older versions named its fields."""
+        fields = {_OLD_NAMES.get(key, key): value for key, value in content.items()}
+        by_step = {int(step): value for step, value in fields["validations"].items()}
+        return cls(**{**fields, "validations": by_step})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -16,26 +16,48 @@ from pipelines.cluster import (
     ClusterTooSmallError,
     Demand,
     connected,
+    joins,
     node_resources,
     trial_demand,
     trials_at_once,
     wait_for_nodes,
 )
+from pipelines.config.alarms import AlarmName
 from pipelines.config.run import ConfigError, RunConfig, flatten
 from pipelines.job import stoppable
 from pipelines.tracking import Tracker
-from pipelines.trials.alarm_stopper import AlarmStopper
+from pipelines.training.alarms import raised_in
 from pipelines.trials.callback import TrialCallback
 from pipelines.trials.queue import TrialQueue
 from pipelines.trials.store import FAILURES, TrialStore
 from pipelines.trials.trial import TrialJob, resources_of, run_trial
+from pipelines.video.stream import pin_data_actors_here
 
 MAX_LOST_PROCESSES = 3
 """Times that a trial's process is replaced by another, which goes on from the checkpoint."""
 
 
+class AlarmStopper(tune.Stopper):
+    """Ends a trial that has raised one of some alarms: what has collapsed does not come back.
+
+    It never ends the baseline, which the others are compared with.
+    """
+
+    def __init__(self, names: Collection[AlarmName]) -> None:
+        """The alarms that end a trial."""
+        self._names = tuple(names)
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether this report of a trial is its last."""
+        return not result["is_baseline"] and bool(raised_in(result["metrics"], self._names))
+
+    def stop_all(self) -> bool:
+        """One trial's alarm never ends the others."""
+        return False
+
+
 @contextmanager
-def conduct(
+def run_remaining(
     config: RunConfig,
     store: TrialStore,
     search: TrialQueue,
@@ -45,9 +67,16 @@ def conduct(
     copies: int = 1,
     trial: Callable[..., None] = run_trial,
 ) -> Iterator[Tracker]:
-    """Run every trial that is left of a claimed store; the parent's run is open in the block.
+    """Run every trial of a store that has not ended, then the block, with the parent's run open.
 
-    `most` trials at once, unset: as many as fit; a Ray of our own is made to fit `copies`.
+    Args:
+        config: around which the trials vary.
+        store: registered; what a trial did is written there.
+        search: gives the trials that are left.
+        scheduler: may prune trials; unset: none does.
+        most: trials at once; unset: as many as fit.
+        copies: trials that a Ray of our own is made to fit.
+        trial: what each does.
     """
     record = store.sweep
     assert record is not None
@@ -55,10 +84,12 @@ def conduct(
     with ExitStack() as stack:
         demand = trial_demand(stack.enter_context(connected(config.cluster, copies=copies)))
         stack.enter_context(stoppable())
+        if joins(config.cluster):
+            pin_data_actors_here()
         at_once = _at_once(config, demand, most, total)
-        guard = stack.enter_context(tracking.run_watchdog())
+        close_if_killed = stack.enter_context(tracking.run_watchdog())
         tracker = stack.enter_context(_tracked(config, store))
-        guard(tracker.uri, tracker.run_id)
+        close_if_killed(tracker.uri, tracker.run_id)
         stack.callback(tracker.end_children)
         print(f"{record.size} = {total} trials, {at_once} at once; each {demand}", flush=True)
         job = TrialJob(
@@ -102,7 +133,7 @@ def run_trials(
     for name in (
         "TUNE_DISABLE_SIGINT_HANDLER",  # the job's own way of stopping
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS",  # MLflow and the store hold the results
-        "TUNE_DISABLE_STRICT_METRIC_CHECKING",  # not every report is a look at validation videos
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING",  # not every report is of a validation
     ):
         os.environ.setdefault(name, "1")
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")

@@ -8,26 +8,19 @@ OUT/NAME/report/                leaderboard, pictures and the page
 Only the sweep's driver writes the first two and trial.json; a trial writes its run's folder.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
-from pipelines.config.run import ConfigError, flatten
+from pipelines.config.run import changes, with_defaults
 from pipelines.storage.folder import Folder
+from pipelines.storage.runs import data_changes, refuse_changes
 from pipelines.trials.records import BASELINE, SweepRecord, TrialRecord, Value
 
 FAILURES = 3
 """Commands in which a trial may fail before it is left alone."""
-_MAY_CHANGE = (
-    "num_settings",  # it may grow
-    "tracking_uri",
-    "mlflow_run_id",
-    "config.data.index",  # of which the digest stays
-    "config.alarms.",
-    "config.cluster.",
-    "config.tracking.",
-)
+_MAY_CHANGE = ("num_settings", "tracking_uri", "mlflow_run_id", "data_digest", "config")
+"""Of a sweep's record: apart from it come the data and the config, as for runs; more settings may
+be added."""
 
 
 class TrialStore:
@@ -37,7 +30,7 @@ class TrialStore:
         """Read what is there."""
         self.folder = folder
         content = folder.read_json("sweep.json")
-        self.sweep = SweepRecord(**content) if content else None
+        self.sweep = SweepRecord.from_json(content) if content else None
         settings: list[dict[str, Value]] = folder.read_json("settings.json") or []
         self.settings = settings
         self.trials: dict[str, TrialRecord] = {}
@@ -53,18 +46,13 @@ class TrialStore:
             ConfigError: if the name belongs to another, naming what differs.
         """
         if self.sweep is not None:
-            changed = _difference(self.sweep, sweep)
-            if changed:
-                raise ConfigError(
-                    f"{self.folder.name} was started as another sweep: {changed}. "
-                    f"Give this one another --name, or delete {self.folder}"
-                )
+            refuse_changes(self.folder, _changes(self.sweep, sweep))
         self.keep(sweep)
 
     def keep(self, sweep: SweepRecord) -> None:
         """Write the sweep's record."""
         self.sweep = sweep
-        self.folder.write_json("sweep.json", asdict(sweep))
+        self.folder.write_json("sweep.json", sweep.to_json())
 
     def add_setting(self, params: Mapping[str, Value]) -> None:
         """Write a setting down, before any trial of it is made."""
@@ -83,7 +71,7 @@ class TrialStore:
     def trial(self, setting: int, seed: int) -> TrialRecord:
         """A trial's record, a new one where it never started."""
         assert self.sweep is not None
-        name = trial_name(setting, seed, self.sweep.names)
+        name = trial_name(setting, seed, self.sweep.setting_names)
         if name in self.trials:
             return self.trials[name]
         is_baseline = setting == BASELINE
@@ -102,17 +90,19 @@ def trial_name(setting: int, seed: int, names: Sequence[str] = ()) -> str:
     return f"{names[setting] if names else f'{setting:03}'}-s{seed}"
 
 
-def _difference(before: SweepRecord, now: SweepRecord) -> str:
-    old, new = _flat(before), _flat(now)
-    changed = [
-        f"{key} was {old.get(key)}, now {new.get(key)}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key) and not key.startswith(_MAY_CHANGE)
+def _changes(before: SweepRecord, now: SweepRecord) -> list[str]:
+    fewer = now.num_settings < before.num_settings
+    return [
+        *changes(_fixed(before), _fixed(now), _MAY_CHANGE),
+        *([f"num_settings was {before.num_settings}, now {now.num_settings}"] if fewer else []),
+        *changes(with_defaults(before.config), with_defaults(now.config)),
+        *data_changes(before.data_digest, now.data_digest),
     ]
-    if now.num_settings < before.num_settings:
-        changed.append(f"num_settings was {before.num_settings}, now {now.num_settings}")
-    return "; ".join(changed)
 
 
-def _flat(sweep: SweepRecord) -> dict[str, Any]:
-    return flatten(json.loads(json.dumps(asdict(sweep))))
+def _fixed(sweep: SweepRecord) -> dict[str, Any]:
+    """The record without the reasons for its ranges, which are only words."""
+    content = sweep.to_json()
+    for range_ in content["sampled"].values():
+        range_.pop("why", None)
+    return content

@@ -5,6 +5,7 @@ takes. More workers are a group of Ray Train's that this process drives.
 """
 
 import gc
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,14 @@ from typing import Any
 
 import torch
 from ray import tune
+from ray.exceptions import (
+    ActorUnschedulableError,
+    LocalRayletDiedError,
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    WorkerCrashedError,
+)
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from pipelines.cluster import Demand, quiet_ray
@@ -26,7 +35,18 @@ from pipelines.training.tracked import tracked
 from pipelines.training.worker import Fit, training_here
 from pipelines.video.plan import Plan, plan
 
+LOST = (
+    RayActorError,
+    ActorUnschedulableError,
+    NodeDiedError,
+    LocalRayletDiedError,
+    ObjectLostError,
+    WorkerCrashedError,
+)
+"""Errors of a cluster that has lost a node or a process of it, and none of the trial's own."""
 TASK = "task."
+ERROR_FILE = "error.txt"
+"""In a trial's folder: the whole text of its last error."""
 STALLS_FILE = "stalls.txt"
 MOST_STALLS = 2
 """Processes of a trial that may stop moving before it counts as failed."""
@@ -57,15 +77,15 @@ class TrialJob:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialReporter:
-    """How a trial's reports look: plain numbers and words that the callback reads."""
+    """Makes a trial's reports: plain numbers and words that the callback reads."""
 
     metric: str
     num_steps: int
     is_baseline: bool
     ids: dict[str, str | None] = field(default_factory=dict)
 
-    def tell(self, step: int, metrics: Mapping[str, float], is_validation: bool) -> dict[str, Any]:
-        """The report of a step; of a look, with the metric that the sweep is judged by."""
+    def at(self, step: int, metrics: Mapping[str, float], is_validation: bool) -> dict[str, Any]:
+        """The report of a step; of a validation, with the metric that the sweep is judged by."""
         report = {
             "step": step,
             "num_steps": self.num_steps,
@@ -76,30 +96,30 @@ class TrialReporter:
             "reason": "",
         }
         if is_validation and self.metric in metrics:
-            report["look"] = metrics[self.metric]
-            if not self.is_baseline:  # what the others are held against is never pruned
+            report["validation"] = metrics[self.metric]
+            if not self.is_baseline:  # which is never pruned
                 report["score"] = metrics[self.metric]
         return report
 
     def end(self, outcome: str, reason: str, metrics: Mapping[str, float]) -> dict[str, Any]:
         """The last report."""
         step = int(metrics.get("step", 0))
-        return {**self.tell(step, metrics, False), "outcome": outcome, "reason": reason}
+        return {**self.at(step, metrics, False), "outcome": outcome, "reason": reason}
 
 
 class Forward(TuneReportCallback):
     """Passes the reports of a worker group on to Tune."""
 
     def __init__(self, reporter: TrialReporter) -> None:
-        """To be made in the trial's process."""
+        """Must be made in the trial's process."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._reporter = reporter
 
     def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
         """The first worker's report."""
         known = dict(metrics[0])
-        told = self._reporter.tell(int(known.pop("step")), known, known.pop("is_validation"))
-        super().after_report(run_context, [told], None)
+        report = self._reporter.at(int(known.pop("step")), known, known.pop("is_validation"))
+        super().after_report(run_context, [report], None)
 
 
 def resources_of(demand: Demand) -> dict[str, float]:
@@ -112,7 +132,7 @@ def resources_of(demand: Demand) -> dict[str, float]:
 def run_trial(trial: Mapping[str, Any], *, job: TrialJob, body: "Body | None" = None) -> None:
     """Train and judge one trial, or go on with it; how it ended is its last report.
 
-    Of the trial's params those at `task.` keys are none of the config's: they are the body's own.
+    Params at `task.` keys are for the body; the others change the config.
     """
     quiet_ray()
     gc.collect()  # the process may have run another trial
@@ -134,8 +154,11 @@ def run_trial(trial: Mapping[str, Any], *, job: TrialJob, body: "Body | None" = 
         metrics = (body or train_on_videos)(
             TrialRun(config=config, task=task, folder=folder, job=job, reporter=reporter)
         )
+    except LOST:
+        raise  # Tune starts another process, which goes on from the checkpoint
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        folder.folder.write_text(ERROR_FILE, traceback.format_exc())
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         tune.report(reporter.end("failed", reason, {}))
     else:
         tune.report(reporter.end("finished", "", metrics))
@@ -161,8 +184,8 @@ class TrialRun:
         return replace(self, config=config)
 
     def report(self, step: int, metrics: dict[str, float], is_validation: bool) -> None:
-        """Tell Tune of a step."""
-        tune.report(self.reporter.tell(step, metrics, is_validation))
+        """Report a step to Tune."""
+        tune.report(self.reporter.at(step, metrics, is_validation))
 
     @contextmanager
     def tracked(self, videos: Plan | None) -> Iterator[Tracker]:

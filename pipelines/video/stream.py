@@ -114,6 +114,36 @@ def _decode_segment(
             yield from _windows_of(table)
 
 
+def pin_data_actors_here() -> None:
+    """Let Ray Data make, on this process's node, the few actors that it has once per cluster.
+
+    It pins them (for autoscaling, for the places of actors, for statistics) to the node of whoever
+    streams first, and no stream of any node survives the loss of that one. So the driver streams
+    first: its own node has to live anyway.
+    """
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    with DataContext.current(context):
+        table = ray.data.from_blocks([pa.table({"number": [0]})])
+        nothing = table.map_batches(
+            _Nothing,
+            compute=ActorPoolStrategy(size=1),
+            num_cpus=0,
+            batch_size=None,
+            batch_format="pyarrow",
+        )
+        for _ in nothing.iter_batches(batch_size=None, batch_format="pyarrow"):
+            pass
+
+
+class _Nothing:
+    """An actor of a pool that passes blocks on."""
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """The same block."""
+        return block
+
+
 def windows_per_block(schedule: Schedule, share: Share) -> int:
     """Windows that one decoding task reads, and ships as one block."""
     window = schedule.window(0).num_frames

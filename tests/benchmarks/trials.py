@@ -25,8 +25,7 @@ from pipelines.config.run import with_overrides
 from pipelines.recipes import recipe
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.folder import Folder
-from pipelines.sweep.job import sweep
-from pipelines.sweep.register import SweepOptions
+from pipelines.sweep.job import SweepOptions, sweep
 from pipelines.sweep.settings import decide
 from pipelines.tracking import Tracker, default_uri
 from pipelines.trials.callback import TrialCallback
@@ -88,7 +87,7 @@ def trivial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
         metrics = {METRIC: trial["params"]["method.beta"], "time/pairs_per_second": 1.0}
         tracker.log_params({"beta": trial["params"]["method.beta"], "seed": trial["seed"]})
         tracker.log_metrics(metrics, 1)
-        tune.report(reporter.tell(1, metrics, True))
+        tune.report(reporter.at(1, metrics, True))
     tune.report(reporter.end("finished", "", {**metrics, "step": 1}))
 
 

@@ -16,7 +16,7 @@ from pipelines.sweep.report.write import write_report
 from pipelines.sweep.settings import decide
 from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import SweepRecord, TrialRecord, Value
-from pipelines.trials.run import conduct
+from pipelines.trials.run import run_remaining
 from pipelines.trials.store import TrialStore
 from tune_spaces import Choice, Space
 
@@ -69,7 +69,7 @@ def swept(folder: Folder, *stop: str) -> dict[str, TrialRecord]:
         return {"task.conditional": "complex", **decide(SPACE, "grid", number, seed=0)}
 
     search = TrialQueue(store, setting, first_seed=config.train.seed)
-    with conduct(config, store, search, most=1, trial=run_numerical_trial):
+    with run_remaining(config, store, search, most=1, trial=run_numerical_trial):
         return store.trials
 
 

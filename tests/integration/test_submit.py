@@ -84,7 +84,7 @@ def test_one_that_is_killed_or_stopped_goes_on_with_the_same_command(
     options = ("--no-wait", f"--submission-id={end}")
     done = submit(nodes, digits, tmp_path, "two", *long, options=options)
     assert done.returncode == 0, done.stdout[-4000:]
-    wait_until(lambda: any(t.looks for t in trials_of(tmp_path, "two").values()), seconds=120)
+    wait_until(lambda: any(t.validations for t in trials_of(tmp_path, "two").values()), seconds=120)
     if end == "stop":
         assert "was stopped" in nodes.ray("job", "stop", end).stdout
         assert "the same command goes on" in nodes.ray("job", "logs", end).stdout
@@ -103,13 +103,13 @@ def test_one_that_is_killed_or_stopped_goes_on_with_the_same_command(
     went_on = re.search(r"base-s0: going on from step (\d+) of 160", again.stdout)
     assert went_on
     reached = int(went_on[1])
-    # The newest checkpoint's look may have been on its way to the driver.
-    assert reached - max(before.looks) in (0, 20)
+    # The newest checkpoint's validation may have been on its way to the driver.
+    assert reached - max(before.validations) in (0, 20)
     trials = trials_of(tmp_path, "two")
     assert sorted(trials) == ["000-s0", "base-s0"]
     for trial in trials.values():
         assert (trial.state, trial.failures) == ("finished", 0)
-        assert set(range(20, 161, 20)) - set(trial.looks) <= {reached}
+        assert set(range(20, 161, 20)) - set(trial.validations) <= {reached}
     steps = [int(step) for step in re.findall(r"base-s0  step (\d+)/160", again.stdout)]
     assert steps == list(range(reached + 20, 161, 20))
     assert runs_under(tmp_path, "two") == dict.fromkeys(["two", *trials], "FINISHED")
@@ -172,24 +172,24 @@ def test_a_lost_node_costs_time_and_where_none_replaces_it_the_sweep_ends_in_wor
             done = submit(nodes, digits, tmp_path, "lost", *long, stall, options=options)
             assert done.returncode == 0, done.stdout[-4000:]
 
-        def looks() -> int:
-            return sum(len(trial.looks) for trial in trials_of(tmp_path, "lost").values())
+        def validations() -> int:
+            return sum(len(trial.validations) for trial in trials_of(tmp_path, "lost").values())
 
         begin("first", 5)
-        wait_until(lambda: looks() > 0, seconds=120)
+        wait_until(lambda: validations() > 0, seconds=120)
         nodes.kill(nodes.workers[-1])
         time.sleep(2)  # what was on its way
-        reached = looks()
+        reached = validations()
         nodes.add_node(num_cpus=2)
-        wait_until(lambda: looks() > reached, seconds=180)
+        wait_until(lambda: validations() > reached, seconds=180)
         nodes.ray("job", "stop", "first")
         told = nodes.ray("job", "logs", "first").stdout
         assert re.search("base-s0: .*; going on from its checkpoint", told)
         assert re.search(r"base-s0: going on from step \d+ of 3000", told)
 
-        reached = looks()
+        reached = validations()
         begin("second", 0.3)
-        wait_until(lambda: looks() > reached, seconds=120)
+        wait_until(lambda: validations() > reached, seconds=120)
         nodes.kill(nodes.workers[-1])
         wait_until(lambda: runs_under(tmp_path, "lost")["lost"] == "FAILED", seconds=180)
         told = nodes.ray("job", "logs", "second").stdout

@@ -84,12 +84,12 @@ def test_the_ledger_has_every_trial_with_its_looks_and_its_end(whole: Path) -> N
     assert sorted(store.trials) == ["000-s0", "base-s0"]
     for trial in store.all_trials():
         assert (trial.state, trial.step, trial.failures) == ("finished", 24, 0)
-        assert sorted(trial.looks) == [6, 12, 18, 24]
-        assert trial.metrics["val/next_clip_nats"] == trial.looks[24]
+        assert sorted(trial.validations) == [6, 12, 18, 24]
+        assert trial.metrics["val/next_clip_nats"] == trial.validations[24]
         assert 0 < trial.metrics["val/probe/mean"] <= 1
         assert trial.first_step_seconds is not None
         assert trial.first_step_seconds > 0 < trial.seconds
-    values = {t.looks[24] for t in store.all_trials()}
+    values = {t.validations[24] for t in store.all_trials()}
     assert len(values) == 2, "settings differ"
 
 
@@ -138,7 +138,7 @@ def test_the_same_command_finds_it_finished_and_another_sweep_is_refused(
     assert store_of(whole, "whole").trials == before
     status, printed = here(whole.parent, [*again, "--set=train.steps=48"])
     assert status == 2
-    assert "config.train.steps was 24, now 48" in printed
+    assert "train.steps was 24, now 48" in printed
     assert "Traceback" not in printed
 
 
@@ -187,7 +187,7 @@ def statuses(out: Path) -> set[str]:
 
 def _looked(out: Path, name: str, trial: str) -> bool:
     found: TrialRecord | None = store_of(out, name).trials.get(trial)
-    return found is not None and bool(found.looks)
+    return found is not None and bool(found.validations)
 
 
 @pytest.mark.slow
@@ -215,7 +215,7 @@ def test_trials_of_two_workers_train_in_a_group(digits: Path, tmp_path: Path) ->
     assert "000-s0  step 12/24  val/next_clip_nats" in printed
     trials = store_of(tmp_path, "group").trials
     assert {(t.state, t.step) for t in trials.values()} == {("finished", 24)}
-    assert sorted(trials["000-s0"].looks) == [6, 12, 18, 24]
+    assert sorted(trials["000-s0"].validations) == [6, 12, 18, 24]
     assert statuses(tmp_path) == {"FINISHED"}
 
 

@@ -14,7 +14,7 @@ from pipelines.storage.folder import Folder
 from pipelines.sweep.pruning import scheduler_of
 from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import SweepRecord, Value
-from pipelines.trials.run import conduct
+from pipelines.trials.run import run_remaining
 from pipelines.trials.store import TrialStore
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial
 from tests.integration.test_sweep import tracked
@@ -71,7 +71,7 @@ def run_what_is_left(folder: Folder) -> TrialStore:
     store = TrialStore(folder)
     scheduler = scheduler_of("asha", CONFIG, SPACE, store)
     queue = TrialQueue(store, setting, first_seed=0)
-    with conduct(CONFIG, store, queue, scheduler, most=1, trial=made_trial):
+    with run_remaining(CONFIG, store, queue, scheduler, most=1, trial=made_trial):
         return store
 
 

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from pipelines.experiments.figures import arms, forecasts
 from pipelines.figures import curves, points, sheets
 from pipelines.figures import style as look
-from pipelines.sweep.report import cells
 from pipelines.sweep.report import pictures as sweeps
 
 
@@ -21,6 +20,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
         kept.append(figure)
         return look.save(figure, path)
 
-    for module in (arms, cells, curves, forecasts, points, sheets, sweeps):
+    for module in (arms, curves, forecasts, points, sheets, sweeps):
         monkeypatch.setattr(module, "save", keep)
     return kept

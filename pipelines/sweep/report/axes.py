@@ -67,12 +67,6 @@ class Axis:
             return f"{texts[0]} to {texts[-1]}"
         return join(texts, "or")
 
-    def ticks(self) -> tuple[list[float], list[str]]:
-        """Places and texts of ticks where cell i reaches from i to i + 1."""
-        if self.edges:
-            return [float(i) for i in range(len(self.edges))], [value_text(e) for e in self.edges]
-        return [i + 0.5 for i in range(len(self.values))], [value_text(v) for v in self.values]
-
 
 def axes_of(
     sampled: Mapping[str, Any],

@@ -6,16 +6,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 import plotly.io
 from plotly.offline import get_plotlyjs
 
+from pipelines.numbers import MISSING
 from pipelines.sweep.report import plots
 from pipelines.sweep.report.axes import value_text
-from pipelines.sweep.report.results import Results, setting_name
-from pipelines.sweep.report.sensitivity import sensitivity_map
+from pipelines.sweep.report.results import Results
+from pipelines.sweep.report.robustness import caution, seed_noise
 from pipelines.tracking.async_logger import without_password
-from pipelines.trials.records import SettingScore, TrialRecord
+from pipelines.trials.records import TrialRecord
 
 _STYLE = f"""
 body {{ font: 16px/1.5 {plots.FONT}; color: #222; background: #fff; margin: 0 auto;
@@ -30,9 +32,8 @@ ul.said li:first-child {{ font-weight: 600; }}
 table {{ border-collapse: collapse; font-size: .92rem; }}
 th, td {{ padding: .32rem .9rem .32rem 0; text-align: left; border-bottom: 1px solid #e6e6e6;
   vertical-align: top; }}
-td.number, th.number {{ text-align: right; font-variant-numeric: tabular-nums;
+table.sortable th, table.sortable td {{ text-align: right; font-variant-numeric: tabular-nums;
   white-space: nowrap; }}
-th {{ white-space: nowrap; }}
 th button {{ all: unset; cursor: pointer; font-weight: 600; }}
 th button:focus-visible {{ outline: 2px solid #0072B2; }}
 th[aria-sort=ascending] button::after {{ content: " ▲"; content: " ▲" / ""; color: #0072B2; }}
@@ -44,20 +45,28 @@ pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; font-size: .85rem; }}
 """
 _SORTING = """
 document.querySelectorAll("table.sortable").forEach(table => {
-  const heads = [...table.querySelectorAll("th")];
-  heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
-    const up = head.getAttribute("aria-sort") !== "ascending";
-    heads.forEach(other => other.removeAttribute("aria-sort"));
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const body = table.tBodies[0];
-    const key = row => row.cells[column].dataset.key;
-    const compare = (a, b) => {
-      if (a === "" || b === "") return (a === "") - (b === "");
-      const order = isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
-      return up ? order : -order;
-    };
-    [...body.rows].sort((a, b) => compare(key(a), key(b))).forEach(row => body.append(row));
-  }));
+  const heads = [...table.querySelectorAll("th")], body = table.tBodies[0];
+  [...body.rows].forEach(row => {
+    if ([...row.cells].some(cell => cell.textContent === "baseline")) row.className = "baseline";
+  });
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      heads.forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const key = row => row.cells[column].textContent;
+      const compare = (a, b) => {
+        if (a === "–" || b === "–") return (a === "–") - (b === "–");
+        const order = isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
+        return up ? order : -order;
+      };
+      [...body.rows].sort((a, b) => compare(key(a), key(b))).forEach(row => body.append(row));
+    });
+  });
 });
 """
 _CONFIG = {"displaylogo": False, "responsive": True, "plotlyServerURL": ""}
@@ -65,6 +74,7 @@ _CONFIG = {"displaylogo": False, "responsive": True, "plotlyServerURL": ""}
 
 def write_page(
     results: Results,
+    table: pd.DataFrame,
     shares: Mapping[str, float] | None,
     note: str,
     said: Sequence[str],
@@ -74,6 +84,7 @@ def write_page(
 
     Args:
         results: of the sweep.
+        table: the leaderboard as texts.
         shares: importance by key, if it could be computed.
         note: how that was done, or why it was not.
         said: the findings in sentences.
@@ -95,7 +106,7 @@ def write_page(
 <h1>{title}</h1>
 <p class="faint">{escape(f"{results.metric}, {results.better}; {results.counts}")}</p>
 <ul class="said">{"".join(f"<li>{escape(sentence)}</li>" for sentence in said)}</ul>
-{_leaderboard(results)}
+{_leaderboard(table)}
 {drawn or f"<p>{escape(note)}</p>"}
 {_not_scored(results)}
 {_facts(results)}
@@ -110,28 +121,26 @@ def write_page(
 def _plots(results: Results, shares: Mapping[str, float] | None, note: str) -> str:
     """The sections with plots, as far as there is anything to show."""
     parts = []
-    plane = sensitivity_map(results, shares)
-    if results.settings and plane:
-        text = (
-            "Each cell: the mean over its n finished trials; † pruned or failed; framed: the best."
-        )
-        parts.append(_section("map", "Sensitivity", text, plots.heatmaps(results, plane)))
-    if results.settings and results.axes:
+    warning = caution(seed_noise(results.settings))
+    if results.settings and (axes := plots.mapped(results, shares)):
+        text = f"{plots.MAP_KEY} {warning}"
+        parts.append(_section("map", "Map", text, plots.contour(results, axes)))
+    if plots.varied(results):
         text = "Every finished trial; the orange line is the baseline, its band ± one sd."
-        figure = plots.scatters(results)
+        figure = plots.slices(results)
         parts.append(_section("parameters", f"{results.metric} over each parameter", text, figure))
     if shares:
-        figure = plots.importance_bars(results, shares)
-        parts.append(_section("importance", "Importance", note, figure))
+        parts.append(_section("importance", "Importance", note, plots.importances(results)))
     elif results.settings:
         parts.append(f"<h2>Importance</h2>\n<p>{escape(note)}</p>")
-    if results.settings and results.axes:
-        text = "One line a setting; drag along an axis to choose some, double-click to let go."
+    if plots.varied(results):
+        text = "One line a setting, through its mean and its values."
         figure = plots.parallel(results)
         parts.append(_section("parallel", "Parallel coordinates", text, figure))
-    if any(trial.looks for trial in results.trials):
-        text = f"{results.sweep.metric} at each look; click a name to hide its lines."
-        parts.append(_section("looks", "Looks over steps", text, plots.looks(results)))
+    if any(trial.validations for trial in results.trials):
+        text = f"{results.sweep.metric} at each validation; click a name to hide its lines."
+        figure = plots.validations(results)
+        parts.append(_section("validations", "Validations over steps", text, figure))
     return "\n".join(parts)
 
 
@@ -142,62 +151,33 @@ def _section(name: str, title: str, text: str, figure: go.Figure) -> str:
     return f'<h2>{escape(title)}</h2>\n<p class="faint">{escape(text)}</p>\n{plot}'
 
 
-def _leaderboard(results: Results) -> str:
-    scored = [*results.settings, *([results.baseline] if results.baseline else [])]
-    if not scored:
+def _leaderboard(table: pd.DataFrame) -> str:
+    if table.empty:
         return ""
-    heads = ["rank", "setting", *(axis.column for axis in results.axes)]
-    heads += ["mean", "sd", "seeds", "difference"]
-    # The baseline stands where its mean puts it, so that one sees what is above it.
-    complete = {s.setting: s.is_complete for s in scored}
-    scored.sort(key=lambda s: (not complete[s.setting], -results.gain(s.mean, 0.0)))
-    ranks = {s.setting: rank for rank, s in enumerate(results.settings, 1)}
-    rows = "\n".join(_score_row(results, s, ranks.get(s.setting)) for s in scored)
     text = (
         "Mean and standard deviation over the seeds; difference: the mean's from the baseline's. "
-        "Click a head to sort."
+        "Click a heading to sort."
     )
-    return f'<h2>Leaderboard</h2>\n<p class="faint">{text}</p>\n' + _table(
-        heads, rows, left=("setting",), sortable=True
-    )
-
-
-def _score_row(results: Results, score: SettingScore, rank: int | None) -> str:
-    base = results.baseline
-    cells = [_cell(rank, "" if rank is None else str(rank))]
-    cells.append(_cell(score.setting, setting_name(score.setting), number=False))
-    for axis in results.axes:
-        value = score.params.get(axis.key)
-        cells.append(_cell(value, "–" if value is None else value_text(value)))
-    cells.append(_cell(score.mean, results.show(score.mean)))
-    cells.append(_cell(score.sd, "–" if score.sd is None else results.show(score.sd)))
-    cells.append(_cell(len(score.values), f"{len(score.values)}/{score.num_seeds}"))
-    difference = None if base is None or rank is None else score.mean - base.mean
-    sign = "+" if difference is not None and difference > 0 else ""
-    text = "–" if difference is None else sign + results.show(difference)
-    cells.append(_cell(difference, text))
-    kind = ' class="baseline"' if rank is None else ""
-    return f"<tr{kind}>{''.join(cells)}</tr>"
+    shown = _table(table, "sortable")
+    return f'<h2>Leaderboard</h2>\n<p class="faint">{text}</p>\n{shown}'
 
 
 def _not_scored(results: Results) -> str:
-    """The trials that enter no mean, with what became of them."""
+    """The trials that enter no mean, and why."""
     if not results.unscored:
         return ""
-    rows = "\n".join(
-        "<tr>"
-        + _cell(trial.name, trial.name, number=False)
-        + _cell(trial.state, _state(trial), number=False)
-        + _cell(trial.step, f"{trial.step}/{trial.num_steps}")
-        + _cell(trial.reason, trial.reason or "–", number=False)
-        + _cell("", results.describe(trial.params) or "–", number=False)
-        + "</tr>"
+    rows = [
+        {
+            "trial": trial.name,
+            "state": _state(trial),
+            "step": f"{trial.step}/{trial.num_steps}",
+            "reason": trial.reason or MISSING,
+            "setting": results.describe(trial.params) or MISSING,
+        }
         for trial in results.unscored
-    )
-    heads = ["trial", "state", "step", "reason", "setting"]
-    left = ("trial", "state", "reason", "setting")
-    table = _table(heads, rows, left=left, sortable=False)
-    return f"<h2>Trials that enter no mean ({len(results.unscored)})</h2>\n{table}"
+    ]
+    heading = f"<h2>Trials that enter no mean ({len(rows)})</h2>"
+    return f"{heading}\n{_table(pd.DataFrame(rows), 'words')}"
 
 
 def _state(trial: TrialRecord) -> str:
@@ -215,8 +195,8 @@ def _facts(results: Results) -> str:
         **{key: _range(content) for key, content in sweep.sampled.items()},
         "baseline": _assignments(sweep.baseline) if sweep.baseline is not None else "none",
         "data": sweep.data_digest,
-        "MLflow": without_password(sweep.tracking_uri) or "–",
-        "MLflow run": sweep.mlflow_run_id or "–",
+        "MLflow": without_password(sweep.tracking_uri) or MISSING,
+        "MLflow run": sweep.mlflow_run_id or MISSING,
     }
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
     config = json.dumps(_public(sweep.config), indent=2, ensure_ascii=False, default=str)
@@ -245,21 +225,7 @@ def _public(tree: Any) -> Any:
     return without_password(tree) if isinstance(tree, str) and "://" in tree else tree
 
 
-def _table(heads: Sequence[str], rows: str, *, left: Sequence[str], sortable: bool) -> str:
-    shown = "".join(
-        f'<th scope="col"{"" if head in left else " class=number"}>'
-        + (f'<button type="button">{escape(head)}</button>' if sortable else escape(head))
-        + "</th>"
-        for head in heads
-    )
-    kind = ' class="sortable"' if sortable else ""
-    return (
-        f'<div class="scroll"><table{kind}><thead><tr>{shown}</tr></thead>'
-        f"<tbody>\n{rows}\n</tbody></table></div>"
-    )
-
-
-def _cell(key: Any, text: str, *, number: bool = True) -> str:
-    kind = ' class="number"' if number else ""
-    key = "" if key is None else str(key)
-    return f'<td{kind} data-key="{escape(key)}">{escape(text)}</td>'
+def _table(table: pd.DataFrame, kind: str) -> str:
+    with pd.option_context("display.max_colwidth", None):
+        html = table.to_html(index=False, border=0, classes=kind)
+    return f'<div class="scroll">{html}</div>'

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from pipelines.config.run import ConfigError
+from pipelines.numbers import number
 from pipelines.sweep.report.axes import Axis, axes_of, value_text
 from pipelines.trials.records import (
     BASELINE,
@@ -75,8 +76,8 @@ class Results:
             return f"{value:.3g}"
         spread = max(known) - min(known)
         wanted = [statistics.median(sizes), *([spread] if spread else [])]
-        decimals = 2 - math.floor(math.log10(min(wanted)))
-        return f"{value:.{min(6, max(0, decimals))}f}"
+        decimals = min(6, max(0, 2 - math.floor(math.log10(min(wanted)))))
+        return number(value, f".{decimals}f")
 
     def show_score(self, score: SettingScore) -> str:
         """A mean with its standard deviation over the seeds, where that is known."""

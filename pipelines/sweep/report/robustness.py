@@ -21,7 +21,6 @@ from scipy import stats  # type: ignore[import-untyped]
 
 from pipelines.sweep.report.axes import Axis
 from pipelines.sweep.report.results import Results
-from pipelines.sweep.report.sensitivity import Level, levels
 from pipelines.trials.records import SettingScore
 
 ALPHA = 0.05
@@ -49,6 +48,27 @@ class Noise:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Level:
+    """The settings in one cell of an axis."""
+
+    cell: int
+    means: tuple[float, ...]
+    """Each setting's mean over its seeds."""
+    num_trials: int
+    """Finished trials of these settings."""
+
+    @property
+    def mean(self) -> float:
+        """Of the settings' means, each counting the same."""
+        return float(np.mean(self.means))
+
+    @property
+    def num_settings(self) -> int:
+        """How many settings there are."""
+        return len(self.means)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Along:
     """The cells of one axis that have settings, by how they compare with the best one."""
 
@@ -59,6 +79,15 @@ class Along:
     unclear: set[int]
     worst: Level
     """Of those that are worse; the best one where none is."""
+
+
+def caution(noise: Noise | None) -> str:
+    """What to keep in mind when one sees the settings differ; empty if they do beyond noise."""
+    if noise is None:
+        return "How much of the differences is noise is not known: too few settings have two seeds."
+    if noise.is_exceeded:
+        return ""
+    return "The settings differ no more than their seeds do: what is seen here is noise."
 
 
 def seed_noise(settings: Sequence[SettingScore]) -> Noise | None:
@@ -74,6 +103,23 @@ def seed_noise(settings: Sequence[SettingScore]) -> Noise | None:
     else:  # no noise at all: any difference between settings is more than that
         f, p = (math.inf, 0.0) if len(set(repeated)) > 1 else (0.0, 1.0)
     return Noise(sd=sd, freedom=freedom, num_settings=len(repeated), f=f, p=p)
+
+
+def levels(results: Results, axis: Axis) -> list[Level]:
+    """Each cell of an axis that has settings, in the order of the axis."""
+    found: dict[int, list[SettingScore]] = {}
+    for setting in results.settings:
+        cell = axis.cell(setting.params)
+        if cell is not None:
+            found.setdefault(cell, []).append(setting)
+    return [
+        Level(
+            cell=cell,
+            means=tuple(s.mean for s in group),
+            num_trials=sum(len(s.values) for s in group),
+        )
+        for cell, group in sorted(found.items())
+    ]
 
 
 def along(results: Results, noise: Noise, axis: Axis) -> Along | None:

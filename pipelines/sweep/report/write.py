@@ -3,23 +3,22 @@
 What is computed here are pure functions of the records; `write_report` alone writes files.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import pandas as pd
 
-from pipelines.sweep.report import cells, pictures
-from pipelines.sweep.report.axes import Axis, value_text
+from pipelines.sweep.report import plots
+from pipelines.sweep.report.leaderboard import leaderboard, markdown, readable, terminal
 from pipelines.sweep.report.page import write_page
-from pipelines.sweep.report.results import Results, collect, setting_name
-from pipelines.sweep.report.robustness import seed_noise
-from pipelines.sweep.report.sensitivity import sensitivity_map
+from pipelines.sweep.report.pictures import best_settings
+from pipelines.sweep.report.results import Results, collect
+from pipelines.sweep.report.robustness import caution, seed_noise
 from pipelines.sweep.report.verdict import sentences
-from pipelines.trials.records import SettingScore, SweepRecord, TrialRecord, Value
+from pipelines.trials.records import SweepRecord, TrialRecord
 
 PICTURES = ("leaderboard.png", "map.png", "parameters.png", "importance.png")
 _FEWEST_SETTINGS = 4
@@ -33,6 +32,8 @@ class Report:
 
     leaderboard: pd.DataFrame
     """The best setting first, incomplete ones after complete ones, the baseline last."""
+    leaderboard_text: str
+    """The same for a terminal."""
     importance: dict[str, float] | None
     """Share of the metric's variance by key, the greatest first; they add up to 1."""
     importance_note: str
@@ -68,15 +69,17 @@ def write_report(
     table = leaderboard(results)
     shares, note = importance(results)
     said = sentences(results)
+    shown = readable(table, results)
     folder.mkdir(parents=True, exist_ok=True)
     for picture in PICTURES:  # none of an earlier report may be taken for this one's
         (folder / picture).unlink(missing_ok=True)
     table.to_csv(folder / "leaderboard.csv", index=False)
-    (folder / "leaderboard.md").write_text(_markdown(table, results, said), encoding="utf-8")
+    (folder / "leaderboard.md").write_text(_markdown(shown, results, said), encoding="utf-8")
     pictures = _pictures(results, shares, note, folder)
-    page = write_page(results, shares, note, said, folder / "report.html")
+    page = write_page(results, shown, shares, note, said, folder / "report.html")
     return Report(
         leaderboard=table,
+        leaderboard_text=terminal(shown),
         importance=shares,
         importance_note=note,
         sentences=said,
@@ -86,32 +89,15 @@ def write_report(
     )
 
 
-def leaderboard(results: Results) -> pd.DataFrame:
-    """One row a setting with a finished seed: its rank, values, mean and sd over seeds.
-
-    `difference` is the mean minus the baseline's, whichever direction is good.
-    """
-    rows = [_row(results, score, rank) for rank, score in enumerate(results.settings, 1)]
-    if results.baseline:
-        rows.append(_row(results, results.baseline, None))
-    keys = [axis.column for axis in results.axes]
-    columns = ["rank", "setting", *keys, "mean", "sd", "seeds", "difference"]
-    # As objects first: a key that the baseline lacks must not turn the others' 8 into 8.0.
-    table = pd.DataFrame(rows, columns=columns, dtype=object).astype({"rank": "Int64"})
-    return table.astype(dict.fromkeys(("mean", "sd", "difference"), float))
-
-
 def importance(results: Results) -> tuple[dict[str, float] | None, str]:
     """How much of the metric's variance each key explains by itself, and how that is known.
 
     fANOVA (Hutter, Hoos, Leyton-Brown 2014) as Optuna has it, over every finished trial.
     """
-    points = [
-        (trial.params, value)
+    values = [
+        value
         for trial in results.trials
-        if not trial.is_baseline
-        and (value := results.value(trial)) is not None
-        and all(axis.key in trial.params for axis in results.axes)
+        if not trial.is_baseline and (value := results.value(trial)) is not None
     ]
     num_settings = len(results.settings)
     if not results.axes:
@@ -121,20 +107,18 @@ def importance(results: Results) -> tuple[dict[str, float] | None, str]:
             f"Importance is not computed: it needs {_FEWEST_SETTINGS} settings with results, and "
             f"there are {num_settings}."
         )
-    if len({value for _, value in points}) == 1:
+    if len(set(values)) == 1:
         return None, "Importance is not computed: every finished trial has the same value."
-    shares = _fanova(results.axes, points)
+    shares = _fanova(results)
     if not all(math.isfinite(share) for share in shares.values()):
         return None, "Importance is not computed: fANOVA found no variance to share out."
     note = (
-        f"fANOVA (Optuna) over {len(points)} finished trials of {num_settings} settings: the share "
+        f"fANOVA (Optuna) over {len(values)} finished trials of {num_settings} settings: the share "
         "of the metric's variance that each key explains by itself, scaled to add up to 1."
     )
     if num_settings < _ROUGH_BELOW:
         note += " From so few settings the shares are rough."
-    noise = seed_noise(results.settings)
-    if noise and not noise.is_exceeded:
-        note += " The settings differ no more than their seeds do, so what is shared out is noise."
+    note = f"{note} {caution(seed_noise(results.settings))}".strip()
     return dict(sorted(shares.items(), key=lambda item: -item[1])), note
 
 
@@ -156,38 +140,12 @@ def _metrics(results: Results, shares: Mapping[str, float] | None) -> dict[str, 
     return found
 
 
-def _fanova(
-    axes: Sequence[Axis], points: Sequence[tuple[Mapping[str, Value], float]]
-) -> dict[str, float]:
-    ranges: dict[str, optuna.distributions.BaseDistribution] = {}
-    for axis in axes:
-        if axis.is_log and axis.limits:
-            values = [float(params[axis.key]) for params, _ in points]
-            low, high = min(axis.limits[0], *values), max(axis.limits[1], *values)
-            ranges[axis.key] = optuna.distributions.FloatDistribution(low, high, log=True)
-        else:
-            ranges[axis.key] = optuna.distributions.CategoricalDistribution(axis.values)
-    with _quiet_optuna():
-        study = optuna.create_study()
-        for params, value in points:
-            chosen = {key: params[key] for key in ranges}
-            study.add_trial(
-                optuna.trial.create_trial(params=chosen, distributions=ranges, value=value)
-            )
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return {key: float(share) for key, share in shares.items()}
-
-
-@contextlib.contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """A study in memory is no news."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)
+def _fanova(results: Results) -> dict[str, float]:
+    found = plots.study(results, per="trial")
+    with plots.quiet_optuna():
+        shares = optuna.importance.get_param_importances(found, evaluator=plots.evaluator())
+    keys = {axis.title: axis.key for axis in results.axes}
+    return {keys[title]: float(share) for title, share in shares.items()}
 
 
 def _pictures(
@@ -195,47 +153,18 @@ def _pictures(
 ) -> list[Path]:
     if not results.settings:
         return []
-    written = [pictures.leaderboard(results, folder / "leaderboard.png")]
-    plane = sensitivity_map(results, shares)
-    if plane:
-        written.append(cells.sensitivity(results, plane, folder / "map.png"))
-    elif results.axes:
-        written.append(pictures.one_parameter(results, folder / "map.png"))
-    if results.axes:
-        written.append(pictures.parameters(results, folder / "parameters.png"))
+    warning = caution(seed_noise(results.settings))
+    written = [best_settings(results, folder / "leaderboard.png")]
+    if axes := plots.mapped(results, shares):
+        written.append(plots.contour_png(results, axes, warning, folder / "map.png"))
+    if plots.varied(results):
+        written.append(plots.slices_png(results, warning, folder / "parameters.png"))
     if shares:
-        labels = {axis.key: axis.label for axis in results.axes}
-        named = {labels[key]: share for key, share in shares.items()}
-        written.append(pictures.importance(named, folder / "importance.png", note=note))
+        written.append(plots.importances_png(results, note, folder / "importance.png"))
     return written
 
 
-def _row(results: Results, score: SettingScore, rank: int | None) -> dict[str, object]:
-    base = results.baseline.mean if results.baseline else None
-    return {
-        "rank": rank,
-        "setting": setting_name(score.setting),
-        **{axis.column: score.params.get(axis.key) for axis in results.axes},
-        "mean": score.mean,
-        "sd": score.sd,
-        "seeds": f"{len(score.values)}/{score.num_seeds}",
-        "difference": None if base is None or rank is None else score.mean - base,
-    }
-
-
 def _markdown(table: pd.DataFrame, results: Results, said: Sequence[str]) -> str:
-    """The table in Markdown, under the sentences; pandas would need one more package for it."""
     lines = [f"# Sweep {results.name}", "", *(f"- {sentence}" for sentence in said), ""]
     lines.append(f"{results.metric}, mean and standard deviation over seeds; {results.better}.")
-    lines += ["", "| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
-    measured = ("mean", "sd", "difference")
-    for row in table.to_dict("records"):
-        cells = []
-        for column, value in row.items():
-            if value is None or value is pd.NA or value != value:
-                text = ""
-            else:
-                text = results.show(value) if column in measured else value_text(value)
-            cells.append(text.replace("|", "\\|"))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", markdown(table), ""])

@@ -179,7 +179,7 @@ def test_other_folders_are_left_alone(run: RunFolder) -> None:
     assert run.folder.folders() == ["checkpoint_00000002", "figures"]
 
 
-def test_a_name_is_claimed_and_found_again(run: RunFolder) -> None:
+def test_a_name_is_registered_and_found_again(run: RunFolder) -> None:
     config = RunConfig()
     with pytest.raises(ConfigError, match="holds no run"):
         run.config()
@@ -191,7 +191,7 @@ def test_a_name_is_claimed_and_found_again(run: RunFolder) -> None:
     other = with_overrides(config, {"method.beta": 0.5})
     with pytest.raises(ConfigError, match=r"method.beta was .*, now 0.5.*another --name"):
         run.register(other, "digest")
-    with pytest.raises(ConfigError, match="other videos"):
+    with pytest.raises(ConfigError, match="the videos were others"):
         run.register(config, "other")
 
 

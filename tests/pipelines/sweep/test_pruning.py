@@ -39,8 +39,10 @@ def verdict(scheduler: Any, name: str, step: int, score: float) -> str:
 
 
 def ended(name: str, score: float, **changes: Any) -> TrialRecord:
-    looks = {10: score, 20: score, 30: score}
-    record = TrialRecord(name=name, setting=0, seed=0, params={}, looks=looks, state="finished")
+    validations = {10: score, 20: score, 30: score}
+    record = TrialRecord(
+        name=name, setting=0, seed=0, params={}, validations=validations, state="finished"
+    )
     return replace(record, **changes)
 
 

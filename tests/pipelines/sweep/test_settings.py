@@ -77,13 +77,13 @@ def test_tpe_takes_what_is_running_was_pruned_or_failed_in_its_stride() -> None:
     trials.append(ended(6, params, 0.0, state="failed"))
     trials.append(ended(7, params, 0.0, state="running"))
     pruned = TrialRecord(
-        name="008-s0", setting=8, seed=0, params=params, state="pruned", looks={10: -1.0}
+        name="008-s0", setting=8, seed=0, params=params, state="pruned", validations={10: -1.0}
     )
     chosen = decide(SPACE, "tpe", 9, seed=0, trials=[*trials, pruned])
     assert all(SPACE.sampled[key].holds(value) for key, value in chosen.items())
 
 
-def test_who_was_pruned_before_its_first_look_is_not_taken_for_running() -> None:
+def test_who_was_pruned_before_its_first_validation_is_not_taken_for_running() -> None:
     params: dict[str, Value] = {"method.beta": 0.5, "method.latent_dim": 2}
     trials = [ended(0, params, 0.0, state="pruned"), ended(1, params, 0.0, state="running")]
     states = [trial.state for trial in study_of(SPACE, trials).trials]

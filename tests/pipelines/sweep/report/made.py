@@ -65,7 +65,7 @@ def trial(
         reason=reason,
         step=last,
         num_steps=1000,
-        looks={s: shown * (1 - math.exp(-s / 300)) for s in range(200, last + 1, 200)},
+        validations={s: shown * (1 - math.exp(-s / 300)) for s in range(200, last + 1, 200)},
         metrics={} if value is None else {metric: value, "val/loss": 3 - value},
     )
 

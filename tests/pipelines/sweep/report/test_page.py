@@ -1,14 +1,12 @@
-import json
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from pipelines.sweep.report import plots
+from pipelines.sweep.report.leaderboard import leaderboard, readable
 from pipelines.sweep.report.page import write_page
 from pipelines.sweep.report.results import collect
-from pipelines.sweep.report.sensitivity import sensitivity_map
 from pipelines.sweep.report.verdict import sentences
 from pipelines.sweep.report.write import importance
 from tests.pipelines.sweep.report import made
@@ -46,7 +44,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Reader]:
     found = collect(record, trials, name=NAME)
     shares, note = importance(found)
     path = tmp_path_factory.mktemp("page") / "report.html"
-    write_page(found, shares, note, sentences(found), path)
+    write_page(found, readable(leaderboard(found), found), shares, note, sentences(found), path)
     text = path.read_text(encoding="utf-8")
     return text, Reader(text)
 
@@ -65,7 +63,7 @@ def test_the_page_parses_and_loads_nothing(page: tuple[str, Reader]) -> None:
 def test_the_page_has_every_part(page: tuple[str, Reader]) -> None:
     _, reader = page
     plots_shown = {a["id"] for tag, a in reader.tags if tag == "div" and "id" in a}
-    assert plots_shown == {"map", "parameters", "importance", "parallel", "looks"}
+    assert plots_shown == {"map", "parameters", "importance", "parallel", "validations"}
     words = "\n".join(
         part for tag, parts in reader.texts.items() if tag != "script" for part in parts
     )
@@ -76,9 +74,9 @@ def test_the_page_has_every_part(page: tuple[str, Reader]) -> None:
         assert name in words
     assert "below 2/3 at step 400" in words
     assert "0.01 to 1, log-uniform. the paper's 0.1–0.8 <and> around" in words
-    rows = [a for tag, a in reader.tags if tag == "tr"]
-    assert sum(a.get("class") == "baseline" for a in rows) == 1
-    assert len(rows) == (1 + 16) + (1 + 7)
+    assert reader.texts["td"].count("baseline") == 1
+    assert [tag for tag, _ in reader.tags].count("tr") == (1 + 16) + (1 + 7)
+    assert not {"<NA>", "nan", "None", "-0.000"} & set(reader.texts["td"])
 
 
 def test_what_users_wrote_is_shown_as_they_wrote_it(page: tuple[str, Reader]) -> None:
@@ -93,45 +91,43 @@ def test_what_users_wrote_is_shown_as_they_wrote_it(page: tuple[str, Reader]) ->
 
 
 def test_plots_hold_the_data_and_escape_their_texts() -> None:
-    record, trials = made.usual()
-    found = made.results(record, trials)
-    cells = plots.scatters(found)
-    assert len(cells.data) == 3
-    assert all(len(trace.y) == 29 for trace in cells.data)
-    first = next(t for t in found.trials if t.name == "000-s0")
-    note = cells.data[0].hovertext[0]
-    assert "<b>000-s0</b>, seed 0" in note
-    assert f"{first.metrics['val/r2']:.5g}" in note
-    assert all(key in note for key in first.params)
-    lines = plots.looks(found).data
+    found = made.results(*made.usual())
+    panels = plots.slices(found).data
+    assert len(panels) == 3
+    values = sorted(v for t in found.trials if (v := found.value(t)) and not t.is_baseline)
+    for panel in panels:
+        assert sorted(panel.y) == values
+    assert plots.slices(found).layout.shapes[0].y0 == pytest.approx(0.61), "the baseline"
+    lines = plots.validations(found).data
     assert len(lines) == 38
     assert sum(line.line.dash == "dash" for line in lines) == 6
     assert lines[-1].name == "baseline"
     assert any("&lt;loss&gt; &amp; co" in line.hovertext[0] for line in lines)
-    dimensions = plots.parallel(found).data[0].dimensions
-    assert [d.label for d in dimensions] == ["β", "d_r", "β warm-up, steps", "val/r2"]
-    assert dimensions[0].ticktext[0] == "0.01"
-    assert dimensions[0].tickvals[0] == pytest.approx(-2)
-    assert len(dimensions[3]["values"]) == 15
+    parallel = [line for line in plots.parallel(found).data if line.mode == "lines"]
+    assert len(parallel) == 15, "one line a setting"
+    words = {"method.editor": {"kind": "choice", "values": ["<b>", "mlp"], "why": ""}}
+    trials = made.drawn(9, lambda _: 0.5, sampled=words)
+    panel = plots.slices(made.results(made.sweep(sampled=words), trials)).data[0]
+    assert set(panel.x) == {"'&lt;b&gt;'", "'mlp'"}
 
 
-def test_the_plotted_map_is_the_map() -> None:
+def test_the_map_is_over_beta_and_d_r_or_over_what_matters_most() -> None:
     found = made.results(*made.usual())
-    plane = sensitivity_map(found, None)
-    assert plane
-    figure = plots.heatmaps(found, plane)
-    heats = [trace for trace in figure.data if trace.type == "heatmap"]
-    assert len(heats) == 3
-    for heat, means, counts in zip(heats, plane.means, plane.counts, strict=True):
-        shown = json.loads(re.sub("NaN", "null", json.dumps(heat.z)))
-        assert [[cell is not None for cell in row] for row in shown] == (counts > 0).tolist()
-        assert heat.z[3][0] == pytest.approx(means[3, 0], nan_ok=True)
-    assert len(figure.layout.shapes) == 1, "the best cell is framed"
+    axes = plots.mapped(found, None)
+    assert [axis.label for axis in axes] == ["β", "d_r"]
+    assert plots.contour(found, axes).data[0].type == "contour"
+    sampled = {f"a.{name}": made.LATENT_DIM for name in "wxyz"}
+    other = made.results(made.sweep(sampled=sampled), made.drawn(9, len, sampled=sampled))
+    shares = {"a.z": 0.6, "a.x": 0.3, "a.w": 0.1, "a.y": 0.0}
+    assert [axis.key for axis in plots.mapped(other, shares)] == ["a.x", "a.z"]
+    single = made.results(made.sweep(), made.drawn(1, made.hill))
+    assert plots.mapped(single, None) == (), "one value on each axis is no map"
 
 
 def test_a_page_without_results_is_small_and_says_so(tmp_path: Path) -> None:
     found = made.results(made.sweep(), [])
-    path = write_page(found, None, "no", sentences(found), tmp_path / "report.html")
+    table = readable(leaderboard(found), found)
+    path = write_page(found, table, None, "no", sentences(found), tmp_path / "report.html")
     text = path.read_text(encoding="utf-8")
     assert Reader(text).open == []
     assert len(text) < 20_000

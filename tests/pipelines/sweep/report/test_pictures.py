@@ -1,16 +1,19 @@
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib as mpl
 import numpy as np
+import optuna
 import pytest
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from pipelines.figures import style as look
-from pipelines.sweep.report import cells, pictures
+from pipelines.sweep.report import plots
+from pipelines.sweep.report.pictures import best_settings
 from pipelines.sweep.report.results import Results
-from pipelines.sweep.report.sensitivity import sensitivity_map
-from tests.pipelines.figures.test_figures import cut_texts, ink_of, overlapping_texts, shown_texts
+from tests.pipelines.figures.test_figures import cut_texts, ink_of, overlapping_texts
 from tests.pipelines.sweep.report import made
 
 GRID = {
@@ -35,84 +38,61 @@ def others() -> Results:
     return made.results(record, trials)
 
 
-def sensitivity(results: Results, path: Path) -> Path:
-    plane = sensitivity_map(results, None)
-    assert plane
-    return cells.sensitivity(results, plane, path)
-
-
-def importance(results: Results, path: Path) -> Path:
-    shares = {axis.label: 1 / len(results.axes) for axis in results.axes}
-    return pictures.importance(shares, path, note="What was computed, in many words. " * 6)
-
-
-DRAWN: dict[str, Callable[[Results, Path], Path]] = {
-    "map": sensitivity,
-    "parameters": pictures.parameters,
-    "one parameter": pictures.one_parameter,
-    "importance": importance,
-    "leaderboard": pictures.leaderboard,
-}
-
-
 @pytest.mark.parametrize("results", [usual, single, others])
-@pytest.mark.parametrize("name", DRAWN)
-def test_a_picture_has_its_size_and_its_words_are_readable(
-    name: str, results: Callable[[], Results], tmp_path: Path, drawn: list[Figure]
+def test_the_leaderboard_has_its_size_and_its_words_are_readable(
+    results: Callable[[], Results], tmp_path: Path, drawn: list[Figure]
 ) -> None:
-    picture = ink_of(DRAWN[name](results(), tmp_path / "new folder" / "picture.png"))
+    picture = ink_of(best_settings(results(), tmp_path / "new folder" / "picture.png"))
     width, height = drawn[0].get_size_inches() * look.DPI
     assert abs(picture.shape[1] - width) <= 1
     assert abs(picture.shape[0] - height) <= 1
-    assert 8 < drawn[0].get_size_inches()[0] < 15
-    assert picture.shape[0] > 150
     assert np.mean(np.any(picture != 255, axis=-1)) > 0.01
     assert overlapping_texts(drawn[0]) == []
     assert cut_texts(drawn[0]) == []
-
-
-def test_cells_show_means_and_numbers_and_what_is_missing(
-    tmp_path: Path, drawn: list[Figure]
-) -> None:
-    results = usual()
-    plane = sensitivity_map(results, None)
-    assert plane
-    cells.sensitivity(results, plane, tmp_path / "map.png")
-    for panel, axes in enumerate(drawn[0].axes[:3]):
-        words = [text.get_text() for text in axes.texts]
-        known = plane.means[panel][np.isfinite(plane.means[panel])]
-        assert all(results.show(mean) in words for mean in known)
-        assert sum(word.startswith("n ") for word in words) == len(known)
-        assert sum("†" in word for word in words) == (plane.dropped[panel] > 0).sum()
-        hatched = [patch for patch in axes.patches if patch.get_hatch()]
-        assert len(hatched) == (plane.counts[panel] == 0).sum()
-        framed = [patch for patch in axes.patches if not patch.get_fill()]
-        assert len(framed) == (plane.best is not None and plane.best[0] == panel)
-    assert drawn[0].axes[0].get_title(loc="left") == "β warm-up 0"
-    assert drawn[0].axes[3].get_ylabel() == "val/r2 (higher is better)"
-
-
-def test_parameters_show_every_setting_a_log_axis_and_the_baseline(
-    tmp_path: Path, drawn: list[Figure]
-) -> None:
-    results = usual()
-    pictures.parameters(results, tmp_path / "p.png")
-    assert [axes.get_xscale() for axes in drawn[0].axes] == ["log", "linear", "linear"]
-    for axes in drawn[0].axes:
-        assert len(axes.containers) == len(results.settings)
-    labels = [words for words, _ in shown_texts(drawn[0])]
-    assert "baseline\n0.610 ± 0.014" in labels
-    assert any("31 finished, 6 pruned, 1 failed" in label for label in labels)
 
 
 def test_the_leaderboard_marks_settings_that_lack_seeds(
     tmp_path: Path, drawn: list[Figure]
 ) -> None:
     results = usual()
-    pictures.leaderboard(results, tmp_path / "l.png")
+    best_settings(results, tmp_path / "l.png")
     (axes,) = drawn[0].axes
     bars = [container for container in axes.containers if isinstance(container, ErrorbarContainer)]
     fills = [bar.lines[0].get_markerfacecolor() for bar in bars if bar.lines[0]]
     assert fills == [look.BLUE] * 14 + ["white"]
     names = [tick.get_text() for tick in axes.get_yticklabels()]
     assert [name.split()[-1] for name in names] == [f"{s.setting:03d}" for s in results.settings]
+
+
+def style_now() -> dict[str, object]:
+    return {key: value for key, value in mpl.rcParams.items() if not key.startswith("backend")}
+
+
+@pytest.mark.parametrize("results", [usual, others])
+def test_optunas_pictures_are_drawn_and_leave_no_trace(
+    results: Callable[[], Results], tmp_path: Path
+) -> None:
+    from matplotlib import pyplot as plt
+
+    found = results()
+    style, verbosity = style_now(), optuna.logging.get_verbosity()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        written = [
+            plots.contour_png(found, plots.mapped(found, None), "Noise.", tmp_path / "map.png"),
+            plots.slices_png(found, "", tmp_path / "parameters.png"),
+            plots.importances_png(found, "How. " * 30, tmp_path / "importance.png"),
+        ]
+    for path in written:
+        picture = ink_of(path)
+        assert 1000 < picture.shape[1] < 2500
+        assert np.mean(np.any(picture != 255, axis=-1)) > 0.05
+    assert plt.get_fignums() == []
+    assert style_now() == style
+    assert optuna.logging.get_verbosity() == verbosity
+
+
+def test_the_parameters_show_the_baseline(tmp_path: Path) -> None:
+    picture = ink_of(plots.slices_png(usual(), "", tmp_path / "p.png"))
+    orange = np.abs(picture[..., :3].astype(int) - (0xD5, 0x5E, 0)).max(axis=-1) < 12
+    assert orange.any(axis=0).sum() > picture.shape[1] / 2

@@ -1,11 +1,13 @@
 import csv
 import math
+import re
 from pathlib import Path
 
 import pytest
 
 from pipelines.config.run import ConfigError
-from pipelines.sweep.report.write import importance, leaderboard, write_report
+from pipelines.sweep.report.leaderboard import leaderboard
+from pipelines.sweep.report.write import importance, write_report
 from tests.pipelines.sweep.report import made
 
 ONE = {"method.latent_dim": made.LATENT_DIM}
@@ -89,8 +91,34 @@ def test_importance_says_why_it_is_missing_and_when_it_means_little() -> None:
     assert "the same value" in note
     noisy = made.drawn(8, lambda _: 0.5, noise=0.1, num_seeds=3)
     _, note = importance(made.results(made.sweep(), noisy))
-    assert "what is shared out is noise" in note
+    assert "what is seen here is noise" in note
     assert "rough" in note
+
+
+def test_every_rendering_shows_the_same_table_and_says_what_is_missing(folder: Path) -> None:
+    two = dims(2)[0]
+    trials = made.settings([(two, [0.5, 0.7]), (dims(8)[0], [0.6001])], [0.6, 0.6])
+    report = write_report(made.sweep(sampled=ONE), trials, folder / "small", name="demo")
+    texts = report.leaderboard_text.split("\n")
+    assert texts[0].split() == ["rank", "mean", "sd", "seeds", "difference", "d_r"]
+    assert [line.split() for line in texts[1:]] == [
+        ["001", "1", "0.600", "–", "1/1", "+0.000", "8"],
+        ["000", "2", "0.600", "0.141", "2/2", "0.000", "2"],
+        ["baseline", "–", "0.600", "0.000", "2/2", "–", "–"],
+    ]
+    markdown = (folder / "small" / "leaderboard.md").read_text(encoding="utf-8")
+    page = report.page.read_text(encoding="utf-8")
+    assert "| 1 | 001 | 8 | 0.600 | – | 1/1 | +0.000 |" in markdown
+    row = ["1", "001", "8", "0.600", "–", "1/1", "+0.000"]
+    assert re.findall("<td>(.*?)</td>", page)[:7] == row
+
+
+def test_the_terminal_shows_long_names_whole_in_eighty_columns(folder: Path) -> None:
+    sampled = {f"method.a_parameter_with_long_name_{i}": made.LATENT_DIM for i in range(5)}
+    trials = made.drawn(3, len, sampled=sampled)
+    report = write_report(made.sweep(sampled=sampled), trials, folder / "long", name="demo")
+    assert all(len(line.rstrip()) <= 80 for line in report.leaderboard_text.split("\n"))
+    assert all(key.partition(".")[2] in report.leaderboard_text for key in sampled)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +142,7 @@ def test_a_report_is_written(folder: Path) -> None:
     assert float(rows[0]["mean"]) == pytest.approx(report.leaderboard["mean"].iloc[0])
     text = (folder / "new" / "leaderboard.md").read_text(encoding="utf-8")
     assert all(sentence in text for sentence in report.sentences)
-    assert text.count("\n| ") == 1 + 16
+    assert text.count("\n| ") == 2 + 16
     best = report.leaderboard.iloc[0]
     assert report.metrics["sweep/best_mean"] == pytest.approx(best["mean"])
     assert report.metrics["sweep/best_minus_baseline"] == pytest.approx(best["difference"])
