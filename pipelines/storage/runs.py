@@ -18,7 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.run import ConfigError, RunConfig, changes, parse, with_defaults
+from pipelines.config.changes import changes, with_defaults
+from pipelines.config.run import ConfigError, RunConfig, parse
 from pipelines.storage.checkpoints import Checkpoints
 from pipelines.storage.folder import Folder
 from pipelines.storage.lease import only_one

@@ -11,7 +11,7 @@ Only the sweep's driver writes the first two and trial.json; a trial writes its 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipelines.config.run import changes, with_defaults
+from pipelines.config.changes import changes, with_defaults
 from pipelines.storage.folder import Folder
 from pipelines.storage.runs import data_changes, refuse_changes
 from pipelines.trials.records import BASELINE, SweepRecord, TrialRecord, Value
