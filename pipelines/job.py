@@ -14,9 +14,9 @@ import torch
 from adassl.method import Method
 from pipelines import figures, tracking
 from pipelines.cluster import Demand, connected, joins
-from pipelines.config.run import ConfigError, RunConfig, with_overrides
+from pipelines.config.run import ConfigError, RunConfig, with_overrides, with_videos_root
 from pipelines.evaluation.evaluate import Evaluation, evaluate
-from pipelines.storage import folder as storage
+from pipelines.storage.folder import absolute
 from pipelines.storage.runs import RunFolder, last_metrics, newest_state
 from pipelines.tracking import Tracker
 from pipelines.training.group import train
@@ -24,6 +24,7 @@ from pipelines.training.learner import MakeMethod, build
 from pipelines.training.loop import History
 from pipelines.training.tracked import tracked
 from pipelines.training.worker import Fit
+from pipelines.video.moved import find_indexed
 from pipelines.video.plan import plan
 from pipelines.video.stream import pin_data_actors_here
 
@@ -135,14 +136,23 @@ def run_job(
 
 
 def evaluate_job(
-    folder: RunFolder, *, checkpoint: str = "newest", num_pairs: int = 2000
+    folder: RunFolder,
+    *,
+    checkpoint: str = "newest",
+    num_pairs: int = 2000,
+    videos_root: str | None = None,
 ) -> JobResult:
     """Evaluate a finished or stopped run, into its folder and its MLflow run."""
-    config, record = folder.config(), folder.record()
+    config, record = with_videos_root(folder.config(), videos_root), folder.record()
     assert record is not None
+    find_indexed(config.data)  # that videos are missing is said before Ray starts
     with connected(config.cluster) as demand, stoppable():
         done = evaluate(
-            folder, checkpoint=checkpoint, num_pairs=num_pairs, num_decoders=_decoders(demand)
+            folder,
+            checkpoint=checkpoint,
+            num_pairs=num_pairs,
+            num_decoders=_decoders(demand),
+            videos_root=videos_root,
         )
     summary = folder.add_to_summary(done.metrics)
     uri = record.tracking_uri or tracking.resolve_uri(
@@ -156,8 +166,15 @@ def evaluate_job(
 
 
 def with_absolute_index(config: RunConfig) -> RunConfig:
-    """The config as workers can use it, which run in other directories."""
-    return with_overrides(config, {"data.index": storage.absolute(config.data.index)})
+    """The config with absolute paths: workers run in other directories."""
+    root = config.data.videos_root
+    return with_overrides(
+        config,
+        {
+            "data.index": absolute(config.data.index),
+            "data.videos_root": None if root is None else absolute(root),
+        },
+    )
 
 
 @contextmanager

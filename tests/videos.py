@@ -154,9 +154,8 @@ def write_recorded(folder: Path) -> Path:
     )
 
 
-def write_cut(folder: Path) -> Path:
-    """Begins between two key frames: the first that can be shown is the second key frame."""
-    whole, path = write_video(folder / ".uncut.mp4"), folder / "cut.mkv"
+def _without_beginning(whole: Path, path: Path) -> Path:
+    """The same stream from its eighth packet on, which is no key frame."""
     with av.open(str(whole)) as source, av.open(str(path), "w") as container:
         stored: Any = source.streams.video[0]
         stream = container.add_stream_from_template(stored)
@@ -166,6 +165,17 @@ def write_cut(folder: Path) -> Path:
                 packet.stream = stream
                 container.mux(packet)
     return path
+
+
+def write_cut(folder: Path) -> Path:
+    """The first frame that can be shown is the second key frame."""
+    return _without_beginning(write_video(folder / ".uncut.mp4"), folder / "cut.mkv")
+
+
+def write_cut_mpeg4(folder: Path) -> Path:
+    """FFmpeg shows frames of MPEG-4 that are predicted from nothing."""
+    whole = write_video(folder / ".uncut.avi", "mpeg4", options={})
+    return _without_beginning(whole, folder / "cut_mpeg4.mkv")
 
 
 def write_joined(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pipelines.cli import sweep as commands
 from pipelines.cli.experiment import experiment
-from pipelines.cli.options import Out, Set, console, resolve
+from pipelines.cli.options import Out, Set, VideosRoot, console, resolve
 
 # What a command needs is imported in it, so that --help answers at once.
 
@@ -105,7 +105,7 @@ def index(
     val_share: Annotated[float, typer.Option(help="Share of videos for validation.")] = 0.1,
     test_share: Annotated[float, typer.Option(help="Share of videos for tests.")] = 0.1,
     timeout_seconds: Annotated[
-        float, typer.Option(help="A file whose probe is silent for longer is set aside.")
+        float, typer.Option(help="A file whose probe is silent for longer is skipped.")
     ] = 30.0,
 ) -> None:
     """Look at every video once: what can be decoded, how, and to which split it belongs.
@@ -134,6 +134,7 @@ def train(
         str, typer.Option(help="A recipe to begin with: videos, video-frames, moving-digits, …")
     ] = "videos",
     index: Annotated[str | None, typer.Option(help="Short for --set data.index=…")] = None,
+    videos_root: VideosRoot = None,
     workers: Annotated[
         int | None, typer.Option(help="Short for --set cluster.num_workers=…", min=1)
     ] = None,
@@ -152,7 +153,9 @@ def train(
     from pipelines.storage.folder import Folder
     from pipelines.storage.runs import RunFolder
 
-    config = resolve(recipe, set_, index=index, workers=workers, steps=steps)
+    config = resolve(
+        recipe, set_, index=index, videos_root=videos_root, workers=workers, steps=steps
+    )
     if show:
         console.print_json(json.dumps(config.model_dump(mode="json")))
         return
@@ -169,6 +172,7 @@ def evaluate(
         str, typer.Option(help="newest, or best (train.best_metric).")
     ] = "newest",
     pairs: Annotated[int, typer.Option(help="Pairs of each split to embed.", min=10)] = 2000,
+    videos_root: VideosRoot = None,
 ) -> None:
     """Freeze a run's encoder and report what it knows, on videos never trained on.
 
@@ -178,7 +182,10 @@ def evaluate(
     from pipelines.job import evaluate_job
     from pipelines.storage.runs import RunFolder
 
-    _print_result(evaluate_job(RunFolder(run), checkpoint=checkpoint, num_pairs=pairs))
+    result = evaluate_job(
+        RunFolder(run), checkpoint=checkpoint, num_pairs=pairs, videos_root=videos_root
+    )
+    _print_result(result)
 
 
 app.command()(commands.sweep)

@@ -17,6 +17,12 @@ Set = Annotated[
 ]
 
 
+VideosRoot = Annotated[
+    str | None,
+    typer.Option(help="Folder that holds the videos now, if they moved since they were indexed."),
+]
+
+
 def resolve(
     recipe_name: str,
     assignments: list[str] | None,
@@ -27,7 +33,12 @@ def resolve(
     from pipelines.config.run import parse_assignment, with_overrides
     from pipelines.recipes import recipe
 
-    keys = {"index": "data.index", "workers": "cluster.num_workers", "steps": "train.steps"}
+    keys = {
+        "index": "data.index",
+        "videos_root": "data.videos_root",
+        "workers": "cluster.num_workers",
+        "steps": "train.steps",
+    }
     overrides = dict(settings or {})
     overrides |= {keys[name]: value for name, value in short.items() if value is not None}
     overrides |= dict(parse_assignment(text) for text in assignments or [])

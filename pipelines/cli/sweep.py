@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pipelines.cli.options import Out, Set, console, resolve
+from pipelines.cli.options import Out, Set, VideosRoot, console, resolve
 
 # What a command needs is imported in it, so that --help answers at once.
 
@@ -37,6 +37,7 @@ def sweep(
         str | None, typer.Option(help="Another recipe than the one that the space varies.")
     ] = None,
     index: Annotated[str | None, typer.Option(help="Short for --set data.index=…")] = None,
+    videos_root: VideosRoot = None,
     workers: Annotated[
         int | None, typer.Option(help="Short for --set cluster.num_workers=…, of each trial", min=1)
     ] = None,
@@ -57,7 +58,13 @@ def sweep(
 
     varied = load_space(space, recipe=recipe, metric=metric, mode=mode)
     config = resolve(
-        varied.recipe, set_, varied.settings, index=index, workers=workers, steps=steps
+        varied.recipe,
+        set_,
+        varied.settings,
+        index=index,
+        videos_root=videos_root,
+        workers=workers,
+        steps=steps,
     )
     options = SweepOptions(
         space_name=space,

@@ -1,10 +1,8 @@
 """The thresholds of the alarms."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from pipelines.config.fields import NonNegative, Positive, Record, Share
+from pipelines.config.fields import Amount, NonNegative, Positive, Record, Share
 
 AlarmName = Literal[
     "collapse", "dimensional_collapse", "kl_collapse", "shortcut", "sparse_underused"
@@ -28,14 +26,14 @@ class AlarmConfig(Record):
     small residual makes the more RankMe the more dimensions it lies in."""
     dimensional_share: Share = 0.25
     """RankMe below this share of the run's best so far is a dimensional collapse."""
-    latent_nats: Annotated[float, Field(ge=0)] = 0.05
+    latent_nats: Amount = 0.05
     """KL of the whole r below which it is not used."""
     shortcut_share: Share = 0.3
     """Foresight below this share of what r tells once it has seen the next clip is a shortcut."""
     shortcut_active_share: Share = 0.8
     """Of a sparse r more than this share of the dimensions must be active besides. Sound ones had 4
     to 5 of 16 (docs/numerical.md), with β = 0 all of them."""
-    sparse_active: Annotated[float, Field(ge=0)] = 0.5
+    sparse_active: Amount = 0.5
     """E‖r‖₀ below which a sparse r is underused."""
     sparse_entropy_share: Share = 0.1
     """H(ρ) below this share of log(latent_dim) likewise."""

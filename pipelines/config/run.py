@@ -16,7 +16,15 @@ from pydantic import Field, ValidationError, model_validator
 from adassl.config import BackboneName, MethodConfig
 from adassl.traits import TRAITS
 from pipelines.config.alarms import AlarmConfig
-from pipelines.config.fields import NonNegative, Positive, Record, Share
+from pipelines.config.fields import (
+    Amount,
+    NonNegative,
+    Positive,
+    PositiveAmount,
+    Record,
+    Seed,
+    Share,
+)
 from pipelines.errors import UserError
 
 MAY_CHANGE = (
@@ -41,9 +49,11 @@ class DataConfig(Record):
 
     index: str = "videos.parquet"
     """The index that `adassl data index` wrote."""
+    videos_root: str | None = None
+    """The folder that holds the videos of the index now, if they were moved since it was made."""
     frames_per_clip: Positive = 3
     """Consecutive frames in each view; 1 makes pairs of single frames."""
-    gap: tuple[float, float] = (3, 3)
+    gap: tuple[Amount, Amount] = (3, 3)
     """Least and greatest distance from the first frame of x to the first frame of x+."""
     gap_unit: Literal["frames", "seconds"] = "frames"
     """Unit of `gap`; seconds are turned into frames by each video's own rate."""
@@ -142,11 +152,11 @@ class Multipliers(Record):
 class OptimConfig(Record):
     """AdamW with linear warm-up and cosine decay to zero."""
 
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    learning_rate: PositiveAmount = 1e-3
+    weight_decay: Amount = 1e-4
     """On weight matrices only: never on biases, norms or scalars."""
     warmup_steps: NonNegative = 100
-    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    clip_norm: PositiveAmount = 1.0
     """Greatest norm of the gradient over all trained parameters."""
     multipliers: Multipliers = Multipliers()
 
@@ -160,7 +170,7 @@ class TrainConfig(Record):
     steps: Positive = 2000
     global_batch_size: Positive = 64
     """Pairs per step over all workers."""
-    seed: NonNegative = 0
+    seed: Seed = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on a GPU, float32 on a CPU."""
     compile: bool = False
@@ -205,17 +215,17 @@ class ClusterConfig(Record):
     num_workers: Positive = 1
     use_gpu: bool | None = None
     """Unset: GPUs where the cluster has enough of them, else CPUs."""
-    cpus_per_worker: Annotated[float, Field(gt=0)] = 1.0
+    cpus_per_worker: PositiveAmount = 1.0
     decoders_per_worker: Positive = 1
     """Decoding processes beside each worker, one CPU each."""
     max_failures: NonNegative = 3
     """Times that lost workers are replaced and the run goes on from its checkpoint."""
     address: str | None = None
     """A running Ray cluster; unset: RAY_ADDRESS, else a Ray of our own on this machine."""
-    wait_minutes: Annotated[float, Field(ge=0)] = 0.0
+    wait_minutes: Amount = 0.0
     """Longest wait for nodes that a cluster's autoscaler is to bring; 0: what is up must do. Set
     use_gpu too: unset, the nodes that are up before the wait decide it."""
-    stall_minutes: Annotated[float, Field(gt=0)] = 10.0
+    stall_minutes: PositiveAmount = 10.0
     """A trial of a sweep of which nothing is heard for longer is ended and tried again."""
 
 
@@ -354,6 +364,11 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
             node = node[group]
         node[leaf] = value
     return parse(tree)
+
+
+def with_videos_root(config: RunConfig, videos_root: str | None) -> RunConfig:
+    """The config with the folder that holds its videos now; None leaves it as it is."""
+    return with_overrides(config, {"data.videos_root": videos_root}) if videos_root else config
 
 
 def parse(tree: Mapping[str, Any]) -> RunConfig:

@@ -13,7 +13,8 @@ from adassl.latents import LatentSample
 from pipelines.config.run import DataConfig, RunConfig
 from pipelines.training.learner import Learner
 from pipelines.video.batch import PairBatch
-from pipelines.video.index import VideoIndex, load_index
+from pipelines.video.index import VideoIndex
+from pipelines.video.moved import find_indexed
 from pipelines.video.schedule import Schedule
 from pipelines.video.stream import PairStream, Share, pairs_here
 
@@ -73,7 +74,7 @@ def pairs_at_hand(data: DataConfig, split: str, num_pairs: int) -> DecodedPairs:
 
     No other process has to start for a few small videos.
     """
-    videos = load_index(data.index).select(split=split)
+    videos = find_indexed(data).select(split=split)
     rows = _rows(data, videos, _AT_ONCE)
     num_pairs, batches = _batches(rows, num_pairs)
     decoded = pairs_here(rows, batches, Share(num_decoders=1))

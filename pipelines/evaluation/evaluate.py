@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from adassl import diagnostics
 from pipelines import figures
-from pipelines.config.run import ConfigError
+from pipelines.config.run import ConfigError, with_videos_root
 from pipelines.evaluation import probes
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_to_embed
 from pipelines.storage.runs import RunFolder, best_state, newest_state
@@ -26,7 +26,8 @@ from pipelines.training.learner import (
     latent_metrics,
     pair_metrics,
 )
-from pipelines.video.index import VideoIndex, load_index
+from pipelines.video.index import VideoIndex
+from pipelines.video.moved import find_indexed
 
 NOT_FACTORS = {"path", "frame", "split"}
 NUM_SOURCES, NUM_FUTURES = 6, 5
@@ -49,22 +50,24 @@ def evaluate(
     num_decoders: int = 1,
     draw: bool = True,
     make_method: MakeMethod | None = None,
+    videos_root: str | None = None,
 ) -> Evaluation:
     """Evaluate a run on the connected cluster, on its test videos or those of another split.
 
-    `make_method` is what the run was trained with, if not what its config describes.
+    `make_method` is what the run was trained with, if not what its config describes; `videos_root`
+    is the folder that holds the videos now, if they were moved.
 
     Raises:
         ConfigError: if the run has no such checkpoint or its index no video of the split.
     """
-    config = folder.config()
+    config = with_videos_root(folder.config(), videos_root)
     state = newest_state(folder) if checkpoint == "newest" else best_state(folder)
     if state is None:
         raise ConfigError(f"{folder} has no {checkpoint} checkpoint yet; go on with `adassl train`")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     learner = Learner(config, device, make_method)
     learner.load_state_dict(state)
-    index = load_index(config.data.index)
+    index = find_indexed(config.data)
     test_videos = index.select(split=split)
     if not len(test_videos):
         raise ConfigError(

@@ -17,8 +17,8 @@ from pipelines.sources.digit_motion import Setting
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.folder import Folder
 from pipelines.training.learner import Learner
-from pipelines.video.index import load_index
 from pipelines.video.indexer import build_index
+from pipelines.video.moved import find_indexed
 
 Array = NDArray[Any]
 
@@ -69,7 +69,7 @@ Splits = Mapping[str, Split]
 def embedded(learner: Learner, num_pairs: Mapping[str, int]) -> Splits:
     """So many pairs of each split as the learner sees two moments, decoded in this process."""
     data = learner.config.data.model_copy(update={"views": "time"})
-    index = load_index(data.index)
+    index = find_indexed(data)
     splits = {}
     for name, most in num_pairs.items():
         pairs = embed(learner, pairs_at_hand(data, name, most))

@@ -23,7 +23,7 @@ import pyarrow.fs
 from pipelines.errors import UserError
 from pipelines.storage.remote import StorageError, explained, file_system
 
-__all__ = ["Folder", "StorageError", "absolute", "split"]
+__all__ = ["Folder", "StorageError", "absolute", "parent_and_name"]
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
@@ -229,7 +229,7 @@ class Folder:
             raise StorageError(f"cannot {doing} {self._named(name)}: {why}") from error
 
 
-def split(where: str | Path) -> tuple[Folder, str]:
+def parent_and_name(where: str | Path) -> tuple[Folder, str]:
     """The folder of a file at a path or a URI, and the file's name in it.
 
     Raises:

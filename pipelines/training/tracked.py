@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines import tracking
 from pipelines.config.run import RunConfig, flatten
-from pipelines.storage import folder as storage
+from pipelines.storage.folder import parent_and_name
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker
 from pipelines.video.plan import Plan
@@ -43,7 +43,7 @@ def tracked(
         tracker.log_config(config.model_dump(mode="json"))
         if videos is not None:
             tracker.log_dataset(
-                Path(storage.split(config.data.index)[1]).stem,
+                Path(parent_and_name(config.data.index)[1]).stem,
                 config.data.index,
                 digest=videos.digest,
                 num_rows=len(videos.train.index),

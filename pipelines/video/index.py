@@ -8,7 +8,7 @@ skipped.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
-from pipelines.storage import folder as storage
+from pipelines.storage.folder import parent_and_name
+from pipelines.storage.parquet import not_parquet
 from pipelines.video.frames import Access
 from pipelines.video.splits import SPLITS
 
@@ -57,6 +58,9 @@ _SCHEMA_1 = pa.schema(
     [field for field in SCHEMA if field.name not in ("decoder", "stream", "key_times")],
     metadata={b"adassl.index_version": b"1"},
 )
+
+
+DIGEST_CHUNK_BYTES = 1 << 22
 
 
 class IndexFileError(UserError, ValueError):
@@ -167,14 +171,14 @@ def load_index(path: str | Path) -> VideoIndex:
         IndexFileError: if the file is missing or is not an index of this version.
         StorageError: if it cannot be reached.
     """
-    folder, name = storage.split(path)
+    folder, name = parent_and_name(path)
     with folder.reading(name) as file:
         if file is None:
             raise IndexFileError(f"{path}: no such file; `adassl data index FOLDER --out {path}`")
         try:
             table = pq.read_table(file)
         except (pa.ArrowException, OSError) as error:
-            raise IndexFileError(f"{path}: not a Parquet file: {error}") from error
+            raise IndexFileError(f"{path}: {not_parquet(file, error)}") from error
     if table.schema.equals(_SCHEMA_1) and table.schema.metadata == _SCHEMA_1.metadata:
         table = _from_version_1(table)
     elif not table.schema.equals(SCHEMA) or table.schema.metadata != SCHEMA.metadata:
@@ -183,6 +187,22 @@ def load_index(path: str | Path) -> VideoIndex:
             f"remove it and run `adassl data index FOLDER --out {path}`"
         )
     return VideoIndex(table=table.combine_chunks())
+
+
+def content_digest(path: str, tick: Callable[[float], None] | None = None) -> str:
+    """BLAKE2 of a file's content: the same wherever the file lies and whatever its name.
+
+    `tick` is called after each part that was read. The digest of an empty file is "".
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    num_bytes = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(DIGEST_CHUNK_BYTES):
+            digest.update(chunk)
+            num_bytes += len(chunk)
+            if tick:
+                tick(0.0)
+    return digest.hexdigest() if num_bytes else ""
 
 
 def _from_version_1(table: pa.Table) -> pa.Table:

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from pipelines.storage.folder import Folder
-from pipelines.storage.folder import split as split_place
+from pipelines.errors import UserError
+from pipelines.storage.folder import Folder, parent_and_name
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
 from pipelines.video.killable import Done, Lost, Moved, run_killable
 from pipelines.video.probe import Probe, probe_video, probe_without_decord
@@ -33,7 +33,13 @@ from pipelines.video.splits import (
 RETRIED = "probe "
 """How the reasons begin that say nothing about the file."""
 
+MOST_SECONDS = 86_400
+
 Row = dict[str, Any]
+
+
+class IndexSettingError(UserError, ValueError):
+    """A number that the indexer cannot work with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,18 +97,24 @@ def build_index(
         console: where to show progress; None: nowhere.
 
     Raises:
+        IndexSettingError: for shares or a time limit that cannot be.
         NoVideosError: if a path is missing or unreadable, or nothing in them is a usable video.
         FactorsError: if a factors.parquet among the videos makes no sense.
         StorageError: if the index cannot be written.
     """
-    if min(val_share, test_share) < 0 or val_share + test_share >= 1:
-        raise ValueError(
-            f"val_share={val_share}, test_share={test_share}: neither may be negative, and "
-            "together they must leave something to train on"
+    if not (val_share >= 0 and test_share >= 0 and val_share + test_share < 1):
+        raise IndexSettingError(
+            f"val_share={val_share:g}, test_share={test_share:g}: neither may be negative, and "
+            "together they must leave something to train on; 0.1 and 0.1 are usual"
         )
-    files = find_videos(paths)
+    if not 0 < timeout_seconds <= MOST_SECONDS:
+        raise IndexSettingError(
+            f"timeout_seconds={timeout_seconds:g}: a probe needs some time, and at most a day "
+            f"({MOST_SECONDS}); 30 is usual"
+        )
+    files, unusable = find_videos(paths)
     given_splits = factor_splits(files)
-    folder, name = split_place(out)
+    folder, name = parent_and_name(out)
     earlier = _earlier_rows(out) if folder.exists(name) else {}
     stamps = {file.path: _stamp(file.path) for file in files}
     rows = {path: earlier[path] for path in stamps if _still_true(earlier.get(path), stamps[path])}
@@ -111,6 +123,9 @@ def build_index(
     try:
         _probe_all(todo, rows, timeout_seconds, num_workers or joblib.cpu_count(), console)
     finally:  # Ctrl-C too
+        for path, reason in unusable.items():
+            nothing = {"path": path, "size_bytes": 0, "mtime_ns": 0}
+            rows[path] = dict.fromkeys(SCHEMA.names) | nothing | {"usable": False, "reason": reason}
         for row in rows.values():
             given = given_splits.get(row["path"])
             row |= _split(row, given, val_share=val_share, test_share=test_share)
@@ -121,7 +136,7 @@ def build_index(
         index=index,
         num_probed=len(todo),
         num_reused=num_reused,
-        num_dropped=len(earlier.keys() - stamps.keys()),
+        num_dropped=len(earlier.keys() - rows.keys()),
     )
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from pipelines.config.run import ConfigError, RunConfig
-from pipelines.video.index import VideoIndex, load_index
+from pipelines.video.index import VideoIndex
+from pipelines.video.moved import find_indexed
 from pipelines.video.schedule import Schedule
 
 _VAL_SEED = 1_000_003
@@ -37,9 +38,9 @@ def plan(config: RunConfig) -> Plan:
     """Check the config against the videos of its index.
 
     Raises:
-        ConfigError: if the index is missing or cannot carry the batches.
+        ConfigError: if the index or its videos are missing, or cannot carry the batches.
     """
-    index = load_index(config.data.index)
+    index = find_indexed(config.data)
     schedules: dict[str, Schedule] = {}
     for split, seed in (("train", config.train.seed), ("val", _VAL_SEED)):
         videos = index.select(split=split)

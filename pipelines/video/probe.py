@@ -8,7 +8,6 @@ Decoders conceal errors: a damaged or encrypted stream gives as many frames as a
 flags of the frames and the errors that the decoder reports show it.
 """
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ import numpy as np
 from pipelines.video import decord_reader
 from pipelines.video.decode import read_window
 from pipelines.video.frames import Access, DecodeError, Decoder, Seek, resized_shape
+from pipelines.video.index import content_digest
 from pipelines.video.killable import Tick
 from pipelines.video.pyav_reader import ToRgb, clockwise, frames_of
 
@@ -29,7 +29,6 @@ THUMBNAIL_SIDE = 32
 """Short side of the frames that are compared, pixels."""
 CHECKED_KEY_FRAMES = 16
 CHECKED_FRAMES = 3
-DIGEST_CHUNK_BYTES = 1 << 22
 HARMLESS_ERRORS = ("co located POCs unavailable",)
 """Reported for frames that are not shown, at the beginning of a stream that was cut."""
 RATE_TOLERANCE = 0.1
@@ -114,7 +113,9 @@ def probe_without_decord(path: str, tick: Tick) -> Probe | Unusable:
 
 
 def _probe(path: str, tick: Tick, try_decord: bool) -> Probe:
-    digest = _digest(path, tick)
+    digest = content_digest(path, tick)
+    if not digest:
+        raise UnusableVideoError("empty file")
     found = _reference(path, tick)
     access = _access(path, found, tick, try_decord)
     return Probe(
@@ -132,20 +133,6 @@ def _probe(path: str, tick: Tick, try_decord: bool) -> Probe:
         key_times=list(access.key_times),
         digest=digest,
     )
-
-
-def _digest(path: str, tick: Tick) -> str:
-    """BLAKE2 of the file's content: the same wherever the file lies and whatever its name."""
-    digest = hashlib.blake2b(digest_size=16)
-    num_bytes = 0
-    with open(path, "rb") as file:
-        while chunk := file.read(DIGEST_CHUNK_BYTES):
-            digest.update(chunk)
-            num_bytes += len(chunk)
-            tick(0.0)
-    if not num_bytes:
-        raise UnusableVideoError("empty file")
-    return digest.hexdigest()
 
 
 def _reference(path: str, tick: Tick) -> _Reference:

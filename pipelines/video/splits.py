@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
+from pipelines.storage.parquet import not_parquet
 
 SPLITS = ("train", "val", "test")
 FACTORS_FILE = "factors.parquet"
@@ -42,40 +44,57 @@ class FactorSplit:
     factors: str
 
 
-def find_videos(paths: Sequence[str | Path]) -> list[VideoFile]:
+def find_videos(paths: Sequence[str | Path]) -> tuple[list[VideoFile], dict[str, str]]:
     """Every video file under some folders, and files named themselves; each once, by path.
 
-    Hidden files and folders are skipped. Symbolic links are followed; a file or folder that two of
-    them reach counts once.
+    Hidden files and folders are passed over. Symbolic links are followed; a file or folder that
+    two of them reach counts once.
+
+    Returns:
+        The files in the order of their paths, and what is skipped: the path of each folder that
+        cannot be read and of each file whose name is not UTF-8, with the reason.
 
     Raises:
         NoVideosError: if a path does not exist or cannot be read, or none holds a video file.
     """
     found: dict[str, VideoFile] = {}
+    skipped: dict[str, str] = {}
     seen_folders: set[str] = set()
     for path in (os.path.abspath(path) for path in paths):
         if os.path.isdir(path):
-            files = _walk(path, seen_folders)
+            files = _walk(path, seen_folders, skipped)
         elif os.path.exists(path):
             files = [VideoFile(path=path, root=os.path.dirname(path))]
         else:
-            raise NoVideosError(f"{path}: no such file or folder")
+            raise NoVideosError(f"{_shown(path)}: no such file or folder")
         for file in files:
-            found.setdefault(os.path.realpath(file.path), file)
+            if _shown(file.path) == file.path:
+                found.setdefault(os.path.realpath(file.path), file)
+            else:
+                skipped[_shown(file.path)] = "name is not UTF-8: rename the file or its folder"
     if not found:
         suffixes = " ".join(sorted(VIDEO_SUFFIXES))
+        also = "".join(f"; skipped {path}: {reason}" for path, reason in skipped.items())
         raise NoVideosError(
-            f"no video file in {', '.join(map(str, paths))}: looked for names ending in {suffixes}"
+            f"no video file in {', '.join(_shown(str(p)) for p in paths)}: looked for names ending "
+            f"in {suffixes}{also}"
         )
-    return sorted(found.values(), key=lambda file: file.path)
+    return sorted(found.values(), key=lambda file: file.path), skipped
 
 
-def _walk(root: str, seen_folders: set[str]) -> list[VideoFile]:
-    def refuse(error: OSError) -> None:
-        raise NoVideosError(f"{error.filename}: cannot be read: {error.strerror}") from error
+def _shown(path: str) -> str:
+    """The path itself where it can be written down, else with its strange bytes as numbers."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _walk(root: str, seen_folders: set[str], skipped: dict[str, str]) -> list[VideoFile]:
+    def skip(error: OSError) -> None:
+        if error.filename == root:
+            raise NoVideosError(f"{_shown(root)}: cannot be read: {error.strerror}") from error
+        skipped[_shown(error.filename)] = f"unreadable folder: {error.strerror}"
 
     files = []
-    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=refuse):
+    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=skip):
         if os.path.realpath(folder) in seen_folders:
             subfolders.clear()
             continue
@@ -127,7 +146,10 @@ def factor_splits(files: Iterable[VideoFile]) -> dict[str, FactorSplit]:
 
 
 def _read_splits(factors: str) -> dict[str, FactorSplit]:
-    names = pq.read_schema(factors).names
+    try:
+        names = pq.read_schema(factors).names
+    except (pa.ArrowException, OSError) as error:
+        raise FactorsError(f"{factors}: {not_parquet(factors, error)}") from error
     if missing := {"path", "split"} - set(names):
         raise FactorsError(
             f"{factors}: no column {' or '.join(sorted(missing))}; it must name each video's path, "

@@ -1,7 +1,16 @@
+import math
+
 import pytest
 
 from adassl.traits import TRAITS
-from pipelines.config.run import ConfigError, RunConfig, parse, parse_assignment, with_overrides
+from pipelines.config.run import (
+    ConfigError,
+    RunConfig,
+    flatten,
+    parse,
+    parse_assignment,
+    with_overrides,
+)
 from pipelines.recipes import RECIPES, recipe
 
 
@@ -146,3 +155,37 @@ def test_settings_that_came_later_leave_the_fingerprint_of_runs_from_before() ->
     one = with_overrides(RunConfig(), {"data.surrogate": True})
     two = with_overrides(RunConfig(), {**both, "method.surrogate_form": "both"})
     assert len({*changed, one.fingerprint(), two.fingerprint(), RunConfig().fingerprint()}) == 6
+
+
+def numeric_keys() -> list[str]:
+    """Every setting that is a number or holds numbers."""
+    known = flatten(RunConfig().model_dump())
+    numeric = [
+        key
+        for key, value in known.items()
+        if any(
+            isinstance(each, int | float) and not isinstance(each, bool)
+            for each in (value if isinstance(value, tuple) else (value,))
+        )
+    ]
+    return [*numeric, "data.max_pairs_per_video"]
+
+
+@pytest.mark.parametrize("key", numeric_keys())
+def test_no_number_may_be_nan_or_infinite(key: str) -> None:
+    default = flatten(RunConfig().model_dump())[key]
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ConfigError, match=f"{key.rpartition('.')[2]}"):
+            with_overrides(
+                RunConfig(), {key: [value] * len(default) if isinstance(default, tuple) else value}
+            )
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in numeric_keys() if not key.startswith(("method.", "data.gap"))]
+)
+def test_every_number_of_a_run_has_its_range(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}.* less than"):
+        with_overrides(RunConfig(), {key: 2**70})
+    with pytest.raises(ConfigError, match=rf"{key}.* greater than"):
+        with_overrides(RunConfig(), {key: -1})

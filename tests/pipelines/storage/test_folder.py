@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.storage import folder as storage
-from pipelines.storage.folder import Folder, StorageError
+from pipelines.storage.folder import Folder, StorageError, absolute, parent_and_name
 from tests.buckets import KEYS, s3_server
 
 
@@ -72,7 +71,7 @@ def test_children_and_parents_are_found_again_by_their_names(folder: Folder) -> 
     assert folder.child("one").folders() == ["two"]
     assert child.parent.parent.read_text("one/two/a") == "x"
     assert Folder(child).parent.uri == folder.child("one").uri
-    home, name = storage.split(str(folder.child("one/two/a")))
+    home, name = parent_and_name(str(folder.child("one/two/a")))
     assert (home.read_text(name), name) == ("x", "a")
 
 
@@ -126,9 +125,9 @@ def test_a_relative_path_is_made_absolute_and_a_uri_kept(
     monkeypatch.chdir(tmp_path)
     assert Folder("runs").uri == str(tmp_path / "runs")
     assert Folder("runs").child("a").local == tmp_path / "runs" / "a"
-    assert storage.absolute("videos.parquet") == str(tmp_path / "videos.parquet")
-    assert storage.absolute("file:///a/videos.parquet") == "/a/videos.parquet"
-    assert storage.absolute("s3://b/v.parquet?region=x") == "s3://b/v.parquet?region=x"
+    assert absolute("videos.parquet") == str(tmp_path / "videos.parquet")
+    assert absolute("file:///a/videos.parquet") == "/a/videos.parquet"
+    assert absolute("s3://b/v.parquet?region=x") == "s3://b/v.parquet?region=x"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from pipelines.video.decode import read_window
 from pipelines.video.frames import Access, DecodeError, last_key_frame, luma, resized_shape
 from pipelines.video.index import VideoIndex
 from pipelines.video.indexer import build_index
-from tests.videos import GOOD, read_number, shown_numbers, write_h264, write_text
+from pipelines.video.probe import Probe, probe_video
+from tests.videos import GOOD, read_number, shown_numbers, write_cut_mpeg4, write_h264, write_text
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +130,55 @@ def test_reading_an_index_needs_neither_ray_nor_torch() -> None:
     code = "import sys, pipelines.video.indexer; print({'ray', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("kind", ["h264", "odd", "turned", "variable"])
+@pytest.mark.parametrize("size", [(None, None), (40, 40), (85, 64)])
+def test_both_decoders_give_the_same_pixels(
+    kind: str, size: tuple[int | None, int | None], videos: VideoIndex
+) -> None:
+    row = [Path(path).stem for path in videos.path].index(kind)
+    by_decord, by_pyav = (
+        read_window(
+            videos.path[row],
+            first=19,
+            num_frames=4,
+            width=size[0],
+            height=size[1],
+            access=Access(decoder=decoder, seek="start"),
+        )
+        for decoder in ("decord", "pyav")
+    )
+    np.testing.assert_array_equal(by_pyav, by_decord)
+
+
+def test_pyav_says_what_it_cannot_read(tmp_path: Path, h264: Path) -> None:
+    pyav = Access(decoder="pyav", seek="start")
+    with pytest.raises(DecodeError, match=r"nowhere\.mp4: no such file"):
+        read_window(tmp_path / "nowhere.mp4", first=0, num_frames=1, access=pyav)
+    with pytest.raises(DecodeError, match=r"text\.mp4: PyAV says 'Invalid data"):
+        read_window(write_text(tmp_path), first=0, num_frames=1, access=pyav)
+    with pytest.raises(DecodeError, match="only 2 of 3 frames from frame 58 on"):
+        read_window(h264, first=58, num_frames=3, access=pyav)
+
+
+def test_mpeg4_that_begins_without_a_key_frame_shows_nothing_predicted_from_nothing(
+    tmp_path: Path,
+) -> None:
+    probe = probe_video(str(write_cut_mpeg4(tmp_path)), lambda share: None)
+    assert isinstance(probe, Probe)
+    assert probe.num_frames == 40
+    access = Access(decoder="pyav", seek="start")
+    window = read_window(tmp_path / "cut_mpeg4.mkv", first=0, num_frames=2, access=access)
+    assert [read_number(frame) for frame in window] == [20, 21]
+
+
+def test_nothing_of_decord_reaches_the_terminal(tmp_path: Path) -> None:
+    broken = write_text(tmp_path)
+    code = (
+        "import sys; from pipelines.video import decord_reader\n"
+        f"try: decord_reader.inspect({str(broken)!r})\n"
+        "except Exception: print('refused', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "refused\n")

@@ -1,3 +1,5 @@
+import errno
+import math
 import os
 import shutil
 import signal
@@ -9,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipelines.video import indexer
 from pipelines.video.index import IndexFileError, VideoIndex, load_index
-from pipelines.video.indexer import IndexSummary, build_index
+from pipelines.video.indexer import IndexSettingError, IndexSummary, build_index
+from pipelines.video.killable import Tick
 from pipelines.video.splits import FactorsError, NoVideosError, hash_split
 from tests.videos import BAD, FPS, GOOD, write_h264, write_hevc, write_text, write_video
 
@@ -211,4 +215,110 @@ def test_senseless_factors_are_refused(
     write_video(tmp_path / "0.mp4", num_frames=5)
     pq.write_table(pa.table(labels), tmp_path / "factors.parquet")
     with pytest.raises(FactorsError, match=message):
+        index(tmp_path)
+
+
+def test_an_index_of_version_1_still_loads_and_is_probed_anew(tmp_path: Path) -> None:
+    write_h264(tmp_path)
+    write_text(tmp_path)
+    place = tmp_path / "videos.parquet"
+    table = index(tmp_path).index.table
+    old = table.drop_columns(["decoder", "stream", "key_times"])
+    pq.write_table(old.replace_schema_metadata({b"adassl.index_version": b"1"}), place)
+    videos = load_index(place)
+    assert not videos.is_current
+    access = videos.select().access(0)
+    assert (access.decoder, access.seek, list(access.key_frames)) == (
+        "decord",
+        "exact",
+        [0, 20, 40],
+    )
+    assert index(tmp_path).num_probed == 2
+    assert index(tmp_path).num_reused == 2
+
+
+@pytest.mark.parametrize("manner", ["hang", "crash"])
+def test_a_file_on_which_decord_hangs_or_crashes_is_decoded_by_pyav(
+    manner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexer, "probe_video", {"hang": hang, "crash": crash}[manner])
+    write_h264(tmp_path)
+    found = rows(index(tmp_path, timeout_seconds=2).index)["h264.mp4"]
+    assert (found["decoder"], found["num_frames"]) == ("pyav", 60)
+
+
+def hang(path: str, tick: Tick) -> None:
+    time.sleep(1000)
+
+
+def crash(path: str, tick: Tick) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def test_what_pyav_decodes_is_said(mixed: IndexSummary) -> None:
+    by_pyav = list(mixed.index.column("decoder")).count("pyav")
+    assert by_pyav >= 6
+    assert f"{len(GOOD)} usable, {by_pyav} of them by PyAV (" in mixed.index.describe()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"val_share": 0.6, "test_share": 0.6},
+        {"val_share": -0.1},
+        {"test_share": math.nan},
+        {"timeout_seconds": 0},
+        {"timeout_seconds": -100},
+        {"timeout_seconds": math.inf},
+        {"timeout_seconds": math.nan},
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(options: dict[str, float], tmp_path: Path) -> None:
+    write_text(tmp_path)
+    with pytest.raises(IndexSettingError, match=f"{next(iter(options))}=.*usual"):
+        index(tmp_path, **options)
+
+
+def test_a_name_that_is_not_utf8_is_skipped_and_named(tmp_path: Path) -> None:
+    write_h264(tmp_path)
+    strange = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(strange)
+    shutil.copy(tmp_path / "h264.mp4", strange + b"/a.mp4")  # type: ignore[type-var]
+    summary = index(tmp_path)
+    assert summary.num_usable == 1
+    (skipped,) = summary.skip
+    assert skipped[0].endswith(r"/caf\xe9/a.mp4")
+    assert skipped[1].startswith("name is not UTF-8")
+    assert r"caf\xe9" in summary.lines()[0]
+
+
+def test_an_unreadable_folder_is_skipped_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_h264(tmp_path)
+    lost = tmp_path / "lost+found"
+    lost.mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:  # as it is for users who are not root
+        if path == str(lost):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    summary = index(tmp_path)
+    assert summary.num_usable == 1
+    assert summary.skip == [(str(lost), "unreadable folder: Permission denied")]
+    with pytest.raises(NoVideosError, match=r"lost\+found: cannot be read: Permission denied"):
+        index(lost)
+
+
+def test_a_pointer_of_git_lfs_is_called_so(tmp_path: Path) -> None:
+    write_h264(tmp_path)
+    pointer = tmp_path / "videos.parquet"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    with pytest.raises(IndexFileError, match="git lfs pull"):
+        load_index(pointer)
+    pointer.rename(tmp_path / "factors.parquet")
+    with pytest.raises(FactorsError, match="git lfs pull"):
         index(tmp_path)
