@@ -283,7 +283,7 @@ def test_a_name_that_is_not_utf8_is_skipped_and_named(tmp_path: Path) -> None:
     write_h264(tmp_path)
     strange = os.fsencode(tmp_path) + b"/caf\xe9"
     os.mkdir(strange)
-    shutil.copy(tmp_path / "h264.mp4", strange + b"/a.mp4")  # type: ignore[type-var]
+    shutil.copy(os.fsencode(tmp_path / "h264.mp4"), strange + b"/a.mp4")
     summary = index(tmp_path)
     assert summary.num_usable == 1
     (skipped,) = summary.skip
