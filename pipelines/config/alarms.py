@@ -13,9 +13,9 @@ class AlarmConfig(Record):
     """When a run is said to go wrong (`pipelines/training/alarms.py`), and what ends a trial."""
 
     from_step: NonNegative = 20
-    """Steps at the start that are not looked at; those of the β warm-up never are for r's use."""
+    """Steps at the start that no rule judges; rules about r wait for the end of warm-up too."""
     patience: Positive = 3
-    """Logged steps in a row at which a rule must hold; looks at validation videos for shortcut."""
+    """Logged steps in a row at which a rule must hold; validations in a row for shortcut."""
     collapse_centre: Share = 0.99
     """‖s‖ above which, with the two below, all has collapsed; alone it is no proof."""
     collapse_residual: Share = 0.03
@@ -29,7 +29,8 @@ class AlarmConfig(Record):
     latent_nats: Amount = 0.05
     """KL of the whole r below which it is not used."""
     shortcut_share: Share = 0.3
-    """Foresight below this share of what r tells once it has seen the next clip is a shortcut."""
+    """Next-clip log-likelihood below this share of the one with r from the posterior, which
+    has seen the next clip, is a shortcut."""
     shortcut_active_share: Share = 0.8
     """Of a sparse r more than this share of the dimensions must be active besides. Sound ones had 4
     to 5 of 16 (docs/numerical.md), with β = 0 all of them."""

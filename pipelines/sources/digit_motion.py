@@ -1,4 +1,4 @@
-"""The law of stochastic Moving-MNIST (AdaSSL, arXiv 2602.02381): factors and frames, no files.
+"""Stochastic Moving-MNIST (AdaSSL, arXiv 2602.02381): its true distribution and frames, no files.
 
 A 16×16 handwritten digit moves over a black canvas. Its centre starts at U(8, 16)², its velocity
 is U(0, 3)² px/frame. Before the fourth frame one axis is picked, y with probability
@@ -8,9 +8,9 @@ is U(0, 3)² px/frame. Before the fourth frame one axis is picked, y with probab
 and that axis's velocity gets N(0, (2/3 · velocity)²) added. Frames 1-3 are the source, 4-6 the
 target, 7-9 another view of the target. The digit does not bounce; what leaves the canvas is cut.
 
-Longer videos go on by the same law, with a change before frames 4, 10, 16, ...: nine frames from
-any multiple of six are a source, its change and its outcome, as in the first nine, but from where
-the digit has got to and at the velocity it has got. It drifts off in the end (at 64 pixels after
+Longer videos continue alike, with a change before frames 4, 10, 16, ...: nine frames from
+any multiple of six are a source, its change and its outcome, as in the first nine, but from
+the place and velocity that the digit has by then. It drifts off in the end (at 64 pixels after
 some 25 frames on average), so give long videos a large canvas.
 
 Positions are of the glyph's centre, in pixels from the upper left corner of the canvas: a glyph at
@@ -94,7 +94,7 @@ def probability_of_y(setting: Setting, digit: int) -> float:
 
 
 def draw_track(rng: np.random.Generator, *, setting: Setting, digit: int, num_frames: int) -> Track:
-    """Draw start, velocity and changes by the law above."""
+    """Draw start, velocity and changes from the true distribution above."""
     start, velocity = rng.uniform(*START, size=2), rng.uniform(0, MAX_SPEED, size=2)
     velocities = np.tile(velocity, (num_frames, 1))
     changes, axes = [], []
@@ -123,10 +123,10 @@ def draw_changes(
     velocities: Float[NDArray[np.float64], "tracks 2"],
     num_samples: int,
 ) -> Float[NDArray[np.float64], "tracks num_samples 2"]:
-    """Changes of velocity that may come, in px/frame, by the law above: the best of forecasters.
+    """Changes of velocity in px/frame, drawn from their true distribution: the best forecast.
 
-    Who knows digit and velocity can know no more about the next velocity than its law: velocity
-    plus such a change. One axis of each sample is zero.
+    Given digit and velocity, nothing more can be known about the next velocity than that it is the
+    velocity plus such a change. One axis of each sample is zero.
 
     Raises:
         ValueError: where digits and velocities do not belong together.

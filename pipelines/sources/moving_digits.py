@@ -74,8 +74,8 @@ def write_moving_digits(
 ) -> MovingDigitsSummary:
     """Write OUT/videos/000000.mp4, ... and OUT/factors.parquet.
 
-    Video i depends on the settings and i alone. A call that was interrupted, or asked for fewer
-    videos, is gone on with: finished files stay.
+    Video i depends on the settings and i alone. A call continues one that was interrupted
+    or asked for fewer videos: finished files stay.
 
     factors.parquet has a row for each nine frames from a multiple of six of a scene: `path`,
     `frame` (the first), `split` (by glyph), `digit`, `glyph`, `setting`, `change_axis` (0: x, 1: y)

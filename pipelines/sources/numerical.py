@@ -1,11 +1,11 @@
 """The numerical experiment of AdaSSL (arXiv 2602.02381): factors, their change, and a mixing.
 
 Factors c ~ N(0, I) change to c+ by a conditional p(c+ | c), and an invertible network g shows both:
-x = g(c), x+ = g(c+). Everything about c and its change is known, so what an encoder kept of c, and
-what r told of c+ - c, can be measured. No files: every batch is drawn when it is wanted.
+x = g(c), x+ = g(c+). Everything about c and its change is known, so what an encoder keeps of c, and
+what r says about c+ - c, can be measured. No files: a batch is drawn when it is needed.
 
 The paper names the conditionals and does not give their numbers; these are ours. With n ~ N(0, 1)
-and a fair sign s, both of their own for every factor, and j the factor before i, in a ring:
+and a fair sign s, drawn separately for every factor, and j the factor before i, in a ring:
 
     isotropic         c+_i = c_i + 0.3 n
     anisotropic       c+_i = c_i + a_i n,       a_i from 0.1 to 1, in a geometric row
@@ -13,8 +13,8 @@ and a fair sign s, both of their own for every factor, and j the factor before i
     multimodal        c+_i = c_i + 2 s + 0.2 n
     complex           c+_i = c_i + u(c_j) s + 0.2 n,    u(c) = 0.5 + 3.5 sigmoid(3 c)
 
-The neighbour c_j, not c_i itself, sets the size: what the change's size tells of c_j would not be
-seen in the change's own place.
+The neighbour c_j, not c_i itself, sets the size: dimension i of the change then says something
+about another factor than its own.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ SINGULAR_VALUES = (0.75, 1.5)
 
 
 class NumericalError(UserError, ValueError):
-    """Settings of which no factors can be drawn."""
+    """Settings from which no factors can be drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class NumericalSettings:
     """What the pairs depend on, besides their number.
 
     Attributes:
-        conditional: the law of the change, see the module.
+        conditional: the distribution of the change, see the module.
         dim: number of factors, and of the numbers that show them.
         seed: of the mixing g.
     """
@@ -149,10 +149,10 @@ def draw_pairs(
     """Factors and changed factors, c ~ N(0, variance * I) and c+ ~ p(c+ | c).
 
     Args:
-        settings: the law.
+        settings: the true distribution.
         num_pairs: how many.
         generator: source of all randomness.
-        variance: of each factor; 1 in training, 5 to look out of distribution.
+        variance: of each factor; 1 in training, 5 for evaluation out of distribution.
     """
     factors = variance**0.5 * torch.randn(num_pairs, settings.dim, generator=generator)
     return factors, factors + draw_change(settings, factors, generator)
@@ -172,7 +172,7 @@ def batches(
     from a checkpoint sees what it would have seen.
 
     Args:
-        settings: the law.
+        settings: the true distribution.
         seed: of the pairs; the mixing has its own.
         batch_size: pairs in a batch.
         first_step: step of the first batch.

@@ -1,8 +1,8 @@
 """Files of runs and indices, at a path or a URI: s3://, gs:// or file://.
 
-`s3://bucket/runs?endpoint_override=host:9000&scheme=http` names a server of one's own; so does
+`s3://bucket/runs?endpoint_override=host:9000&scheme=http` names another server; so does
 AWS_ENDPOINT_URL. Keys come from where AWS and Google look for them, never from a URI or a file of
-ours. What cannot work is said in words, within a minute.
+ours. What cannot work is an error in words, within a minute.
 """
 
 import json
@@ -127,7 +127,7 @@ class Folder:
         try:
             return None if text is None else json.loads(text)
         except ValueError as error:
-            raise StorageError(f"{self._named(name)} is not JSON ({error}): mend it") from None
+            raise StorageError(f"{self._named(name)} is not JSON ({error}): correct it") from None
 
     def write_json(self, name: str, content: Any) -> None:
         """Write JSON at once or not at all."""

@@ -18,7 +18,7 @@ _DENIED = (
     r"|(HTTP|status)\D*40[013]"
 )
 _REMEDIES = {
-    r"NO_SUCH_BUCKET|[Bb]ucket.*(not exist|not found)": "make the bucket, or mend the URI",
+    r"NO_SUCH_BUCKET|[Bb]ucket.*(not exist|not found)": "make the bucket, or correct the URI",
     r"OAuth2": "give the account of Google Cloud by GOOGLE_APPLICATION_CREDENTIALS or the machine",
     _NETWORK: "see that the network reaches it, and that AWS_ENDPOINT_URL or endpoint_override "
     "name the server, if it is not AWS",

@@ -53,7 +53,7 @@ class StreamCounts:
         return 1 - self.frames_shipped / max(1, self.frames_decoded)
 
     def metrics(self) -> dict[str, float]:
-        """The counts as figures to log."""
+        """The counts as metrics to log."""
         return {
             "data/decoded_unused_share": self.unused_share,
             "data/windows_failed": float(self.windows_failed),

@@ -24,7 +24,7 @@ LUMA_601 = (77, 150, 29)
 
 
 class DecodeError(RuntimeError):
-    """A file whose frames cannot be had."""
+    """A file that does not give the frames asked for."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
         """Keep the two apart, so that reasons can be counted."""

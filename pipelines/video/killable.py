@@ -56,7 +56,7 @@ def run_killable(
     num_workers: int,
     timeout_seconds: float,
 ) -> Generator[Moved[Item] | Done[Item, Result] | Lost[Item], None, None]:
-    """Call a function on every item, in processes, and yield what becomes of each.
+    """Call a function on every item, in processes, and yield how each goes on and ends.
 
     Args:
         function: a module's own function; it calls its second argument now and then, at least once

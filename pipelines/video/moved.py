@@ -50,7 +50,7 @@ def _moved(index: VideoIndex, rows: list[int], root: str) -> tuple[VideoIndex, l
     for row in rows:
         old = str(paths[row])
         found = there.get((Path(old).name, int(sizes[row])), [])
-        if len(found) > 1:  # names and sizes alike: the content tells them apart
+        if len(found) > 1:  # same name and size: compare contents
             found = [path for path in found if content_digest(path) == digests[row]]
             found.sort(key=lambda path: -_shared_parts(path, old))
         if not found:

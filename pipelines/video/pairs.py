@@ -62,7 +62,7 @@ class PairCutter:
         path = str(self.schedule.index.path[window.video])
         if path not in counts.failures:
             counts.failures[path] = reason
-            print(f"set aside, pairs of other videos stand in: {path}: {reason}", flush=True)
+            print(f"skipped, others take its place: {path}: {reason}", flush=True)
         if counts.windows_failed > max(1, allowed * max(100, counts.windows)):
             raise TooManyFailuresError(
                 f"{counts.windows_failed} of {counts.windows} windows failed to decode, more than "

@@ -13,7 +13,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The schedules of a run: what it trains on, and what it looks at along the way."""
+    """The schedules of a run: pairs to train on, and pairs for validation."""
 
     train: Schedule
     val: Schedule | None

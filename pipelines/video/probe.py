@@ -81,7 +81,7 @@ class _Reference:
     """Of each frame's thumbnail: eight bytes, however long the video."""
     key_frames: list[int]
     key_times: list[int] | None
-    """None where the times do not tell frames apart."""
+    """None where frames share a time or have none."""
 
     @property
     def thumbnail(self) -> tuple[int, int]:

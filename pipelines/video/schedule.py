@@ -1,6 +1,6 @@
 """Which pair stands in which row: pure arithmetic on (seed, row), no I/O and no stored order.
 
-Windows move past the batches like goods on a conveyor. Window t is one run of frames of one video.
+Window t is one run of frames of one video.
 With G pairs a batch and P pairs a window, a batch takes one pair from each of the G windows then
 in the shuffle window; before the next batch the G/P oldest leave, having given all their pairs, and
 as many new ones come. So

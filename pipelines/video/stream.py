@@ -35,8 +35,8 @@ Ray keeps of each task does not grow with the run; the pool of actors starts ane
 STORE_BYTES = 2**29
 """Most bytes of decoded frames in Ray's object store for one stream."""
 BATCHES_AHEAD = 2
-LETTING_GO_SECONDS = 30.0
-"""Longest wait for the decoders to be given back when a stream is left before its end."""
+CLOSE_SECONDS = 30.0
+"""Longest wait for the decoders to stop when a stream is left before its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class PairStream:
 
 
 def pairs_here(schedule: Schedule, batches: range, share: Share) -> list[PairBatch]:
-    """All of a few batches, decoded by threads of this process: small, and at hand at once."""
+    """All of a few small batches, decoded at once by threads of this process."""
     numbers = schedule.worker_windows(batches, rank=share.rank, num_workers=share.num_workers)
     cutter = PairCutter(schedule, rank=share.rank, num_workers=share.num_workers)
     decoder = WindowDecoder(schedule)
@@ -155,7 +155,7 @@ class WindowDecoder:
     """An actor of the decoding pool: from window numbers to their frames."""
 
     def __init__(self, schedule: Schedule) -> None:
-        """Keep the schedule, from which a number tells all."""
+        """Keep the schedule: a window is a function of its number."""
         self._schedule = schedule
 
     def __call__(self, block: pa.Table) -> pa.Table:
@@ -241,9 +241,9 @@ class Ahead(Iterator[Any]):
         raise StopIteration
 
     def close(self) -> None:
-        """Stop, and wait until what was held is let go."""
+        """Stop, and wait until the decoders are released."""
         self._stopped.set()
-        self._worker.join(LETTING_GO_SECONDS)
+        self._worker.join(CLOSE_SECONDS)
 
     def __del__(self) -> None:
         self.close()

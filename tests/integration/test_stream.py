@@ -168,7 +168,7 @@ def test_a_file_that_vanishes_is_named_and_stood_in_for(
     }
     assert set(rows) - {-1} == set(range(160)) - lost
     assert pairs.counts.failures == {str(gone.path[0]): "no such file"}
-    assert f"set aside, pairs of other videos stand in: {gone.path[0]}" in capsys.readouterr().out
+    assert f"skipped, others take its place: {gone.path[0]}" in capsys.readouterr().out
 
 
 def test_too_many_failures_end_the_run_with_their_names(

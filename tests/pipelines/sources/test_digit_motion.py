@@ -1,4 +1,4 @@
-"""Changes drawn from the law: what an oracle forecasts of the next velocity."""
+"""Changes drawn from the true distribution: what an oracle forecasts of the next velocity."""
 
 import numpy as np
 import pytest
