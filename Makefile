@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUN_READY := $(VENV)/.ready-to-run
 READY := $(VENV)/.ready
-DOCS_READY := $(VENV)/.docs-ready
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+DOCS_READY := $(VENV)/.ready-for-docs
+# Without compiling every module of every package: Python compiles what is imported.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 .PHONY: setup demo test test-all lint format docs bench clean
 .DEFAULT_GOAL := help
@@ -18,13 +20,23 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python >= 3.11 is needed: make PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --editable '.[test]'
-	touch $(READY)
 
-demo: $(READY)
+$(RUN_READY): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(INSTALL) --editable '.[pipelines]'
+	touch $(RUN_READY)
+
+$(READY): pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(INSTALL) --editable '.[test]'
+	touch $(RUN_READY) $(READY)
+
+$(DOCS_READY): $(READY)
+	$(INSTALL) --editable '.[docs]'
+	touch $(DOCS_READY)
+
+demo: $(RUN_READY)
 	$(BIN)/adassl demo
 
 test: $(READY)
@@ -47,10 +59,6 @@ format: $(READY)
 docs: $(DOCS_READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "site/index.html"
-
-$(DOCS_READY): $(READY)
-	$(INSTALL) --editable '.[docs]'
-	touch $(DOCS_READY)
 
 bench: $(READY)
 	$(BIN)/python -m tests.benchmarks

@@ -114,7 +114,7 @@ def run_job(
             return train(config, folder, demand, tracker, make_method=make_method)
 
         def evaluated(tracker: Tracker) -> dict[str, float]:
-            _report((make_method or build)(config), config, folder, tracker)
+            log_training(config, folder, tracker, method=(make_method or build)(config))
             if not with_evaluation:
                 return {}
             print("evaluating on the test videos", flush=True)
@@ -123,7 +123,7 @@ def run_job(
             except ConfigError as error:  # the training is complete all the same
                 print(f"not evaluated: {error}", flush=True)
                 return {}
-            return _with_pictures(done, tracker)
+            return log_evaluation(done, tracker)
 
         metrics = train_and_evaluate(
             config,
@@ -160,7 +160,7 @@ def evaluate_job(
     )
     if record.mlflow_run_id:
         with Tracker.attach(uri, record.mlflow_run_id) as tracker:
-            tracker.log_metrics(_with_pictures(done, tracker), config.train.steps)
+            tracker.log_metrics(log_evaluation(done, tracker), config.train.steps)
             tracker.log_file(summary)
     return JobResult(folder=folder, metrics=done.metrics, ui_command=tracking.ui_command(uri))
 
@@ -209,7 +209,7 @@ def stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _report(method: Method, config: RunConfig, folder: RunFolder, tracker: Tracker) -> None:
+def log_training(config: RunConfig, folder: RunFolder, tracker: Tracker, *, method: Method) -> None:
     """Pictures of the training (its pairs, its losses, its centre) and the encoder, to MLflow."""
     state = _newest(folder)
     sheet = {name: views.numpy() for name, views in state["sheet"].items()}
@@ -233,7 +233,7 @@ def _report(method: Method, config: RunConfig, folder: RunFolder, tracker: Track
     tracker.log_encoder(method.encoder.backbone.eval(), example)
 
 
-def _with_pictures(done: Evaluation, tracker: Tracker) -> dict[str, float]:
+def log_evaluation(done: Evaluation, tracker: Tracker) -> dict[str, float]:
     """The metrics of an evaluation, its pictures sent to MLflow."""
     for picture in done.pictures:
         tracker.log_file(picture, "figures")

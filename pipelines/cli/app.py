@@ -22,6 +22,9 @@ QUIET_RAY = {
     "RAY_DATA_LOG_LEVEL": "ERROR",  # else a plan and a summary of each stream
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else each line that a worker prints comes twice
     "RAY_DEDUP_LOGS": "0",  # else lines that look alike, such as progress, are dropped
+    # Else Ray's core prints "E … core_worker.cc" about each decoder that is started or ended. What
+    # goes wrong in it comes as an exception all the same.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 """What keeps Ray's processes from talking over ours; Ray reads it when it is imported."""
 
@@ -196,12 +199,11 @@ app.command()(experiment)
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything.")] = Path("demo"),
-    workers: Annotated[int, typer.Option(help="Ray Train workers.", min=1)] = 2,
 ) -> None:
     """Moving digits from nothing to a comparison: AdaSSL-V against the same recipe without r."""
     from pipelines.cli.demo import run_demo
 
-    run_demo(out, num_workers=workers, console=console)
+    run_demo(out, console=console)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from tests.processes import ended, here
         (["sweep"], ["--space", "--num-trials", "--seeds", "--search", "goes on where it stopped"]),
         (["sweep-report"], ["--metric", "sensitivity map"]),
         (["experiment"], ["numerical|moving-digits", "--quick", "--docs", "goes on where it"]),
-        (["demo"], ["--workers"]),
+        (["demo"], ["--out"]),
         (["doctor"], ["--address"]),
     ],
 )
