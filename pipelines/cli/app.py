@@ -22,9 +22,6 @@ QUIET_RAY = {
     "RAY_DATA_LOG_LEVEL": "ERROR",  # else a plan and a summary of each stream
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else each line that a worker prints comes twice
     "RAY_DEDUP_LOGS": "0",  # else lines that look alike, such as progress, are dropped
-    # Else Ray's core prints "E … core_worker.cc" about each decoder that is started or ended. What
-    # goes wrong in it comes as an exception all the same.
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 """What keeps Ray's processes from talking over ours; Ray reads it when it is imported."""
 
