@@ -22,8 +22,9 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from pipelines.cli.app import app
+from pipelines.cli.options import parse_assignment
 from pipelines.cluster import demand_of
-from pipelines.config.run import parse_assignment, with_overrides
+from pipelines.config.run import with_overrides
 from pipelines.recipes import recipe
 
 ROOT = Path(__file__).parent.parent

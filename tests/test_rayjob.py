@@ -17,8 +17,9 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 )
 
 from pipelines.cli.app import app
+from pipelines.cli.options import parse_assignment
 from pipelines.cluster import demand_of
-from pipelines.config.run import flatten, parse_assignment, with_overrides
+from pipelines.config.run import flatten, with_overrides
 from pipelines.recipes import recipe
 
 JOB: dict[str, Any] = yaml.safe_load(

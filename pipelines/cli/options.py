@@ -1,5 +1,6 @@
 """What the commands have in common: options, the terminal, and the config that they resolve."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -30,7 +31,7 @@ def resolve(
     **short: Any,
 ) -> Any:
     """The config of a recipe with a space's settings, the flags and `--set` applied in turn."""
-    from pipelines.config.run import parse_assignment, with_overrides
+    from pipelines.config.run import with_overrides
     from pipelines.recipes import recipe
 
     keys = {
@@ -43,3 +44,20 @@ def resolve(
     overrides |= {keys[name]: value for name, value in short.items() if value is not None}
     overrides |= dict(parse_assignment(text) for text in assignments or [])
     return with_overrides(recipe(recipe_name), overrides)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split `key=value`; the value is read as JSON where it is JSON, else as a plain word.
+
+    Raises:
+        ConfigError: where there is no `=`.
+    """
+    from pipelines.config.run import ConfigError
+
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise ConfigError(f"--set {text}: write it as key=value, such as method.beta=0.1")
+    try:
+        return key.strip(), json.loads(value)
+    except json.JSONDecodeError:
+        return key.strip(), value.strip()

@@ -383,21 +383,6 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
         raise ConfigError("\n".join(_line(e) for e in error.errors())) from None
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
-    """Split `key=value`; the value is read as JSON where it is JSON, else as a plain word.
-
-    Raises:
-        ConfigError: where there is no `=`.
-    """
-    key, separator, value = text.partition("=")
-    if not separator:
-        raise ConfigError(f"--set {text}: write it as key=value, such as method.beta=0.1")
-    try:
-        return key.strip(), json.loads(value)
-    except json.JSONDecodeError:
-        return key.strip(), value.strip()
-
-
 def _line(error: Any) -> str:
     place = ".".join(str(part) for part in error["loc"])
     message: str = error["msg"].removeprefix("Value error, ")

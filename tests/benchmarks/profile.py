@@ -11,7 +11,8 @@ from rich.table import Table
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from pipelines.config.run import parse_assignment, with_overrides
+from pipelines.cli.options import parse_assignment
+from pipelines.config.run import with_overrides
 from pipelines.numbers import number
 from pipelines.recipes import recipe
 from pipelines.training.device import copied_ahead, fast_kernels

@@ -1,4 +1,4 @@
-"""A whole training whose index and run are on S3, stopped and gone on with."""
+"""A whole training whose index and run are on S3, stopped and resumed."""
 
 import signal
 import subprocess

@@ -3,12 +3,12 @@ import math
 import pytest
 
 from adassl.traits import TRAITS
+from pipelines.cli.options import parse_assignment
 from pipelines.config.run import (
     ConfigError,
     RunConfig,
     flatten,
     parse,
-    parse_assignment,
     with_overrides,
 )
 from pipelines.recipes import RECIPES, recipe
