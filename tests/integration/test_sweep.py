@@ -101,7 +101,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_trial_that_compare(whole: Path
     assert "sweep/best_mean" in parent.data.metrics
     client = MlflowClient(f"sqlite:///{whole}/mlflow.db")
     reports = {f.path for f in client.list_artifacts(parent.info.run_id, "report")}
-    assert {"report/report.html", "report/leaderboard.csv", "report/map.png"} <= reports
+    assert {"report/report.html", "report/leaderboard.csv", "report/leaderboard.png"} <= reports
     trials = store_of(whole, "whole").trials
     assert set(runs) == set(trials)
     for name, child in runs.items():

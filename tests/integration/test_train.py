@@ -107,7 +107,7 @@ def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(straight: Pa
     assert folder.config() == config_of(straight, {"cluster.num_workers": 2})
     assert {path.name for path in straight.parent.iterdir()} == {"runs", "printed.txt"}
     files = {path.name for path in (straight / "straight").iterdir() if path.is_file()}
-    assert files == {"config.json", "run.json", "checkpoints.json", "summary.json"}
+    assert files == {"config.json", "run.json", "checkpoints.json", "summary.json", ".lease"}
     assert set(folder.folder.folders()) == {"figures", *checkpoints_of(straight / "straight")}
 
 
@@ -172,7 +172,7 @@ def test_another_config_or_other_videos_under_the_name_are_refused(straight: Pat
     with pytest.raises(ConfigError, match=r"method.beta was 0.01, now 0.5.*another --name"):
         run_job(changed, RunFolder(straight / "straight"))
     folder = RunFolder(straight / "straight")
-    with pytest.raises(ConfigError, match="other videos"):
+    with pytest.raises(ConfigError, match="the videos were others"):
         folder.register(folder.config(), "another digest")
 
 
