@@ -66,7 +66,9 @@ def sample_futures(
         latent = torch.zeros_like(latent)
     edited = [
         method.predictor(method.edit(context, latent[other[rank() :: world_size()]]))
-        for other in (other_pairs(len(latent), generator) for _ in range(NUM_FUTURES))
+        for other in (
+            other_pairs(len(latent), generator).to(latent.device) for _ in range(NUM_FUTURES)
+        )
     ]
     return normalize(torch.stack(edited, dim=1).float(), dim=-1)
 

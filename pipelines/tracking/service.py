@@ -1,8 +1,10 @@
 """What is asked of MLflow. Each request is safe to repeat: its answer may have been lost."""
 
+import hashlib
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +139,8 @@ def _make_database(file: Path) -> None:
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_name(f".{file.name}.lock")):
+    name = hashlib.sha256(str(file.absolute()).encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"adassl-mlflow-{name}.lock"):
         if file.exists():
             return
         fresh = file.with_name(f".{file.name}.{os.getpid()}")
