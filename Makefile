@@ -12,11 +12,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      small real run: videos, index, two trainings, evaluation (about 6 minutes)"
-	@echo "make test      the tests (about 6 minutes); make test-all adds the slow ones"
+	@echo "make demo      small real run: videos, index, two trainings, evaluation "
+	@echo "make test      the tests; make test-all adds the slow ones"
 	@echo "make lint      ruff and mypy; make format rewrites"
 	@echo "make docs      the documentation, into site/"
-	@echo "make bench     the benchmark: a table and bench.json (about 8 minutes)"
+	@echo "make bench     the benchmark: a table and bench.json"
 
 setup: $(READY)
 
