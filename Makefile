@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo      small real run: videos, index, two trainings, evaluation "
+	@echo "make demo      small real run: videos, index, two trainings, evaluation"
 	@echo "make test      the tests; make test-all adds the slow ones"
 	@echo "make lint      ruff and mypy; make format rewrites"
 	@echo "make docs      the documentation, into site/"
