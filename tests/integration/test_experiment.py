@@ -40,7 +40,7 @@ def test_an_experiment_is_trials_runs_and_a_page_and_goes_on(tmp_path: Path) -> 
     page = run(one_seed, tmp_path)
     assert "2 of 2 trainings finished" in page.read_text()
 
-    with pytest.raises(ConfigError, match="started as another sweep"):
+    with pytest.raises(ConfigError, match="was started with other settings"):
         run(replace(one_seed, arms=one_seed.arms[:1]), tmp_path)
     ended = {p: p.read_text() for p in tmp_path.rglob("trial.json")}
     page = run(tiny().with_seeds(1), tmp_path)  # nothing is left to run
