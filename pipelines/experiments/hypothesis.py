@@ -103,7 +103,8 @@ def check_methods(
 def _named(results: Results, score: Score | float) -> str:
     if isinstance(score, float):
         return f"the goal {score:.3g}"
-    title = score.title or results.titles(score.group).get(score.method, score.method)
+    trials = results.of_arm(score.group, score.method)
+    title = score.title or (str(trials.title.iloc[0]) if len(trials) else score.method)
     return f"{title} {results.shown(*score[:3], digits=3)}"
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -73,14 +74,20 @@ class Results:
         return dict(zip(chosen.method, chosen.title, strict=True))
 
     def of_arm(self, group: str, method: str) -> pd.DataFrame:
-        """The rows of an arm's trials."""
-        return self.runs[(self.runs.group == group) & (self.runs.method == method)]
+        """The rows of an arm's trials, by seed."""
+        return self._by_arm.get((group, method), self.runs.iloc[:0])
+
+    @cached_property
+    def _by_arm(self) -> dict[Any, pd.DataFrame]:
+        if not len(self.runs):
+            return {}
+        return dict(iter(self.runs.set_index("seed").groupby(["group", "method"])))
 
     def values(self, group: str, method: str, metric: str) -> pd.Series:
         """A metric of an arm by seed; empty where no trial of it has finished."""
         if metric not in self.runs:
             return pd.Series(dtype=float)
-        found: pd.Series = self.of_arm(group, method).set_index("seed")[metric].dropna()
+        found: pd.Series = self.of_arm(group, method)[metric].dropna()
         return found
 
     def mean(self, group: str, method: str, metric: str) -> float:
