@@ -21,6 +21,7 @@ from ray.exceptions import AuthenticationError
 from ray.util import placement_group, remove_placement_group
 
 from pipelines.config.run import ClusterConfig, ConfigError
+from pipelines.numbers import plural
 from pipelines.worker_setup import worker_setup
 
 DRIVER = "driver"
@@ -67,8 +68,8 @@ class Demand:
     def __str__(self) -> str:
         gpu = f" and {self.gpus_per_worker} GPU" if self.gpus_per_worker else ""
         return (
-            f"{self.num_workers} workers of {self.cpus_per_worker:g} CPUs{gpu}, "
-            f"{self.num_decoders} decoders of 1 CPU"
+            f"{plural(self.num_workers, 'worker')} of {plural(self.cpus_per_worker, 'CPU')}{gpu}, "
+            f"{plural(self.num_decoders, 'decoder')} of 1 CPU"
         )
 
 

@@ -26,3 +26,8 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def plural(count: float, noun: str) -> str:
+    """A count with its noun, such as `1 worker` or `0.5 CPUs`."""
+    return f"{count:g} {noun}{'' if count == 1 else 's'}"

@@ -18,10 +18,14 @@ from pipelines.cli.options import Out, Set, VideosRoot, console, resolve
 
 # What a command needs is imported in it, so that --help answers at once.
 
+_RAYS_OWN = r"core_worker\.cc.*constructor arguments in the object store|Failed to kill actor"
 QUIET_RAY = {
     "RAY_DATA_LOG_LEVEL": "ERROR",  # else a plan and a summary of each stream
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else each line that a worker prints comes twice
-    "RAY_DEDUP_LOGS": "0",  # else lines that look alike, such as progress, are dropped
+    # Else lines that look alike, such as progress, are dropped. The two that are never shown are
+    # Ray's own about actors of its own: each stream and each end of a run had one.
+    "RAY_DEDUP_LOGS_ALLOW_REGEX": f"^(?!.*({_RAYS_OWN}))",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": _RAYS_OWN,
 }
 """What keeps Ray's processes from talking over ours; Ray reads it when it is imported."""
 
@@ -149,16 +153,16 @@ def train(
     The same command again goes on from the newest checkpoint. Everything that may be set is shown
     by --show. A cluster is found by RAY_ADDRESS or cluster.address; without one, Ray starts here.
     """
-    from pipelines.job import run_job
-    from pipelines.storage.folder import Folder
-    from pipelines.storage.runs import RunFolder
-
     config = resolve(
         recipe, set_, index=index, videos_root=videos_root, workers=workers, steps=steps
     )
     if show:
         console.print_json(json.dumps(config.model_dump(mode="json")))
         return
+    from pipelines.job import run_job  # heavy: a wrong setting is refused before it
+    from pipelines.storage.folder import Folder
+    from pipelines.storage.runs import RunFolder
+
     result = run_job(config, RunFolder(Folder(out).child(name)), with_evaluation=evaluate)
     _print_result(result)
 

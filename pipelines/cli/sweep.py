@@ -51,9 +51,6 @@ def sweep(
     finished trials are kept, interrupted ones go on from their checkpoints. Each trial is a run in
     MLflow under that of the sweep. At the end: leaderboard, maps and a page, as by `sweep-report`.
     """
-    from pipelines.storage.folder import Folder
-    from pipelines.sweep.job import SweepOptions
-    from pipelines.sweep.job import sweep as run_sweep
     from pipelines.sweep.settings import load_space
 
     varied = load_space(space, recipe=recipe, metric=metric, mode=mode)
@@ -66,6 +63,10 @@ def sweep(
         workers=workers,
         steps=steps,
     )
+    from pipelines.storage.folder import Folder  # heavy: a wrong setting is refused before it
+    from pipelines.sweep.job import SweepOptions
+    from pipelines.sweep.job import sweep as run_sweep
+
     options = SweepOptions(
         space_name=space,
         num_trials=num_trials,

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from pipelines.numbers import plural
+
 Value = bool | int | float | str
 TrialState = Literal["waiting", "running", "finished", "pruned", "failed"]
 BASELINE = -1
@@ -59,9 +61,12 @@ class SweepRecord:
     def size(self) -> str:
         """What makes up its trials, in words."""
         if own := self.seeds_of_settings:
-            return f"{self.num_settings} arms × {min(own)} to {max(own)} seeds"
+            most = plural(max(own), "seed")
+            seeds = most if min(own) == max(own) else f"{min(own)} to {most}"
+            return f"{plural(self.num_settings, 'arm')} × {seeds}"
         baseline = f" and the baseline × {self.num_seeds}" if self.baseline is not None else ""
-        return f"{self.num_settings} settings × {self.num_seeds} seeds{baseline}"
+        settings = plural(self.num_settings, "setting")
+        return f"{settings} × {plural(self.num_seeds, 'seed')}{baseline}"
 
     @property
     def num_trials(self) -> int:

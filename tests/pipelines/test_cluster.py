@@ -55,7 +55,7 @@ def test_several_runs_at_once_are_placed_together() -> None:
         ClusterTooSmallError, match=r"2 runs at once need .*No place for 1 × \(1 CPU"
     ):
         check_fits(pair, [node(1), node(2, gpu=1)])
-    with pytest.raises(ClusterTooSmallError, match=r"3 × \(1 workers of 1 CPUs"):
+    with pytest.raises(ClusterTooSmallError, match=r"3 × \(1 worker of 1 CPU"):
         check_fits([demand(workers=1, decoders=1)] * 3, [])
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from pipelines.numbers import duration, number
+from pipelines.numbers import duration, number, plural
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,8 @@ def test_numbers_are_written_for_people(value: float | None, spec: str, written:
 
 def test_durations_have_hours_only_where_there_are_some() -> None:
     assert [duration(s) for s in (7, 750, 4210, None)] == ["0:07", "12:30", "1:10:10", "–"]
+
+
+def test_a_count_has_its_noun() -> None:
+    counts = [plural(count, "CPU") for count in (0, 0.5, 1, 1.0, 2)]
+    assert counts == ["0 CPUs", "0.5 CPUs", "1 CPU", "1 CPU", "2 CPUs"]
