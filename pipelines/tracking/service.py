@@ -60,6 +60,10 @@ class OpenRun:
 
         self.client.log_batch(self.run_id, metrics=[Metric(*m) for m in measurements])
 
+    def last_step(self, name: str) -> int:
+        """The last step at which it has a metric; -1 if at none."""
+        return max((m.step for m in self.client.get_metric_history(self.run_id, name)), default=-1)
+
     def send_params(self, params: Mapping[str, str]) -> None:
         """Params; one that has another value already, which MLflow never changes, becomes a tag."""
         from mlflow.entities import Param

@@ -7,7 +7,7 @@ import math
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -137,8 +137,28 @@ class Tracker:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Metrics at a step. What is not a finite number is named once and left out."""
-        if not self._logger:
-            return
+        if self._logger:
+            self._logger.add(self._measurements(metrics, step))
+
+    def log_missing(self, history: Iterable[Mapping[str, float]], *, by: str) -> None:
+        """Metrics of a run that goes on which a process that was killed had not sent.
+
+        Args:
+            history: one entry a step, with the key "step".
+            by: a metric that every entry has; what is later than the last that MLflow has of it
+                is sent.
+        """
+
+        def send(run: OpenRun) -> None:
+            last = run.last_step(by)
+            for entry in history:
+                metrics = {name: value for name, value in entry.items() if name != "step"}
+                if entry["step"] > last:
+                    run.send_metrics(self._measurements(metrics, int(entry["step"])))
+
+        self._put("metrics from before", send)
+
+    def _measurements(self, metrics: Mapping[str, float], step: int) -> list[Measurement]:
         now, entries = int(time.time() * 1000), []
         for name, value in metrics.items():
             number = _number(value)
@@ -147,7 +167,7 @@ class Tracker:
             elif name not in self._not_numbers:
                 self._not_numbers.add(name)
                 _log.warning("%s is %s at step %s: not sent to MLflow", name, value, step)
-        self._logger.add(entries)
+        return entries
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Tags, replacing those of the same name."""

@@ -138,6 +138,7 @@ class RunSink:
                 f"{self._name}: going on from step {learner.step} of {self._config.steps}",
                 flush=True,
             )
+            self._tracker.log_missing(list(state["history"]), by="train/loss")
         return list(state["history"])
 
     def say_best_metric(self, *, has_validation: bool) -> None:

@@ -47,6 +47,20 @@ def artifacts(uri: str, run_id: str | None, folder: str | None = None) -> list[s
     return [file.path for file in MlflowClient(uri).list_artifacts(run_id, folder)]
 
 
+def test_what_a_killed_process_had_not_sent_is_sent_once(uri: str) -> None:
+    entries = [{"step": float(step), "train/loss": 1.0 - step / 10} for step in (1, 3, 6, 9)]
+    with start(uri) as tracker:
+        tracker.log_metrics({"train/loss": 0.9}, 1)
+        tracker.log_metrics({"train/loss": 0.7}, 3)
+    with start(uri, run_id=tracker.run_id) as again:
+        again.log_missing(entries, by="train/loss")
+        again.log_metrics({"train/loss": 0.05}, 12)
+    with start(uri, run_id=tracker.run_id) as once_more:
+        once_more.log_missing(entries, by="train/loss")
+    steps = [step for step, _ in history(uri, tracker.run_id, "train/loss")]
+    assert sorted(steps) == [1, 3, 6, 9, 12]
+
+
 def test_a_run_holds_what_was_logged_and_nothing_appears_elsewhere(
     uri: str, tmp_path: Path
 ) -> None:
