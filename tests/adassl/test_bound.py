@@ -229,6 +229,7 @@ def test_the_information_of_the_fork_by_quadrature() -> None:
     assert found == pytest.approx(FORK.information, abs=1e-6)
 
 
+@pytest.mark.slow
 @SEEDS
 def test_of_gaussian_pairs_no_more_is_claimed_than_there_is(seed: int) -> None:
     for temperature, arm in ((0.1, PLAIN), (0.1, V)):

@@ -35,6 +35,7 @@ def run(experiment: Experiment, tmp_path: Path) -> Path:
     return result.page
 
 
+@pytest.mark.slow
 def test_an_experiment_is_trials_runs_and_a_page_and_goes_on(tmp_path: Path) -> None:
     one_seed = tiny().with_seeds(1)
     page = run(one_seed, tmp_path)

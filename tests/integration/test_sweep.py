@@ -1,15 +1,12 @@
-"""Sweeps by the command line, ended in every way in which a sweep can end.
-
-On the common Ray, in this process; what kills a driver runs in a process of its own.
-"""
+"""Sweeps by the command line and as jobs, ended in every way in which a sweep can end."""
 
 import json
+import re
 import signal
 import time
 from collections import Counter
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -17,12 +14,15 @@ from mlflow.entities import Run
 from pipelines.storage.folder import Folder
 from pipelines.trials.records import TrialRecord
 from pipelines.trials.store import TrialStore
+from tests.cluster import Cluster
 from tests.processes import descendants, here, run, started, wait_during, wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("nodes")]
+ROOT = Path(__file__).parents[2]
+STEPS, EVERY = 48, 12
 SETTINGS = {
-    "train.steps": 24,
-    "train.checkpoint_every": 6,
+    "train.steps": STEPS,
+    "train.checkpoint_every": EVERY,
     "train.log_every": 3,
     "train.global_batch_size": 16,
     "train.val_pairs": 16,
@@ -58,20 +58,43 @@ def tracked(out: Path) -> dict[str, Run]:
 
 
 @pytest.fixture(scope="module")
-def whole(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a sweep that nothing disturbed, with what it printed."""
+def whole(nodes: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a job's sweep that was killed, with what the second job printed."""
     cwd = tmp_path_factory.mktemp("whole")
-    one_by_one = ("--seeds=1", "--max-concurrent=1")
-    status, printed = here(cwd, command(digits, cwd / "runs", "whole", *one_by_one, trials=1))
-    assert status == 0, printed[-4000:]
+    runs = cwd / "runs"
+    sweep = ["python", "-m", "pipelines", *command(digits, runs, "whole", "--seeds=1", trials=1)]
+
+    def submit(*options: str) -> str:
+        done = nodes.ray("job", "submit", "--working-dir", ".", *options, "--", *sweep, cwd=ROOT)
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    submit("--no-wait", "--submission-id=killed")
+    wait_until(lambda: _looked(runs, "whole", "base-s0"), seconds=120)
+    for driver in nodes.drivers():
+        driver.kill()
+    before = store_of(runs, "whole")
+    assert before.trials["base-s0"].state == "running"
+    wait_until(lambda: "RUNNING" not in statuses(runs), seconds=60)  # the watchdog's work
+    assert statuses(runs) == {"KILLED"}
+    printed = submit()
+    went_on = re.search(r"base-s0: going on from step (\d+) of", printed)
+    assert went_on, printed[-4000:]
+    reached = int(went_on[1])
+    # The newest checkpoint's validation may have been on its way to the driver.
+    assert reached - max(before.trials["base-s0"].validations) in (0, EVERY)
+    told = [int(step) for step in re.findall(rf"base-s0  step (\d+)/{STEPS}", printed)]
+    assert told == list(range(reached + EVERY, STEPS + 1, EVERY))
+    assert re.search("Job 'raysubmit_.*' succeeded", printed)
     (cwd / "printed.txt").write_text(printed)
-    return cwd / "runs"
+    return runs
 
 
 def test_it_says_what_it_will_do_how_it_goes_and_what_came_of_it(whole: Path) -> None:
     printed = (whole.parent / "printed.txt").read_text()
-    assert "1 settings × 1 seeds and the baseline × 1 = 2 trials, 1 at once" in printed
-    for words in ("000-s0  step 6/24  val/next_clip_nats", "pairs/s", "min left", "2/2 trials"):
+    assert "1 setting × 1 seed and the baseline × 1 = 2 trials, 1 at once" in printed
+    looked = f"000-s0  step {EVERY}/{STEPS}  val/next_clip_nats"
+    for words in (looked, "pairs/s", "min left", "2/2 trials: 2 finished"):
         assert words in printed, words
     assert "This rests on 2 trials" in printed.replace("\n", " ")
     assert f"{whole}/whole/report/report.html" in printed
@@ -83,13 +106,13 @@ def test_the_ledger_has_every_trial_with_its_looks_and_its_end(whole: Path) -> N
     store = store_of(whole, "whole")
     assert sorted(store.trials) == ["000-s0", "base-s0"]
     for trial in store.all_trials():
-        assert (trial.state, trial.step, trial.failures) == ("finished", 24, 0)
-        assert sorted(trial.validations) == [6, 12, 18, 24]
-        assert trial.metrics["val/next_clip_nats"] == trial.validations[24]
+        assert (trial.state, trial.step, trial.failures) == ("finished", STEPS, 0)
+        assert {EVERY, STEPS} <= set(trial.validations)
+        assert trial.metrics["val/next_clip_nats"] == trial.validations[STEPS]
         assert 0 < trial.metrics["val/probe/mean"] <= 1
         assert trial.first_step_seconds is not None
         assert trial.first_step_seconds > 0 < trial.seconds
-    values = {t.validations[24] for t in store.all_trials()}
+    values = {t.validations[STEPS] for t in store.all_trials()}
     assert len(values) == 2, "settings differ"
 
 
@@ -134,11 +157,11 @@ def test_the_same_command_finds_it_finished_and_another_sweep_is_refused(
     again = command(digits, whole, "whole", "--seeds=1", trials=1)
     status, printed = here(whole.parent, again)
     assert status == 0, printed[-4000:]
-    assert "step 6/24" not in printed
+    assert f"/{STEPS}  val" not in printed
     assert store_of(whole, "whole").trials == before
-    status, printed = here(whole.parent, [*again, "--set=train.steps=48"])
+    status, printed = here(whole.parent, [*again, "--set=train.steps=96"])
     assert status == 2
-    assert "train.steps was 24, now 48" in printed
+    assert f"train.steps was {STEPS}, now 96" in printed
     assert "Traceback" not in printed
 
 
@@ -151,34 +174,6 @@ def test_the_report_can_be_made_again_by_another_metric(whole: Path) -> None:
     status, printed = here(whole.parent, [*again, "val/x"])
     assert status == 2
     assert "val/probe/mean" in printed
-
-
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_killed_driver_then_the_same_command_ends_with_every_trial_once(
-    digits: Path, tmp_path: Path
-) -> None:
-    one_by_one = ("--seeds=1", "--max-concurrent=1")
-    cut = command(digits, tmp_path, "cut", *one_by_one, "--set=train.steps=36")
-    with started(tmp_path, cut) as process:
-        wait_during(process, lambda: _looked(tmp_path, "cut", "000-s0"))
-        trial_processes = descendants(process.pid, "ray::")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        psutil.wait_procs(trial_processes, timeout=60)
-    before = store_of(tmp_path, "cut")
-    assert before.trials["base-s0"].state == "finished"
-    assert before.trials["000-s0"].state == "running"
-    wait_until(lambda: "RUNNING" not in statuses(tmp_path), seconds=60)  # the watchdog's work
-    status, printed = here(tmp_path, cut)
-    assert status == 0, printed[-4000:]
-    assert "000-s0: going on from step" in printed
-    assert "base-s0  step" not in printed
-    after = store_of(tmp_path, "cut")
-    assert after.settings[: len(before.settings)] == before.settings
-    assert sorted(after.trials) == ["000-s0", "001-s0", "base-s0"]
-    assert {t.state for t in after.all_trials()} == {"finished"}
-    assert set(tracked(tmp_path)) == {"cut", *after.trials}
-    assert statuses(tmp_path) == {"FINISHED"}
 
 
 def statuses(out: Path) -> set[str]:
@@ -215,7 +210,7 @@ def test_trials_of_two_workers_train_in_a_group(digits: Path, tmp_path: Path) ->
     assert "000-s0  step 12/24  val/next_clip_nats" in printed
     trials = store_of(tmp_path, "group").trials
     assert {(t.state, t.step) for t in trials.values()} == {("finished", 24)}
-    assert sorted(trials["000-s0"].validations) == [6, 12, 18, 24]
+    assert sorted(trials["000-s0"].validations) == [6, 12, 18, STEPS]
     assert statuses(tmp_path) == {"FINISHED"}
 
 

@@ -63,26 +63,48 @@ def steps_of(state: dict[str, Any]) -> list[int]:
 
 @pytest.fixture(scope="module")
 def straight(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of runs with one that nothing disturbed, evaluated."""
+    """The folder of runs with one that nothing disturbed, not evaluated."""
     cwd = tmp_path_factory.mktemp("straight")
-    status, printed = here(cwd, command(digits, cwd / "runs", "straight"))
+    status, printed = here(cwd, command(digits, cwd / "runs", "straight", "--no-evaluate"))
     assert status == 0, printed[-4000:]
-    (cwd / "printed.txt").write_text(printed)
     return cwd / "runs"
 
 
-def test_a_run_says_how_it_goes_and_where_everything_is(straight: Path) -> None:
-    printed = (straight.parent / "printed.txt").read_text()
+@pytest.fixture(scope="module")
+def cut(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of runs with one whose driver was killed, and that went on with one worker."""
+    cwd = tmp_path_factory.mktemp("cut")
+    out = cwd / "runs"
+    with started(cwd, command(digits, out, "cut")) as process:
+        wait_during(process, lambda: has_checkpoint(out / "cut"))
+        workers = train_workers(process.pid)
+        assert len(workers) == 2
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _, alive = psutil.wait_procs(workers, timeout=60)  # they live on for a moment
+        assert not alive
+    reached = RunFolder(out / "cut").checkpoints.step()
+    assert reached is not None
+    assert reached < STEPS
+    status, printed = here(cwd, command(digits, out, "cut", workers=1))
+    assert status == 0, printed[-4000:]
+    assert f"going on from step {reached} of {STEPS}" in printed
+    (cwd / "printed.txt").write_text(printed)
+    return out
+
+
+def test_a_run_says_how_it_goes_and_where_everything_is(cut: Path) -> None:
+    printed = (cut.parent / "printed.txt").read_text()
     assert "videos to train on" in printed
-    for words in ("step 3/24", "pairs/s", "waiting for data", "left 0:0", "val/loss", "ssl", "kl"):
+    for words in ("step 24/24", "pairs/s", "waiting for data", "left 0:0", "val/loss", "ssl", "kl"):
         assert words in printed
-    assert f"mlflow ui --backend-store-uri sqlite:///{straight}/mlflow.db" in printed
-    assert str(straight / "straight" / "figures") in printed
+    assert f"mlflow ui --backend-store-uri sqlite:///{cut}/mlflow.db" in printed
+    assert str(cut / "cut" / "figures") in printed
     assert printed.count("step 24/24") == 1
 
 
-def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(straight: Path) -> None:
-    folder = RunFolder(straight / "straight")
+def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(cut: Path) -> None:
+    folder = RunFolder(cut / "cut")
     summary = folder.folder.read_json("summary.json")
     for name in (
         "train/loss",
@@ -104,33 +126,34 @@ def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(straight: Pa
     assert all(isinstance(value, int | float) for value in summary.values())
     pictures = {path.name for path in folder.figures.iterdir()}
     assert pictures == {"pairs.png", "loss.png", "collapse.png", "projection.png", "futures.png"}
-    assert folder.config() == config_of(straight, {"cluster.num_workers": 2})
-    assert {path.name for path in straight.parent.iterdir()} == {"runs", "printed.txt"}
-    files = {path.name for path in (straight / "straight").iterdir() if path.is_file()}
+    assert folder.config() == config_of(cut, {"cluster.num_workers": 1})
+    assert {path.name for path in cut.parent.iterdir()} == {"runs", "printed.txt"}
+    files = {path.name for path in (cut / "cut").iterdir() if path.is_file()}
     assert files == {"config.json", "run.json", "checkpoints.json", "summary.json", ".lease"}
-    assert set(folder.folder.folders()) == {"figures", *checkpoints_of(straight / "straight")}
+    assert set(folder.folder.folders()) == {"figures", *checkpoints_of(cut / "cut")}
 
 
 def checkpoints_of(folder: Path) -> list[str]:
     return [path.parent.name for path in folder.glob("checkpoint_*/state.pt")]
 
 
-def config_of(straight: Path, changes: dict[str, Any]) -> RunConfig:
-    index = json.loads((straight / "straight" / "config.json").read_text())["data"]["index"]
+def config_of(cut: Path, changes: dict[str, Any]) -> RunConfig:
+    index = json.loads((cut / "cut" / "config.json").read_text())["data"]["index"]
     return with_overrides(recipe("moving-digits"), {**SETTINGS, "data.index": index, **changes})
 
 
-def test_mlflow_holds_the_run(straight: Path) -> None:
-    client = MlflowClient(f"sqlite:///{straight}/mlflow.db")
+def test_mlflow_holds_the_run(cut: Path) -> None:
+    client = MlflowClient(f"sqlite:///{cut}/mlflow.db")
     experiment = client.get_experiment_by_name("adassl")
     assert experiment is not None
     (tracked,) = client.search_runs([experiment.experiment_id])
     assert tracked.info.status == "FINISHED"
-    assert tracked.info.run_name == "straight"
+    assert tracked.info.run_name == "cut"
     assert float(tracked.data.params["beta"]) == recipe("moving-digits").method.beta
     assert tracked.data.params["train.steps"] == "24"
     history = client.get_metric_history(tracked.info.run_id, "train/loss")
-    assert [m.step for m in history] == [1, 3, 6, 9, 12, 15, 18, 21, 24]
+    # What the killed process had logged after its last checkpoint is there twice.
+    assert sorted({m.step for m in history}) == [1, 3, 6, 9, 12, 15, 18, 21, 24]
     assert "test/digit/linear_accuracy" in tracked.data.metrics
     assert any(name.startswith("system/") for name in tracked.data.metrics)
     assert tracked.inputs is not None
@@ -144,8 +167,8 @@ def test_mlflow_holds_the_run(straight: Path) -> None:
     assert {"torch", "ray"} <= {tag.rpartition(".")[2] for tag in tracked.data.tags}
 
 
-def test_the_newest_and_the_best_checkpoint_are_kept(straight: Path) -> None:
-    folder = RunFolder(straight / "straight")
+def test_the_newest_and_the_best_checkpoint_are_kept(cut: Path) -> None:
+    folder = RunFolder(cut / "cut")
     newest, best = newest_state(folder), best_state(folder)
     assert newest is not None
     assert best is not None
@@ -154,24 +177,24 @@ def test_the_newest_and_the_best_checkpoint_are_kept(straight: Path) -> None:
     scores = {e["step"]: e[name] for e in newest["history"] if name in e}
     assert best["step"] == max(scores, key=lambda step: scores[step])
     expected = {f"checkpoint_{state['step']:08d}" for state in (newest, best)}
-    assert set(checkpoints_of(straight / "straight")) == expected
+    assert set(checkpoints_of(cut / "cut")) == expected
     assert newest["mlflow_run_id"]
 
 
-def test_the_same_command_again_finds_the_run_finished(straight: Path, digits: Path) -> None:
-    before = newest_state(RunFolder(straight / "straight"))
-    again = command(digits, straight, "straight", "--no-evaluate")
-    status, printed = here(straight.parent, again)
+def test_the_same_command_again_finds_the_run_finished(cut: Path, digits: Path) -> None:
+    before = newest_state(RunFolder(cut / "cut"))
+    again = command(digits, cut, "cut", "--no-evaluate")
+    status, printed = here(cut.parent, again)
     assert status == 0, printed[-4000:]
-    assert "straight had finished: 24 steps" in printed
-    assert_same(newest_state(RunFolder(straight / "straight")), before)
+    assert "cut had finished: 24 steps" in printed
+    assert_same(newest_state(RunFolder(cut / "cut")), before)
 
 
-def test_another_config_or_other_videos_under_the_name_are_refused(straight: Path) -> None:
-    changed = config_of(straight, {"method.beta": 0.5})
+def test_another_config_or_other_videos_under_the_name_are_refused(cut: Path) -> None:
+    changed = config_of(cut, {"method.beta": 0.5})
     with pytest.raises(ConfigError, match=r"method.beta was 0.01, now 0.5.*another --name"):
-        run_job(changed, RunFolder(straight / "straight"))
-    folder = RunFolder(straight / "straight")
+        run_job(changed, RunFolder(cut / "cut"))
+    folder = RunFolder(cut / "cut")
     with pytest.raises(ConfigError, match="the videos were others"):
         folder.register(folder.config(), "another digest")
 
@@ -211,40 +234,6 @@ def assert_alike(history: list[dict[str, float]], expected: list[dict[str, float
         assert [entry[name] for entry in history] == [entry[name] for entry in expected], name
 
 
-def test_a_killed_worker_then_a_killed_driver_and_on_with_the_same_command_on_fewer_workers(
-    straight: Path, digits: Path, tmp_path: Path
-) -> None:
-    folder = RunFolder(tmp_path / "cut")
-    with started(tmp_path, command(digits, tmp_path, "cut", "--no-evaluate")) as process:
-        wait_during(process, lambda: has_checkpoint(tmp_path / "cut"))
-        first = train_workers(process.pid)
-        assert len(first) == 2
-        first[1].kill()
-        lost = folder.checkpoints.step()
-        assert lost is not None
-        wait_during(process, lambda: (folder.checkpoints.step() or 0) > lost)
-        workers = train_workers(process.pid)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        _, alive = psutil.wait_procs(workers, timeout=60)  # they live on for a moment
-        assert not alive
-    reached = newest_state(folder)
-    assert reached is not None
-    assert lost < reached["step"] < STEPS
-    undisturbed = newest_state(RunFolder(straight / "straight"))
-    assert undisturbed is not None
-    assert_alike(reached["history"], undisturbed["history"][: len(reached["history"])])
-
-    again = command(digits, tmp_path, "cut", "--no-evaluate", workers=1)
-    status, printed = here(tmp_path, again)
-    assert status == 0, printed[-4000:]
-    assert f"going on from step {reached['step']} of {STEPS}" in printed
-    state = newest_state(folder)
-    assert state is not None
-    assert steps_of(state) == [1, *range(3, STEPS + 1, 3)]
-    assert statuses(tmp_path) == ["FINISHED"]
-
-
 def statuses(out: Path) -> list[str]:
     client = MlflowClient(f"sqlite:///{out}/mlflow.db")
     experiment = client.get_experiment_by_name("adassl")
@@ -267,12 +256,12 @@ def test_a_stopped_process_says_how_to_go_on_and_no_run_stays_running(
     assert statuses(tmp_path) == ["KILLED"]
 
 
-def test_what_the_cluster_cannot_hold_is_refused_at_once(straight: Path, tmp_path: Path) -> None:
+def test_what_the_cluster_cannot_hold_is_refused_at_once(cut: Path, tmp_path: Path) -> None:
     began = time.monotonic()
-    big = config_of(straight, {"cluster.num_workers": 4})
+    big = config_of(cut, {"cluster.num_workers": 4})
     with pytest.raises(ClusterTooSmallError, match=r"No place for .*lower cluster.num_workers"):
         run_job(big, RunFolder(tmp_path / "big"))
-    gpu = config_of(straight, {"cluster.use_gpu": True})
+    gpu = config_of(cut, {"cluster.use_gpu": True})
     with pytest.raises(ClusterTooSmallError, match="GPU"):
         run_job(gpu, RunFolder(tmp_path / "gpu"))
     assert time.monotonic() - began < 20

@@ -223,9 +223,20 @@ def test_end_labels_stand_at_their_lines(tmp_path: Path, drawn: list[Figure]) ->
         assert abs((box.y0 + box.y1) / 2 - height) < 5
 
 
+SUBSAMPLED = pytest.param(1500, "video", marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
     ("num_points", "kind"),
-    [(2, "class"), (30, "class"), (30, "value"), (30, "word"), (30, "video"), (1500, "video")],
+    [
+        (2, "class"),
+        (30, "class"),
+        (30, "value"),
+        (30, "word"),
+        (30, "video"),
+        (100, "video"),
+        SUBSAMPLED,
+    ],
 )
 def test_projections_of_any_labels(
     num_points: int, kind: str, tmp_path: Path, drawn: list[Figure]
