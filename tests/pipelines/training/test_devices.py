@@ -62,32 +62,38 @@ def batches(learner: Learner, count: int) -> list[Batch]:
 
 
 @pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")
-@pytest.mark.parametrize("changes", CASES.values(), ids=CASES)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(changes, id=name, marks=pytest.mark.slow if name == "resnet" else ())
+        for name, changes in CASES.items()
+    ],
+)
 def test_nothing_mixes_devices_and_no_step_waits(
     strict_device: StrictDevice, changes: dict[str, Any], tmp_path: Path
 ) -> None:
     config = config_of(**changes)
     learner, reference = Learner(config, DEVICE), Learner(config, torch.device("cpu"))
-    for batch in batches(learner, 3):
+    for batch in batches(learner, 2):
         output = learner.train_step(batch)
     assert strict_device.waits == []
     learner.check()
     assert set(strict_device.waits) == {"aten._local_scalar_dense.default"}
     metrics, validated = learner.metrics(output), learner.validate(batches(learner, 2))
-    for batch in batches(reference, 3):
+    for batch in batches(reference, 2):
         expected = reference.train_step(batch)
     assert metrics == pytest.approx(reference.metrics(expected), rel=1e-3, abs=1e-5)
     assert validated == pytest.approx(reference.validate(batches(reference, 2)), rel=1e-3, abs=1e-5)
     assert "centre_norm" in validated
 
     checkpoints = Checkpoints(Folder(tmp_path))
-    checkpoints.save(3, learner.state_dict(), best_value=0.0)
+    checkpoints.save(2, learner.state_dict(), best_value=0.0)
     state = checkpoints.load("newest")
     assert state is not None
     for device in (DEVICE, torch.device("cpu")):
         resumed = Learner(config, device)
         resumed.load_state_dict(state)
-        resumed.train_step(batches(resumed, 4)[3])
+        resumed.train_step(batches(resumed, 3)[2])
         resumed.check()
     if config.method.latent != "given":
         evaluated(learner)
