@@ -31,6 +31,7 @@ from pipelines.video.indexer import build_index
 from pipelines.video.plan import plan
 
 NUM_VIDEOS = 400
+SETTINGS = {"tracking.experiment": "demo", "train.global_batch_size": 128}
 GROUP = "digits"
 ARMS = (
     Arm(group=GROUP, method="adassl-v", title="AdaSSL-V", settings={}),
@@ -62,7 +63,7 @@ def run_demo(out: Path, *, console: Console) -> None:
     began = time.monotonic()
     experiment = Experiment(
         name="demo",
-        config=with_overrides(recipe("digit-scenes"), {"tracking.experiment": "demo"}),
+        config=with_overrides(recipe("digit-scenes"), SETTINGS),
         arms=ARMS,
         num_seeds=1,
         metric="val/next_clip_nats",
