@@ -92,11 +92,11 @@ class Cluster:
         return found
 
     def drivers(self) -> list[psutil.Process]:
-        """The sweeps that jobs run on the head."""
+        """The trainings and sweeps that jobs run on the head."""
         found = []
         for process in self.processes(self.head):
             with suppress(psutil.Error):
-                found += [process] if process.cmdline()[1:4] == ["-m", "pipelines", "sweep"] else []
+                found += [process] if process.cmdline()[1:3] == ["-m", "pipelines"] else []
         return found
 
     def titles(self, folder: Path) -> set[str]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from unittest import mock
@@ -56,10 +56,12 @@ def ended(cwd: Path, arguments: list[str], **env: str) -> "subprocess.CompletedP
 
 
 @contextmanager
-def started(cwd: Path, arguments: list[str]) -> Iterator["subprocess.Popen[str]"]:
+def started(
+    cwd: Path, arguments: list[str], *, program: Sequence[str] = ADASSL
+) -> Iterator["subprocess.Popen[str]"]:
     """`adassl` under way in a process of its own, with nothing of it left at the end."""
     process = subprocess.Popen(
-        [*ADASSL, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*program, *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     family = psutil.Process(process.pid)
     children: list[psutil.Process] = []

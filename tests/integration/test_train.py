@@ -1,11 +1,8 @@
-"""Trainings through Ray Train and MLflow, stopped in every way that a run can stop.
-
-On the common Ray, by the command line in this process; what kills a driver runs as people run it,
-in a process of its own.
-"""
+"""Trainings through Ray Train and MLflow, as jobs and by the command line, stopped in every way."""
 
 import json
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -20,10 +17,12 @@ from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.job import run_job
 from pipelines.recipes import recipe
 from pipelines.storage.runs import RunFolder, best_state, newest_state
+from tests.cluster import Cluster
 from tests.pipelines.training.test_learner import assert_same
-from tests.processes import descendants, here, once, started, wait_during
+from tests.processes import descendants, here, once, started, wait_during, wait_until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("nodes")]
+ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 24, 6
 SETTINGS = {
     "train.steps": STEPS,
@@ -71,24 +70,29 @@ def straight(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
-def cut(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of runs with one whose driver was killed, and that went on with one worker."""
+def cut(nodes: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of runs with a job's whose driver was killed, and that went on with one worker."""
     cwd = tmp_path_factory.mktemp("cut")
     out = cwd / "runs"
-    with started(cwd, command(digits, out, "cut")) as process:
-        wait_during(process, lambda: has_checkpoint(out / "cut"))
-        workers = train_workers(process.pid)
-        assert len(workers) == 2
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        _, alive = psutil.wait_procs(workers, timeout=60)  # they live on for a moment
-        assert not alive
+
+    def submit(workers: int, *options: str) -> str:
+        half = "--set=cluster.cpus_per_worker=0.5"
+        train = ["python", "-m", "pipelines", *command(digits, out, "cut", half, workers=workers)]
+        done = nodes.ray("job", "submit", "--working-dir", ".", *options, "--", *train, cwd=ROOT)
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    submit(2, "--no-wait")
+    wait_until(lambda: has_checkpoint(out / "cut"), seconds=120)
+    for driver in nodes.drivers():
+        driver.kill()
+    wait_until(lambda: statuses(out) == ["KILLED"], seconds=60)  # the watchdog's work
     reached = RunFolder(out / "cut").checkpoints.step()
     assert reached is not None
     assert reached < STEPS
-    status, printed = here(cwd, command(digits, out, "cut", workers=1))
-    assert status == 0, printed[-4000:]
+    printed = submit(1)
     assert f"going on from step {reached} of {STEPS}" in printed
+    assert re.search("Job 'raysubmit_.*' succeeded", printed)
     (cwd / "printed.txt").write_text(printed)
     return out
 
@@ -126,7 +130,8 @@ def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(cut: Path) -
     assert all(isinstance(value, int | float) for value in summary.values())
     pictures = {path.name for path in folder.figures.iterdir()}
     assert pictures == {"pairs.png", "loss.png", "collapse.png", "projection.png", "futures.png"}
-    assert folder.config() == config_of(cut, {"cluster.num_workers": 1})
+    half = {"cluster.num_workers": 1, "cluster.cpus_per_worker": 0.5}
+    assert folder.config() == config_of(cut, half)
     assert {path.name for path in cut.parent.iterdir()} == {"runs", "printed.txt"}
     files = {path.name for path in (cut / "cut").iterdir() if path.is_file()}
     assert files == {"config.json", "run.json", "checkpoints.json", "summary.json", ".lease"}
@@ -183,7 +188,7 @@ def test_the_newest_and_the_best_checkpoint_are_kept(cut: Path) -> None:
 
 def test_the_same_command_again_finds_the_run_finished(cut: Path, digits: Path) -> None:
     before = newest_state(RunFolder(cut / "cut"))
-    again = command(digits, cut, "cut", "--no-evaluate")
+    again = command(digits, cut, "cut", "--no-evaluate", "--set=cluster.cpus_per_worker=0.5")
     status, printed = here(cut.parent, again)
     assert status == 0, printed[-4000:]
     assert "cut had finished: 24 steps" in printed
@@ -256,12 +261,17 @@ def test_a_stopped_process_says_how_to_go_on_and_no_run_stays_running(
     assert statuses(tmp_path) == ["KILLED"]
 
 
-def test_what_the_cluster_cannot_hold_is_refused_at_once(cut: Path, tmp_path: Path) -> None:
+@pytest.mark.xdist_group("ray")
+def test_what_the_cluster_cannot_hold_is_refused_at_once(
+    ray_cluster: None, digits: Path, tmp_path: Path
+) -> None:
     began = time.monotonic()
-    big = config_of(cut, {"cluster.num_workers": 4})
-    with pytest.raises(ClusterTooSmallError, match=r"No place for .*lower cluster.num_workers"):
-        run_job(big, RunFolder(tmp_path / "big"))
-    gpu = config_of(cut, {"cluster.use_gpu": True})
-    with pytest.raises(ClusterTooSmallError, match="GPU"):
-        run_job(gpu, RunFolder(tmp_path / "gpu"))
+    known = {**SETTINGS, "data.index": str(digits)}
+    for changes, words in (
+        ({"cluster.num_workers": 4}, r"No place for .*lower cluster.num_workers"),
+        ({"cluster.use_gpu": True}, "GPU"),
+    ):
+        config = with_overrides(recipe("moving-digits"), {**known, **changes})
+        with pytest.raises(ClusterTooSmallError, match=words):
+            run_job(config, RunFolder(tmp_path / "big"))
     assert time.monotonic() - began < 20

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipelines.trials.run import run_remaining
 from pipelines.trials.store import TrialStore
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial
 from tests.integration.test_sweep import tracked
-from tests.processes import once
+from tests.processes import started, wait_during, wait_until
 from tune_spaces import LogUniform, Space
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -28,6 +29,13 @@ SCORES = (1.0, 2.0, 3.0, 4.0, -10.0)
 CONFIG = with_overrides(
     RunConfig(), {"train.steps": 9, "train.checkpoint_every": 1, "method.beta_warmup_steps": 1}
 )
+ROOT = Path(__file__).parents[2]
+DRIVER = """
+import sys
+from pipelines.storage.folder import Folder
+from tests.integration.test_trials import run_what_is_left
+run_what_is_left(Folder(sys.argv[1]))
+"""
 SPACE = Space(
     title="made",
     recipe="none: numbers are made",
@@ -104,15 +112,17 @@ def test_every_trial_ends_once_whatever_ends_its_processes(
         trial = TrialStore(folder).trials.get("001-s0")
         return trial is not None and trial.step == 2
 
-    watch = once(is_under_way, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(KeyboardInterrupt):
-        run_what_is_left(folder)
-    watch.join()
+    def statuses() -> dict[str, str]:
+        return {name: run.info.status for name, run in tracked(tmp_path).items()}
+
+    with started(ROOT, [str(folder)], program=(sys.executable, "-c", DRIVER)) as driver:
+        wait_during(driver, is_under_way)
+        driver.kill()
+        wait_until(lambda: "RUNNING" not in statuses().values(), seconds=60)  # the watchdog's work
     states = {name: trial.state for name, trial in TrialStore(folder).trials.items()}
     assert states == {"base-s0": "finished", "000-s0": "finished", "001-s0": "running"}
-    statuses = {name: run.info.status for name, run in tracked(tmp_path).items()}
-    assert statuses.pop("made") == statuses.pop("001-s0") == "KILLED"
-    assert set(statuses.values()) == {"FINISHED"}
+    ended = dict.fromkeys(["base-s0", "000-s0"], "FINISHED")
+    assert statuses() == {"made": "KILLED", "001-s0": "KILLED", **ended}
 
     trials = run_what_is_left(folder).trials
     assert {name: trial.state for name, trial in trials.items()} == {
