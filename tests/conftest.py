@@ -23,20 +23,21 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests: those on the common Ray in one, and the long ones first.
+    """Two processes share the tests: those on one cluster in one, and the long ones first.
 
     Every other file is a group of its own, so that its fixtures are made once.
     """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
-            group = "ray" if uses_ray(item) else item.path.relative_to(item.config.rootpath)
+            group = shared_cluster(item) or item.path.relative_to(item.config.rootpath)
             item.add_marker(pytest.mark.xdist_group(str(group)))
-    items.sort(key=lambda item: (not uses_ray(item), item.get_closest_marker("ray") is None))
+    items.sort(key=lambda i: (shared_cluster(i) is None, i.get_closest_marker("ray") is None))
 
 
-def uses_ray(item: pytest.Item) -> bool:
-    """Whether a test runs on the common Ray."""
-    return "ray_cluster" in getattr(item, "fixturenames", ())
+def shared_cluster(item: pytest.Item) -> str | None:
+    """The cluster of several test files on which a test runs."""
+    fixtures = getattr(item, "fixturenames", ())
+    return next((name for name in ("nodes", "ray_cluster") if name in fixtures), None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ from tests.cluster import Cluster, cluster
 from tests.integration.test_sweep import store_of, tracked
 from tests.processes import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("nodes")]
+pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "train.global_batch_size": 16,

@@ -21,7 +21,7 @@ from tests.cluster import Cluster
 from tests.pipelines.training.test_learner import assert_same
 from tests.processes import descendants, here, once, started, wait_during, wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.xdist_group("nodes")]
+pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 24, 6
 SETTINGS = {
@@ -261,7 +261,6 @@ def test_a_stopped_process_says_how_to_go_on_and_no_run_stays_running(
     assert statuses(tmp_path) == ["KILLED"]
 
 
-@pytest.mark.xdist_group("ray")
 def test_what_the_cluster_cannot_hold_is_refused_at_once(
     ray_cluster: None, digits: Path, tmp_path: Path
 ) -> None:
