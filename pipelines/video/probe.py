@@ -1,13 +1,20 @@
 """What is in one video file, found by decoding all of it.
 
 A count of packets lies for damaged files, and decord's frames can be wrong, after a seek and in
-order. So PyAV decodes every frame in order, small, and its hash is kept; then decord's frames are
-compared with it, in order and after seeks. Where decord cannot do it, PyAV decodes the file.
+order. So PyAV decodes every frame in order, and hashes of small copies are kept; then decord's
+frames are compared with them, in order and after seeks. Where decord cannot do it, PyAV decodes the
+file. Of a long video, only the first frames are compared in order: to make a small copy costs as
+much as to decode, and decord makes one of every frame.
 
 Decoders conceal errors: a damaged or encrypted stream gives as many frames as a sound one. The
 flags of the frames and the errors that the decoder reports show it.
+
+In VP8 they show only what is missing: its stream holds nothing to check its data by, and neither
+decoder of FFmpeg (vp8, libvpx) flags or reports bytes that were changed within a frame. Such a file
+counts as usable.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,8 +34,13 @@ from pipelines.video.pyav_reader import ToRgb, clockwise, frames_of
 
 THUMBNAIL_SIDE = 32
 """Short side of the frames that are compared, pixels."""
-CHECKED_KEY_FRAMES = 16
+FRAMES_IN_ORDER = 600
+"""Frames from the start that are compared in order."""
+CHECKED_KEY_FRAMES = 32
+"""Groups of pictures, spread over the video, in which seeks are checked."""
 CHECKED_FRAMES = 3
+INTO_GROUP = 8
+"""Frames from a key frame to where a group is entered in its middle, by a second seek."""
 HARMLESS_ERRORS = ("co located POCs unavailable",)
 """Reported for frames that are not shown, at the beginning of a stream that was cut."""
 RATE_TOLERANCE = 0.1
@@ -77,8 +89,9 @@ class _Reference:
     width: int
     height: int
     rotation: int
-    hashes: list[int]
-    """Of each frame's thumbnail: eight bytes, however long the video."""
+    num_frames: int
+    hashes: dict[int, int]
+    """Of the thumbnails of the frames that may be compared, by the frame's number."""
     key_frames: list[int]
     key_times: list[int] | None
     """None where frames share a time or have none."""
@@ -119,7 +132,7 @@ def _probe(path: str, tick: Tick, try_decord: bool) -> Probe:
     found = _reference(path, tick)
     access = _access(path, found, tick, try_decord)
     return Probe(
-        num_frames=len(found.hashes),
+        num_frames=found.num_frames,
         fps=found.fps,
         width=found.width,
         height=found.height,
@@ -159,46 +172,54 @@ def _is_picture(stream: Any) -> bool:
 
 
 def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> _Reference | None:
-    hashes: list[int] = []
+    hashes: dict[int, int] = {}
     times: list[int | None] = []
-    key_frames = {0}
+    key_frames = [0]
     sample: Any = None
+    newest: deque[Any] = deque(maxlen=CHECKED_FRAMES)
     began = False
-    for packet, frames in _undamaged(container, stream, hashes):
-        began = began or bool(hashes) or packet.is_keyframe
+    for packet, frames in _undamaged(container, stream, times):
+        began = began or bool(times) or packet.is_keyframe
         if began:
-            _refuse_errors(stream, errors, len(hashes))
+            _refuse_errors(stream, errors, len(times))
         errors.clear()
         for frame in frames:
+            number = len(times)
             if sample is None:
                 sample = frame
                 width, height = _displayed_size(stream, frame)
                 to_rgb = ToRgb(*resized_shape(width, height, THUMBNAIL_SIDE))
             if frame.is_corrupt:
-                raise _damaged(stream, f"its frame {len(hashes)} has errors")
-            if frame.key_frame:
-                key_frames.add(len(hashes))
-            hashes.append(hash(to_rgb(frame).tobytes()))
+                raise _damaged(stream, f"its frame {number} has errors")
+            if frame.key_frame and number:
+                key_frames.append(number)
+            if number < max(FRAMES_IN_ORDER, key_frames[-1] + INTO_GROUP + CHECKED_FRAMES):
+                hashes[number] = hash(to_rgb(frame).tobytes())
+            newest.append(frame)
             times.append(frame.pts)
         tick(min(1.0, (packet.pos or 0) / max(1, container.size)) / 2)
     if sample is None:
         return None
-    return _describe(stream, sample, hashes, times, sorted(key_frames))
+    for number, frame in enumerate(newest, len(times) - len(newest)):
+        hashes[number] = hash(to_rgb(frame).tobytes())
+    return _describe(stream, sample, hashes, times, key_frames)
 
 
-def _undamaged(container: Any, stream: Any, hashes: list[int]) -> Iterator[tuple[Any, list[Any]]]:
+def _undamaged(
+    container: Any, stream: Any, times: list[int | None]
+) -> Iterator[tuple[Any, list[Any]]]:
     """Packets and their frames, as far as the packets are whole."""
     # Joined MPEG-TS counts anew where it is joined, and its packets pass for corrupt.
     trusts_packets = container.format.name != "mpegts"
     try:
         for packet, frames in frames_of(container, stream):
             if trusts_packets and packet.size and packet.is_corrupt:
-                raise _damaged(stream, f"the data of its frame {len(hashes)} are not whole")
+                raise _damaged(stream, f"the data of its frame {len(times)} are not whole")
             yield packet, frames
     except av.FFmpegError as error:
-        if not hashes:
+        if not times:
             raise
-        raise _damaged(stream, f"after frame {len(hashes) - 1}, {error.strerror}") from error
+        raise _damaged(stream, f"after frame {len(times) - 1}, {error.strerror}") from error
 
 
 def _refuse_errors(stream: Any, errors: list[Any], number: int) -> None:
@@ -235,7 +256,7 @@ def _displayed_size(stream: Any, frame: Any) -> tuple[int, int]:
 
 
 def _describe(
-    stream: Any, frame: Any, hashes: list[int], times: list[int | None], key_frames: list[int]
+    stream: Any, frame: Any, hashes: dict[int, int], times: list[int | None], key_frames: list[int]
 ) -> _Reference:
     known = [time for time in times if time is not None]
     ordered = len(known) == len(times) and all(a < b for a, b in pairwise(known))
@@ -256,6 +277,7 @@ def _describe(
         width=width,
         height=height,
         rotation=clockwise(frame),
+        num_frames=len(times),
         hashes=hashes,
         key_frames=key_frames,
         key_times=[known[number] for number in key_frames] if ordered else None,
@@ -275,23 +297,23 @@ def _access(path: str, found: _Reference, tick: Tick, try_decord: bool) -> Acces
         ways.append(replace(decord, seek="key_frame"))
     if found.key_times:
         ways.append(replace(pyav, seek="key_frame", key_times=found.key_times))
-    starts = _checked_starts(found.key_frames, len(found.hashes))
+    starts = _checked_starts(found.key_frames, found.num_frames)
     for way in ways:
         if all(_same_window(path, found, way, start, tick) for start in starts):
             return way
-    return decord if in_order else pyav
+    return decord if in_order and found.num_frames <= FRAMES_IN_ORDER else pyav
 
 
 def _same_in_order(path: str, found: _Reference, access: Access, tick: Tick) -> bool:
-    """Whether decord delivers every frame that PyAV does."""
+    """Whether decord delivers the first frames as PyAV does: of a short video, all of them."""
     width, height = found.thumbnail
-    num_frames = len(found.hashes)
+    num_frames = min(found.num_frames, FRAMES_IN_ORDER)
     try:
         frames = decord_reader.read(
             path, first=0, num_frames=num_frames, width=width, height=height, access=access
         )
-        for number, (frame, expected) in enumerate(zip(frames, found.hashes, strict=True)):
-            if hash(frame.tobytes()) != expected:
+        for number, frame in enumerate(frames):
+            if hash(frame.tobytes()) != found.hashes[number]:
                 return False
             tick(0.5 + number / num_frames / 2)
     except DecodeError:
@@ -300,16 +322,19 @@ def _same_in_order(path: str, found: _Reference, access: Access, tick: Tick) -> 
 
 
 def _checked_starts(key_frames: list[int], num_frames: int) -> list[int]:
-    """Some key frames, spread over the video, and for each a frame soon after it."""
+    """Some key frames, spread over the video, for each a frame soon after it, and the end."""
     edges = [*key_frames, num_frames]
     groups = list(pairwise(edges))
     chosen = np.unique(np.linspace(0, len(groups) - 1, CHECKED_KEY_FRAMES).round().astype(int))
-    starts = {s for n in chosen for s in (groups[n][0], min(groups[n][0] + 8, groups[n][1] - 1))}
+    starts = {max(0, num_frames - CHECKED_FRAMES)}
+    for first, end in (groups[n] for n in chosen):
+        starts |= {first, min(first + INTO_GROUP, end - 1)}
     return sorted(starts - {0})
 
 
 def _same_window(path: str, found: _Reference, access: Access, first: int, tick: Tick) -> bool:
-    expected = found.hashes[first : first + CHECKED_FRAMES]
+    end = min(first + CHECKED_FRAMES, found.num_frames)
+    expected = [found.hashes[number] for number in range(first, end)]
     width, height = found.thumbnail
     tick(1.0)
     try:

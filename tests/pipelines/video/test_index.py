@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.video import indexer
+from pipelines.video import indexer, probe
 from pipelines.video.index import IndexFileError, VideoIndex, load_index
 from pipelines.video.indexer import IndexSettingError, IndexSummary, build_index
 from pipelines.video.killable import Tick
+from pipelines.video.probe import Probe, probe_video
 from pipelines.video.splits import FactorsError, NoVideosError, hash_split
 from tests.videos import BAD, FPS, GOOD, write_h264, write_hevc, write_text, write_video
 
@@ -45,6 +46,18 @@ def test_every_good_file_is_usable_and_every_bad_one_has_its_reason(mixed: Index
         (row,) = (row for path, row in found.items() if Path(path).stem == name)
         assert str(row["reason"]).startswith(reason)
         assert row["split"] is None
+
+
+def test_a_long_video_is_judged_as_if_all_of_it_were_compared(
+    mixed: IndexSummary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "FRAMES_IN_ORDER", 10)
+    for row in mixed.index.select().table.to_pylist():
+        found = probe_video(row["path"], lambda share_done: None)
+        assert isinstance(found, Probe)
+        decoder = "pyav" if row["seek"] == "start" else row["decoder"]
+        assert (found.decoder, found.seek) == (decoder, row["seek"]), row["path"]
+        assert (found.num_frames, found.key_frames) == (row["num_frames"], row["key_frames"])
 
 
 def test_what_a_row_says(mixed: IndexSummary) -> None:
