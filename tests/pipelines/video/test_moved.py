@@ -8,8 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.config.run import ConfigError, DataConfig, RunConfig, with_overrides
+from pipelines.video.index import load_index
 from pipelines.video.indexer import build_index
 from pipelines.video.moved import find_indexed
+from pipelines.video.plan import plan
+from pipelines.video.stream import Share, pairs_here
 from tests.videos import write_video
 
 
@@ -56,6 +59,19 @@ def test_files_alike_in_name_and_size_are_told_apart_by_their_content(
     (new / "aside" / "b" / "clip.mp4").write_bytes(changed)  # in the folder that the index names
     index = find_indexed(data.model_copy(update={"videos_root": str(new)}))
     assert index.path[1] == str(original)
+
+
+def test_a_run_cuts_the_same_pairs_from_moved_videos(
+    library: tuple[DataConfig, Path],
+) -> None:
+    data, new = library
+    changes = {"data.index": data.index, "data.videos_root": str(new), "train.val_pairs": 0}
+    small = {"data.gap": (1, 2), "data.pairs_per_window": 2, "train.global_batch_size": 2}
+    run = plan(with_overrides(RunConfig(), {**changes, **small}))
+    assert run.digest == load_index(data.index).digest()  # so the run may go on
+    (batch,) = pairs_here(run.train, range(1), Share())
+    assert (batch.row == [0, 1]).all()
+    assert batch.context.any()
 
 
 def test_where_the_videos_lie_is_no_part_of_what_is_trained() -> None:
