@@ -83,7 +83,7 @@ def cut(nodes: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory) 
         return done.stdout
 
     submit(2, "--no-wait")
-    wait_until(lambda: has_checkpoint(out / "cut"), seconds=120)
+    wait_until(lambda: has_checkpoint(out / "cut"))
     for driver in nodes.drivers():
         driver.kill()
     wait_until(lambda: statuses(out) == ["KILLED"], seconds=60)  # the watchdog's work
