@@ -9,9 +9,9 @@ much as to decode, and decord makes one of every frame.
 Decoders conceal errors: a damaged or encrypted stream gives as many frames as a sound one. The
 flags of the frames and the errors that the decoder reports show it.
 
-In VP8 they show only what is missing: its stream holds nothing to check its data by, and neither
-decoder of FFmpeg (vp8, libvpx) flags or reports bytes that were changed within a frame. Such a file
-counts as usable.
+In VP8 they hardly ever show bytes that were changed within a frame: its stream holds nothing to
+check its data by, and both decoders of FFmpeg (vp8, libvpx) noticed at most 1 of 20 such files and
+15 of 20 that were cut. The rest count as usable.
 """
 
 from collections import deque
