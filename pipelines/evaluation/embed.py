@@ -27,8 +27,9 @@ Floats = NDArray[np.float32]
 class EmbeddedPairs:
     """Pairs of one split, one entry of each field a pair.
 
-    `representation` is h of x; `context`, `target` and `edited` are unit embeddings; `clips` and
-    `next_clips` the uint8 frames of x and x+.
+    `representation` is h of x; `context`, `target` and `edited` are unit embeddings; `start` is the
+    first frame of x and `gap` how many frames later x+ begins, 0 where that is not known; `clips`
+    and `next_clips` are the uint8 frames of x and x+.
     """
 
     representation: Floats
@@ -37,6 +38,7 @@ class EmbeddedPairs:
     edited: Floats
     path: NDArray[np.object_]
     start: NDArray[np.int64]
+    gap: NDArray[np.int64]
     clips: NDArray[np.uint8]
     next_clips: NDArray[np.uint8]
     latent: LatentSample | None
@@ -116,10 +118,23 @@ def embed(learner: Learner, pairs: DecodedPairs) -> EmbeddedPairs:
         },
         path=np.concatenate([paths[batch.video] for batch in seen])[:num_pairs],
         start=np.concatenate([batch.start for batch in seen])[:num_pairs],
+        gap=gaps(pairs.rows, np.concatenate([batch.row for batch in seen])[:num_pairs]),
         clips=np.concatenate([batch.context for batch in seen])[:num_pairs],
         next_clips=np.concatenate([batch.target for batch in seen])[:num_pairs],
         latent=joined(latents, num_pairs),
     )
+
+
+def gaps(rows: Schedule, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The gap in frames of each row; 0 for a pair that stands in for another, which has no row."""
+    found = np.zeros(len(numbers), np.int64)
+    for at, row in enumerate(numbers.tolist()):
+        if row >= 0:
+            batch, place = divmod(row, rows.global_batch_size)
+            first = rows.shuffle_window(batch).start
+            number = first + (place - first) % rows.global_batch_size
+            found[at] = rows.window(number).gaps[rows.pair_in_window(number, batch)]
+    return found
 
 
 def joined(latents: list[LatentSample], rows: int | None = None) -> LatentSample | None:

@@ -1,8 +1,8 @@
 """`adassl evaluate`: freeze the encoder and measure what it knows, on videos never trained on.
 
-Probes read the labels and factors in a `factors.parquet` beside the videos: integers and words are
-classes, fractions are values. They are fitted on training videos and tested on test videos.
-Everything else needs no labels.
+Probes read the labels beside the videos, in tables, class folders and split lists: integers and
+words are classes, fractions are values. They are fitted on training videos and tested on test
+videos. Everything else needs no labels.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from adassl import diagnostics
 from pipelines import figures
 from pipelines.config.run import ConfigError, with_videos_root
-from pipelines.evaluation import probes
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_to_embed
+from pipelines.evaluation.factors import factors_of
+from pipelines.evaluation.questions import questions
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from pipelines.training.learner import (
     Learner,
@@ -29,7 +30,6 @@ from pipelines.training.learner import (
 from pipelines.video.index import VideoIndex
 from pipelines.video.moved import find_indexed
 
-NOT_FACTORS = {"path", "frame", "split"}
 NUM_SOURCES, NUM_FUTURES = 6, 5
 
 
@@ -106,27 +106,6 @@ def label_free(pairs: EmbeddedPairs) -> dict[str, float]:
     return metrics
 
 
-def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
-    """Labels and factors of each pair, by its video and, where there is one, its first frame.
-
-    A table without a `frame` column holds for all frames of a video. No columns where there is no
-    table.
-    """
-    tables = sorted({str(t) for t in videos.column("factors") if t})
-    if not tables:
-        return pd.DataFrame(index=range(len(pairs)))
-    parts = []
-    for table in tables:
-        part = pd.read_parquet(table)
-        part["path"] = [str(Path(table).parent / p) for p in part["path"]]
-        parts.append(part)
-    known = pd.concat(parts, ignore_index=True)
-    wanted = pd.DataFrame({"path": pairs.path, "frame": pairs.start})
-    keys = ["path", "frame"] if "frame" in known else ["path"]
-    found = wanted.merge(known.drop_duplicates(keys), on=keys, how="left", validate="m:1")
-    return found[[c for c in found.columns if c not in NOT_FACTORS]]
-
-
 def probe(
     train: EmbeddedPairs, train_factors: pd.DataFrame, test: EmbeddedPairs, factors: pd.DataFrame
 ) -> dict[str, float]:
@@ -137,29 +116,12 @@ def probe(
     and h little.
     """
     metrics: dict[str, float] = {}
-    scores: list[float] = []
-    for name in factors.columns:
-        seen = train_factors[name].notna().to_numpy(), factors[name].notna().to_numpy()
-        values = (train_factors[name].to_numpy()[seen[0]], factors[name].to_numpy()[seen[1]])
-        if min(len(np.unique(values[0])), len(values[1])) < 2:
-            continue
-        is_value = pd.api.types.is_float_dtype(factors[name])
-        kind: probes.Kind = "value" if is_value else "class"
-        if kind == "class" and not np.isin(values[1], values[0]).all():
-            continue  # such as the identity of a glyph: no probe can know one it never saw
-        groups = train.path[seen[0]]
-        for source in ("representation", "edited"):
-            features = getattr(train, source)[seen[0]], getattr(test, source)[seen[1]]
-            prefix = "" if source == "representation" else "edited/"
-            linear = probes.linear_probe(
-                features[0], values[0], features[1], values[1], kind=kind, groups=groups
-            )
-            found = linear.metrics(name)
-            metrics |= {prefix + key: value for key, value in found.items()}
-            scores += [max(0.0, v) for k, v in found.items() if k.endswith(("_accuracy", "_r2"))]
-            if source == "representation":
-                near = probes.knn_probe(features[0], values[0], features[1], values[1], kind=kind)
-                metrics |= near.metrics(name)
+    for asked in questions(train_factors, factors):
+        for source, prefix in (("representation", ""), ("edited", "edited/")):
+            answer = asked.linear(getattr(train, source), getattr(test, source), groups=train.path)
+            metrics |= {prefix + key: value for key, value in answer.items()}
+        metrics |= asked.knn(train.representation, test.representation)
+    scores = [max(0.0, v) for k, v in metrics.items() if "/linear_" in k]
     if scores:
         metrics["probe/mean"] = float(np.mean(scores))
     return metrics

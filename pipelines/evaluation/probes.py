@@ -109,6 +109,58 @@ def linear_probe(
     return ProbeScore(probe="linear", kind=kind, columns=columns, strength=strength)
 
 
+def value_probe(
+    features_train: Float[Array, "train dim"],
+    labels_train: Float[Array, "train columns"],
+    features_test: Float[Array, "test dim"],
+    labels_test: Float[Array, "test columns"],
+    *,
+    groups: Shaped[Array, " train"] | None = None,
+) -> ProbeScore:
+    """Ridge regressions of many values at once, each with a strength of its own.
+
+    For each column the same as a `linear_probe` of that column alone, at the cost of one. The
+    strength in the result is the median over the columns.
+
+    Raises:
+        ValueError: on features and labels that do not belong together or are not finite.
+    """
+    x, y, x_test, y_test = _data(
+        features_train, labels_train, features_test, labels_test, kind="value"
+    )
+    columns = np.arange(y.shape[1])
+    best = np.full(len(columns), _RIDGE_STRENGTHS.index(1.0))
+    with threadpool_limits(limits=1):
+        videos = np.arange(len(x)) if groups is None else np.asarray(groups)
+        folds = _folds(x, y, "value", videos)
+        if folds:
+            judged = [
+                [scores("value", y[b], p) for p in _ridge(x[a], y[a], x[b])] for a, b in folds
+            ]
+            best = np.mean(judged, axis=0).argmax(axis=0)
+        predicted = _ridge(x, y, x_test)[best, :, columns].T
+    strength = float(np.median(np.take(_RIDGE_STRENGTHS, best)))
+    return ProbeScore(
+        probe="linear",
+        kind="value",
+        columns=scores("value", y_test, predicted),
+        strength=strength,
+    )
+
+
+def _ridge(x: Array, y: Array, x_test: Array) -> Array:
+    """Predictions of ridge regressions on standardised features: [strengths, test, columns]."""
+    scaler = StandardScaler().fit(x)
+    left, singular, right = np.linalg.svd(scaler.transform(x), full_matrices=False)
+    mean = y.mean(axis=0)
+    along, rotated = left.T @ (y - mean), scaler.transform(x_test) @ right.T
+    found = [
+        rotated @ (along * (singular / (singular**2 + strength))[:, None]) + mean
+        for strength in _RIDGE_STRENGTHS
+    ]
+    return np.stack(found)
+
+
 def mlp_probe(
     features_train: Float[Array, "train dim"],
     labels_train: Shaped[Array, "train ..."],
@@ -157,7 +209,7 @@ def knn_probe(
     make = KNeighborsClassifier if kind == "class" else KNeighborsRegressor
     with threadpool_limits(limits=1):
         model = make(n_neighbors=min(num_neighbors, len(x)), metric="cosine").fit(x, y)
-        columns = _scores(kind, y_test, model.predict(x_test))
+        columns = scores(kind, y_test, model.predict(x_test))
     return ProbeScore(probe="knn", kind=kind, columns=columns)
 
 
@@ -194,7 +246,7 @@ def _fitted(
             search = GridSearchCV(pipeline, values, scoring=scoring, cv=splits, refit=False)
             strength = list(grid)[search.fit(x_all, y_all).best_index_]
         pipeline.set_params(**{f"model__{name}": grid[strength]}).fit(x, y)
-        return _scores(kind, y_test, pipeline.predict(x_test)), strength
+        return scores(kind, y_test, pipeline.predict(x_test)), strength
 
 
 def _folds(x: Array, y: Array, kind: Kind, groups: Array) -> list[tuple[Array, Array]]:
@@ -237,7 +289,8 @@ def _checked(part: str, x: Array, y: Array, kind: Kind) -> tuple[Array, Array]:
     return np.asarray(x, np.float64), y.astype(str) if y.dtype == object else y
 
 
-def _scores(kind: Kind, truth: Array, predicted: Array) -> tuple[float, ...]:
+def scores(kind: Kind, truth: Array, predicted: Array) -> tuple[float, ...]:
+    """Accuracy of classes, or R² of each column of values."""
     if kind == "class":
         return (float(np.mean(predicted == truth)),)
     return tuple(float(r) for r in r2_score(truth, predicted, multioutput="raw_values"))

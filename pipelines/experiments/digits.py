@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
-from pipelines.evaluation.evaluate import factors_of
+from pipelines.evaluation.factors import factors_of
 from pipelines.evaluation.probes import Kind, ProbeScore, linear_probe
 from pipelines.recipes import SCENES
 from pipelines.sources.digit_motion import Setting

@@ -26,9 +26,10 @@ from pipelines.storage.parquet import not_parquet
 from pipelines.video.frames import Access
 from pipelines.video.splits import SPLITS
 
-VERSION = b"2"
-"""Of the columns and of what a probe finds. An index of version 1, which knew decord alone, still
-serves to train; when it is made again, its files are probed again."""
+VERSION = b"3"
+"""Of the columns. An index of version 2, which had one table of factors and no class or group,
+serves as it is. One of version 1, which knew decord alone, still serves to train; when it is made
+again, its files are probed again."""
 SCHEMA = pa.schema(
     {
         "path": pa.string(),
@@ -48,14 +49,24 @@ SCHEMA = pa.schema(
         "size_bytes": pa.int64(),
         "mtime_ns": pa.int64(),
         "split": pa.string(),
-        "factors": pa.string(),
+        "factors": pa.list_(pa.string()),
+        "label": pa.string(),
+        "group": pa.string(),
         "usable": pa.bool_(),
         "reason": pa.string(),
     },
     metadata={b"adassl.index_version": VERSION},
 )
+_SCHEMA_2 = pa.schema(
+    [
+        field.with_type(pa.string()) if field.name == "factors" else field
+        for field in SCHEMA
+        if field.name not in ("label", "group")
+    ],
+    metadata={b"adassl.index_version": b"2"},
+)
 _SCHEMA_1 = pa.schema(
-    [field for field in SCHEMA if field.name not in ("decoder", "stream", "key_times")],
+    [field for field in _SCHEMA_2 if field.name not in ("decoder", "stream", "key_times")],
     metadata={b"adassl.index_version": b"1"},
 )
 
@@ -105,6 +116,16 @@ class VideoIndex:
     def height(self) -> NDArray[np.int32]:
         """Pixels, as displayed."""
         return self.column("height")
+
+    @cached_property
+    def factors(self) -> list[list[str]]:
+        """The tables of labels that name each video, the nearest last."""
+        tables: list[list[str] | None] = self.table["factors"].to_pylist()
+        return [each or [] for each in tables]
+
+    def labels(self) -> dict[str, int]:
+        """How many videos there are of each class that a folder or a list gives."""
+        return dict(Counter(name for name in self.table["label"].to_pylist() if name))
 
     @property
     def is_current(self) -> bool:
@@ -161,6 +182,7 @@ class VideoIndex:
         skipped = f"; skipped: {reasons}" if reasons else ""
         by_pyav = self.table["decoder"].to_pylist().count("pyav")
         decoders = f", {by_pyav} of them by PyAV" if by_pyav else ""
+        shares += f", {splits[None]} in no split" if splits[None] else ""
         return f"{len(self)} files, {splits.total()} usable{decoders} ({shares}){skipped}"
 
 
@@ -180,7 +202,9 @@ def load_index(path: str | Path) -> VideoIndex:
         except (pa.ArrowException, OSError) as error:
             raise IndexFileError(f"{path}: {not_parquet(file, error)}") from error
     if table.schema.equals(_SCHEMA_1) and table.schema.metadata == _SCHEMA_1.metadata:
-        table = _from_version_1(table)
+        table = _from_version_2(_from_version_1(table))
+    elif table.schema.equals(_SCHEMA_2) and table.schema.metadata == _SCHEMA_2.metadata:
+        table = _from_version_2(table).replace_schema_metadata(SCHEMA.metadata)
     elif not table.schema.equals(SCHEMA) or table.schema.metadata != SCHEMA.metadata:
         raise IndexFileError(
             f"{path}: its columns are not those of a video index of version {VERSION.decode()}; "
@@ -213,6 +237,19 @@ def _from_version_1(table: pa.Table) -> pa.Table:
         "stream": [0 if used else None for used in usable],
         "key_times": [[] if used else None for used in usable],
     }
+    for name, values in columns.items():
+        table = table.append_column(SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
+    return table.select(_SCHEMA_2.names)
+
+
+def _from_version_2(table: pa.Table) -> pa.Table:
+    """An index of the time when a video had at most one table of factors."""
+    columns = {
+        "factors": [[path] if path else [] for path in table["factors"].to_pylist()],
+        "label": [None] * len(table),
+        "group": [None] * len(table),
+    }
+    table = table.drop_columns(["factors"])
     for name, values in columns.items():
         table = table.append_column(SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
     return table.select(SCHEMA.names)

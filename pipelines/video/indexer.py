@@ -5,6 +5,7 @@ timed out or crashed, which may have been the machine's fault.
 """
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -19,16 +20,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from pipelines.errors import UserError
 from pipelines.storage.folder import Folder, parent_and_name
+from pipelines.video.given import Given, LabelSources, read_given, splits_of
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
 from pipelines.video.killable import Done, Lost, Moved, run_killable
 from pipelines.video.probe import Probe, probe_video, probe_without_decord
-from pipelines.video.splits import (
-    FactorSplit,
-    NoVideosError,
-    factor_splits,
-    find_videos,
-    hash_split,
-)
+from pipelines.video.splits import NoVideosError, find_videos
 
 RETRIED = "probe "
 """How the reasons begin that say nothing about the file."""
@@ -72,7 +68,19 @@ class IndexSummary:
         """The report: each file skipped with its reason, then a line about all."""
         done = f"{self.num_probed} probed, {self.num_reused} unchanged, {self.num_dropped} dropped"
         skipped = [f"skipped {path}: {reason}" for path, reason in self.skip]
-        return [*skipped, f"{self.index.describe()} · {done}"]
+        return [*skipped, *self._labels(), f"{self.index.describe()} · {done}"]
+
+    def _labels(self) -> list[str]:
+        """Where labels were found."""
+        usable = self.index.select()
+        tables = Counter(table for each in usable.factors for table in each)
+        lines = [f"labels of {count} videos: {table}" for table, count in tables.items()]
+        classes = usable.labels()
+        if classes:
+            count = sum(classes.values())
+            lines.append(f"labels of {count} videos: {len(classes)} classes of folders or lists")
+        groups = {group for group in usable.table["group"].to_pylist() if group}
+        return [*lines, f"{len(groups)} groups, each in one split"] if groups else lines
 
 
 def build_index(
@@ -83,6 +91,7 @@ def build_index(
     test_share: float = 0.1,
     timeout_seconds: float = 30.0,
     num_workers: int | None = None,
+    labels: LabelSources | None = None,
     console: Console | None = None,
 ) -> IndexSummary:
     """Probe the videos under some folders and write the index; Ctrl-C keeps what was probed.
@@ -90,16 +99,18 @@ def build_index(
     Args:
         paths: folders, walked to their depth, and files.
         out: path or URI of the Parquet file; one of an earlier run is reused row by row.
-        val_share: share of the videos for validation, where no factors.parquet tells their split.
+        val_share: share of the videos for validation, where nothing tells their split.
         test_share: likewise for the test.
         timeout_seconds: time without a sign of life after which a probe is killed.
         num_workers: processes; by default one for each core.
+        labels: where labels and splits are, beside the tables, lists and folders that are found.
         console: where to show progress; None: nowhere.
 
     Raises:
         IndexSettingError: for shares or a time limit that cannot be.
         NoVideosError: if a path is missing or unreadable, or nothing in them is a usable video.
-        FactorsError: if a factors.parquet among the videos makes no sense.
+        FactorsError: if a table of labels among the videos makes no sense.
+        SplitListError: likewise for a split list.
         StorageError: if the index cannot be written.
     """
     if not (val_share >= 0 and test_share >= 0 and val_share + test_share < 1):
@@ -113,7 +124,7 @@ def build_index(
             f"({MOST_SECONDS}); 30 is usual"
         )
     files, unusable = find_videos(paths)
-    given_splits = factor_splits(files)
+    given = read_given(files, labels or LabelSources())
     folder, name = parent_and_name(out)
     earlier = _earlier_rows(out) if folder.exists(name) else {}
     stamps = {file.path: _stamp(file.path) for file in files}
@@ -126,9 +137,7 @@ def build_index(
         for path, reason in unusable.items():
             nothing = {"path": path, "size_bytes": 0, "mtime_ns": 0}
             rows[path] = dict.fromkeys(SCHEMA.names) | nothing | {"usable": False, "reason": reason}
-        for row in rows.values():
-            given = given_splits.get(row["path"])
-            row |= _split(row, given, val_share=val_share, test_share=test_share)
+        _label(rows, given, val_share=val_share, test_share=test_share)
         index = _write(rows, folder, name)
     if not len(index.select()):
         raise NoVideosError(f"no usable video in {', '.join(map(str, paths))}: {index.describe()}")
@@ -235,14 +244,16 @@ def _still_true(row: Row | None, stamp: Row) -> bool:
     return all(row[name] == value for name, value in stamp.items())
 
 
-def _split(row: Row, given: FactorSplit | None, *, val_share: float, test_share: float) -> Row:
-    """From the factors beside the video, else by its content; of usable videos alone."""
-    if not row["usable"]:
-        return {"split": None, "factors": None}
-    if given:
-        return {"split": given.split, "factors": given.factors}
-    split = hash_split(row["digest"], val_share=val_share, test_share=test_share)
-    return {"split": split, "factors": None}
+def _label(
+    rows: Mapping[str, Row], given: Mapping[str, Given], *, val_share: float, test_share: float
+) -> None:
+    """Write down splits and labels, of usable videos alone."""
+    digests = {path: row["digest"] for path, row in rows.items() if row["usable"]}
+    splits = splits_of(given, digests, val_share=val_share, test_share=test_share)
+    for path, row in rows.items():
+        known = given.get(path, Given()) if row["usable"] else Given()
+        row |= {"split": splits.get(path), "factors": list(known.tables)}
+        row |= {"label": known.label, "group": known.group}
 
 
 def _write(rows: Mapping[str, Row], folder: Folder, name: str) -> VideoIndex:

@@ -44,7 +44,7 @@ def _moved(index: VideoIndex, rows: list[int], root: str) -> tuple[VideoIndex, l
         for path in (Path(folder, name) for name in names):
             if path.is_file():
                 there.setdefault((path.name, path.stat().st_size), []).append(str(path.absolute()))
-    paths, factors = list(index.path), list(index.column("factors"))
+    paths, factors = list(index.path), list(index.factors)
     sizes, digests = index.column("size_bytes"), index.column("digest")
     missing = []
     for row in rows:
@@ -57,15 +57,19 @@ def _moved(index: VideoIndex, rows: list[int], root: str) -> tuple[VideoIndex, l
             missing.append(old)
             continue
         paths[row] = found[0]
-        if factors[row]:
-            within = os.path.relpath(old, os.path.dirname(factors[row]))
-            if found[0].endswith(os.sep + within):
-                factors[row] = found[0].removesuffix(within) + os.path.basename(factors[row])
+        factors[row] = [_moved_table(table, old, found[0]) for table in factors[row]]
     table = index.table
     for name, values in (("path", paths), ("factors", factors)):
         at = SCHEMA.get_field_index(name)
-        table = table.set_column(at, SCHEMA.field(name), pa.array(values, pa.string()))
+        table = table.set_column(at, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
     return VideoIndex(table=table), missing
+
+
+def _moved_table(table: str, old: str, new: str) -> str:
+    """Where a table of labels is that moved together with a video."""
+    within = os.path.relpath(old, os.path.dirname(table))
+    moved = new.endswith(os.sep + within)
+    return new.removesuffix(within) + os.path.basename(table) if moved else table
 
 
 def _shared_parts(path: str, other: str) -> int:

@@ -1,18 +1,13 @@
 """Which files there are, and which of them are for training, validation and test."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from pipelines.errors import UserError
-from pipelines.storage.parquet import not_parquet
 
 SPLITS = ("train", "val", "test")
-FACTORS_FILE = "factors.parquet"
 VIDEO_SUFFIXES = frozenset(
     {".264", ".265", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".gif", ".h264", ".h265", ".hevc"}
     | {".ivf", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf"}
@@ -24,24 +19,12 @@ class NoVideosError(UserError, ValueError):
     """There is nothing to index."""
 
 
-class FactorsError(UserError, ValueError):
-    """A factors.parquet that cannot say which split its videos belong to."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class VideoFile:
     """A file to index and the folder under which it was found."""
 
     path: str
     root: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class FactorSplit:
-    """The split that a factors.parquet gives a video."""
-
-    split: str
-    factors: str
 
 
 def find_videos(paths: Sequence[str | Path]) -> tuple[list[VideoFile], dict[str, str]]:
@@ -119,50 +102,3 @@ def hash_split(digest: str, *, val_share: float, test_share: float) -> str:
     if position < test_share:
         return "test"
     return "val" if position < test_share + val_share else "train"
-
-
-def factor_splits(files: Iterable[VideoFile]) -> dict[str, FactorSplit]:
-    """What the factors.parquet beside the videos, or in folders above up to the root, say.
-
-    Where several name a video, the nearest counts.
-
-    Raises:
-        FactorsError: if one of them lacks `path` or `split`, or contradicts itself.
-    """
-    folders: set[str] = set()
-    for file in files:
-        folder = os.path.dirname(file.path)
-        while folder not in folders:
-            folders.add(folder)
-            if folder == file.root:
-                break
-            folder = os.path.dirname(folder)
-    splits: dict[str, FactorSplit] = {}
-    for folder in sorted(folders, key=len):
-        factors = os.path.join(folder, FACTORS_FILE)
-        if os.path.exists(factors):
-            splits |= _read_splits(factors)
-    return splits
-
-
-def _read_splits(factors: str) -> dict[str, FactorSplit]:
-    try:
-        names = pq.read_schema(factors).names
-    except (pa.ArrowException, OSError) as error:
-        raise FactorsError(f"{factors}: {not_parquet(factors, error)}") from error
-    if missing := {"path", "split"} - set(names):
-        raise FactorsError(
-            f"{factors}: no column {' or '.join(sorted(missing))}; it must name each video's path, "
-            "relative to its own folder, and its split"
-        )
-    table = pq.read_table(factors, columns=["path", "split"]).group_by(["path", "split"])
-    rows = table.aggregate([]).to_pylist()
-    splits: dict[str, FactorSplit] = {}
-    for row in rows:
-        path = os.path.normpath(os.path.join(os.path.dirname(factors), row["path"]))
-        if row["split"] not in SPLITS:
-            raise FactorsError(f"{factors}: split {row['split']!r}, not one of {', '.join(SPLITS)}")
-        if path in splits:
-            raise FactorsError(f"{factors}: {row['path']} is in two splits")
-        splits[path] = FactorSplit(split=row["split"], factors=factors)
-    return splits

@@ -15,8 +15,9 @@ from pipelines.video import indexer, probe
 from pipelines.video.index import IndexFileError, VideoIndex, load_index
 from pipelines.video.indexer import IndexSettingError, IndexSummary, build_index
 from pipelines.video.killable import Tick
+from pipelines.video.labels import FactorsError
 from pipelines.video.probe import Probe, probe_video
-from pipelines.video.splits import FactorsError, NoVideosError, hash_split
+from pipelines.video.splits import NoVideosError, hash_split
 from tests.videos import BAD, FPS, GOOD, write_h264, write_hevc, write_text, write_video
 
 
@@ -211,13 +212,13 @@ def test_factors_beside_the_videos_decide_their_split(tmp_path: Path) -> None:
     found = rows(index(tmp_path, val_share=0, test_share=0).index)
     assert [found[f"{n}.mp4"]["split"] for n in range(3)] == ["val", "test", "train"]
     factors = str(tmp_path / "factors.parquet")
-    assert [found[f"{n}.mp4"]["factors"] for n in range(3)] == [factors, factors, None]
+    assert [found[f"{n}.mp4"]["factors"] for n in range(3)] == [[factors], [factors], []]
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ({"path": ["0.mp4"]}, "no column split"),
+        ({"name": ["0.mp4"]}, "no column path"),
         ({"path": ["0.mp4", "0.mp4"], "split": ["val", "train"]}, "in two splits"),
         ({"path": ["0.mp4"], "split": ["holdout"]}, "not one of train, val, test"),
     ],
@@ -236,7 +237,9 @@ def test_an_index_of_version_1_still_loads_and_is_probed_anew(tmp_path: Path) ->
     write_text(tmp_path)
     place = tmp_path / "videos.parquet"
     table = index(tmp_path).index.table
-    old = table.drop_columns(["decoder", "stream", "key_times"])
+    at = table.schema.get_field_index("factors")
+    old = table.set_column(at, "factors", pa.nulls(len(table), pa.string()))
+    old = old.drop_columns(["decoder", "stream", "key_times", "label", "group"])
     pq.write_table(old.replace_schema_metadata({b"adassl.index_version": b"1"}), place)
     videos = load_index(place)
     assert not videos.is_current

@@ -43,7 +43,7 @@ def test_moved_videos_are_found_below_another_folder(library: tuple[DataConfig, 
     data, new = library
     index = find_indexed(data.model_copy(update={"videos_root": str(new)}))
     assert list(index.path) == [str(new / "deeper/a/clip.mp4"), str(new / "c/clip.mp4")]
-    assert index.column("factors")[0] == str(new / "deeper" / "a" / "factors.parquet")
+    assert index.factors[0] == [str(new / "deeper" / "a" / "factors.parquet")]
     with pytest.raises(ConfigError, match=r"2 of 2 videos .* are not there"):
         find_indexed(data.model_copy(update={"videos_root": str(new / "deeper" / "nowhere")}))
 

@@ -1,0 +1,73 @@
+"""Labels of pairs: from tables, folders and lists, and changes over each pair's own gap."""
+
+import os
+from typing import Any
+
+import pandas as pd
+
+from pipelines.evaluation.embed import EmbeddedPairs
+from pipelines.video.index import VideoIndex
+from pipelines.video.labels import VideoNames, read_table
+
+CLASS = "class"
+"""The column of classes that folders and split lists give."""
+CHANGE = "_change"
+"""Ends the names of derived columns: the value at the first frame of x+ less that of x."""
+_KEYS = ["path", "frame"]
+
+
+def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
+    """Labels and factors of each pair, by its video and, where a table has frames, its first frame.
+
+    A table without a `frame` column holds for all frames of a video; of tables with the same column
+    the nearest to the video counts. For each fraction of a table with frames there is also its
+    change over the pair's own gap, where the table has both frames. Without any label there are no
+    columns.
+    """
+    moments = [
+        pd.DataFrame({"path": pairs.path, "frame": frame})
+        for frame in (pairs.start, pairs.start + pairs.gap)
+    ]
+    found = pd.DataFrame(index=range(len(pairs.path)))
+    classes = dict(zip(videos.path, videos.column("label"), strict=True))
+    if any(classes.values()):
+        found[CLASS] = pd.Series([classes[path] for path in pairs.path], dtype=object)
+    named: dict[str, list[str]] = {}
+    for path, tables in zip(videos.path, videos.factors, strict=True):
+        for table in tables:
+            named.setdefault(table, []).append(str(path))
+    for table, paths in named.items():
+        known = _read(table, paths)
+        columns, later = (_at(known, moment) for moment in moments)
+        if "frame" in known:
+            for name in [str(n) for n in columns if is_value(columns[n])]:
+                columns[name + CHANGE] = (later[name] - columns[name]).where(pairs.gap > 0)
+        for name in columns.columns:
+            column = columns[name]
+            found[name] = column.combine_first(found[name]) if name in found else column
+    return found
+
+
+def _read(table: str, paths: list[str]) -> pd.DataFrame:
+    """A table's rows of some videos, which go by their paths."""
+    known = read_table(table).drop(columns="split", errors="ignore")
+    videos, folder = VideoNames(paths), os.path.dirname(table)
+    names = {name: videos.meant_by(name, folder, below=False) for name in known["path"].unique()}
+    known["path"] = known["path"].map(names)
+    known = known.explode("path").dropna(subset="path")
+    return known.drop_duplicates([key for key in _KEYS if key in known])
+
+
+def _at(known: pd.DataFrame, moment: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a table at the videos and frames of `moment`."""
+    keys = [key for key in _KEYS if key in known]
+    found = moment.merge(known, on=keys, how="left", validate="m:1").drop(columns=_KEYS)
+    for name in found.columns:  # a missing label must not turn whole numbers into fractions
+        if known[name].dtype.kind in "iub" and found[name].isna().any():
+            found[name] = found[name].astype("boolean" if known[name].dtype == bool else "Int64")
+    return found
+
+
+def is_value(column: "pd.Series[Any]") -> bool:
+    """Whether a column is of values: fractions; whole numbers and words are classes."""
+    return bool(pd.api.types.is_float_dtype(column))
