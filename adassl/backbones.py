@@ -1,11 +1,12 @@
 """Backbones: clips [batch, channels, frames, height, width] to representations [batch, output_dim].
 
-ResNets are in `adassl.resnet`; torchvision is not required by this project.
+Each family is in a module of its own: `resnet`, `frames`, `r2plus1d`, `vit`, `pretrained`;
+torchvision is not required by this project.
 """
 
 import difflib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import torch
@@ -13,8 +14,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from adassl.config import BackboneName
+from adassl.frames import FrameEncoder, build_frame_resnet
 from adassl.heads import build_mlp
+from adassl.pretrained import TransformersEncoder, build_transformers
+from adassl.r2plus1d import build_r2plus1d
 from adassl.resnet import build_resnet
+from adassl.vit import SIZES, VideoTransformer, default_tubelet
 
 InputShape = tuple[int, int, int, int]
 
@@ -59,9 +64,62 @@ class Backbone(nn.Module):
         representation: Tensor = self.network(clips)
         return representation
 
+    def tokens(
+        self, clips: Float[Tensor, "batch channels frames height width"]
+    ) -> Float[Tensor, "batch tokens dim"]:
+        """What is pooled or flattened to h, place by place, as an attentive probe reads it.
+
+        The last maps of a convolutional network, the tokens of a transformer; of a network without
+        either h itself, as one token.
+        """
+        if isinstance(self.network, VideoTransformer | FrameEncoder | TransformersEncoder):
+            return self.network.tokens(clips)
+        maps = clips
+        for layer in self.network if isinstance(self.network, nn.Sequential) else ():
+            if isinstance(layer, _ENDS_OF_MAPS):
+                break
+            maps = layer(maps)
+        if maps is clips:
+            representation: Tensor = self(clips)
+            return representation.unsqueeze(1)
+        return maps.flatten(2).transpose(1, 2)
+
+
+def load_weights(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
+    """Start a backbone from the weights of another one of its kind.
+
+    Args:
+        backbone: to be changed in place.
+        weights: by the names of its state dict, or of that of the network in it.
+
+    Raises:
+        ValueError: if a name or a shape is missing or left over.
+    """
+    names = backbone.state_dict()
+    if not set(weights) & set(names):
+        weights = {f"network.{name}": weight for name, weight in weights.items()}
+    missing, unknown = names.keys() - weights.keys(), weights.keys() - names.keys()
+    shapes = [n for n in names.keys() & weights.keys() if names[n].shape != weights[n].shape]
+    if missing or unknown or shapes:
+        kinds = (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        found = "; ".join(
+            f"{len(found)} {kind}, such as {min(found)}" for kind, found in kinds if found
+        )
+        raise ValueError(
+            f"weights of another backbone: {found}; set backbone and data as they were trained"
+        )
+    backbone.load_state_dict(weights)
+
 
 def build_backbone(
-    name: BackboneName, *, input_shape: InputShape, hidden_dims: tuple[int, ...] | None = None
+    name: BackboneName,
+    *,
+    input_shape: InputShape,
+    hidden_dims: tuple[int, ...] | None = None,
+    tubelet: tuple[int, int] | None = None,
+    token_drop: float = 0.0,
+    model: str | None = None,
+    pretrained: bool = True,
 ) -> Backbone:
     """A backbone by name, freshly initialised from torch's global generator.
 
@@ -70,13 +128,22 @@ def build_backbone(
       convolutions and last the size of its (linear) output. "conv3d_pooled" keeps what is in a clip
       and how it moves, but not where.
     - "resnet18", "resnet50" fold the frames into channels, see `adassl.resnet`; fixed sizes.
+    - "frames_resnet18" is a ResNet-18 for each frame, pooled over time, see `adassl.frames`.
+    - "r2plus1d_18" is R(2+1)D-18, see `adassl.r2plus1d`.
+    - "vit_ti", "vit_s", "vit_b" are video transformers over tubelets, see `adassl.vit`.
+    - "transformers" is any image or video model of that library, see `adassl.pretrained`.
 
     Args:
         name: which one.
         input_shape: channels, frames, height, width of a clip; each at least 1.
-        hidden_dims: layer sizes; None for the backbone's own default.
+        hidden_dims: layer sizes of mlp and conv3d; None for the backbone's own default.
+        tubelet: frames and pixels of a token of a vit; None: see `adassl.vit.default_tubelet`.
+        token_drop: share of a vit's tokens that are left out in training.
+        model: folder or hub name of a model of transformers.
+        pretrained: whether that model comes with its weights.
 
     Raises:
+        ImportError: the model needs a library that is not installed.
         ValueError: unknown name, an impossible shape, or `hidden_dims` that do not fit the name.
     """
     choices = get_args(BackboneName)
@@ -88,13 +155,13 @@ def build_backbone(
         raise ValueError(
             f"input_shape={input_shape}: channels, frames, height and width must each be at least 1"
         )
-    if name in ("resnet18", "resnet50"):
+    if name not in _DEFAULT_HIDDEN_DIMS:
         if hidden_dims is not None:
             raise ValueError(
                 f"hidden_dims={hidden_dims} with {name}: its sizes are fixed; leave hidden_dims out"
             )
-        network, output_dim = build_resnet(name, input_shape=input_shape)
-        return Backbone(network, input_shape=input_shape, output_dim=output_dim)
+        fixed, output_dim = _build_fixed(name, input_shape, tubelet, token_drop, model, pretrained)
+        return Backbone(fixed, input_shape=input_shape, output_dim=output_dim)
     if hidden_dims is None:
         hidden_dims = _DEFAULT_HIDDEN_DIMS[name]
     smallest = 1 if name == "mlp" else 2
@@ -108,6 +175,42 @@ def build_backbone(
     else:
         network = build_conv3d(input_shape, hidden_dims, pooled=name == "conv3d_pooled")
     return Backbone(network, input_shape=input_shape, output_dim=hidden_dims[-1])
+
+
+def _build_fixed(
+    name: BackboneName,
+    input_shape: InputShape,
+    tubelet: tuple[int, int] | None,
+    token_drop: float,
+    model: str | None,
+    pretrained: bool,
+) -> tuple[nn.Module, int]:
+    """A network whose layer sizes are its own, and the size of its output."""
+    match name:
+        case "resnet18" | "resnet50":
+            return build_resnet(name, input_shape=input_shape)
+        case "frames_resnet18":
+            return build_frame_resnet(input_shape)
+        case "r2plus1d_18":
+            return build_r2plus1d(input_shape=input_shape)
+        case "transformers":
+            if not model:
+                raise ValueError(
+                    "backbone 'transformers' without a model: name a folder or a model on the hub, "
+                    "such as facebook/dinov2-small"
+                )
+            return build_transformers(model, input_shape=input_shape, pretrained=pretrained)
+        case _:
+            width, depth, num_heads = SIZES[name]
+            network = VideoTransformer(
+                input_shape,
+                width=width,
+                depth=depth,
+                num_heads=num_heads,
+                tubelet=tubelet or default_tubelet(input_shape),
+                token_drop=token_drop,
+            )
+            return network, width
 
 
 def _build_flat_mlp(input_shape: InputShape, hidden_dims: Sequence[int]) -> nn.Sequential:
@@ -168,3 +271,6 @@ class MeanAndMaxPool(nn.Module):
     ) -> Float[Tensor, "batch double"]:
         """The two, side by side."""
         return torch.cat([maps.mean(dim=(2, 3, 4)), maps.amax(dim=(2, 3, 4))], dim=1)
+
+
+_ENDS_OF_MAPS = (nn.Flatten, MeanAndMaxPool, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)

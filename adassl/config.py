@@ -6,7 +6,19 @@ from typing import Any, Literal, get_args
 
 from adassl.traits import TRAITS
 
-BackboneName = Literal["mlp", "conv3d", "conv3d_pooled", "resnet18", "resnet50"]
+BackboneName = Literal[
+    "mlp",
+    "conv3d",
+    "conv3d_pooled",
+    "resnet18",
+    "resnet50",
+    "frames_resnet18",
+    "r2plus1d_18",
+    "vit_ti",
+    "vit_s",
+    "vit_b",
+    "transformers",
+]
 ObjectiveName = Literal[
     "infonce",
     "aninfonce",

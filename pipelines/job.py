@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from adassl.backbones import Backbone, load_weights
 from adassl.method import Method
 from pipelines import figures, tracking
 from pipelines.cluster import Demand, connected, joins
@@ -18,6 +19,7 @@ from pipelines.config.run import ConfigError, RunConfig, with_overrides, with_vi
 from pipelines.evaluation.evaluate import Evaluation, evaluate
 from pipelines.storage.folder import absolute
 from pipelines.storage.runs import RunFolder, last_metrics, newest_state
+from pipelines.storage.weights import backbone_weights
 from pipelines.tracking import Tracker
 from pipelines.training.group import train
 from pipelines.training.learner import MakeMethod, build
@@ -100,6 +102,8 @@ def run_job(
     videos = plan(config)
     for line in videos.lines():
         print(line, flush=True)
+    if make_method is None:
+        check_backbone(config)
     with (
         folder.registered(config, videos.digest),
         connected(config.cluster) as demand,
@@ -133,6 +137,23 @@ def run_job(
             evaluate=evaluated,
         )
     return JobResult(folder=folder, metrics=metrics, ui_command=tracking.ui_command(uri))
+
+
+def check_backbone(config: RunConfig) -> None:
+    """Build a run's backbone once, here, and give it the weights that it starts from.
+
+    Raises:
+        ConfigError: if it cannot be built, or the weights are none or another backbone's.
+    """
+    settings = config.backbone
+    try:
+        backbone = build(config).encoder.backbone
+        if settings.init_from:
+            assert isinstance(backbone, Backbone)
+            load_weights(backbone, backbone_weights(settings.init_from))
+    except (ValueError, ImportError) as error:
+        place = f"backbone.init_from={settings.init_from}: " if settings.init_from else ""
+        raise ConfigError(f"{place}{error}") from error
 
 
 def evaluate_job(

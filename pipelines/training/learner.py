@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map
 
 from adassl import collectives, diagnostics
 from adassl.augmentations import LOCAL_AREA, NUM_DRAWS, augment
-from adassl.backbones import build_backbone
+from adassl.backbones import Backbone, build_backbone, load_weights
 from adassl.build import build_method
 from adassl.latents import LatentSample
 from adassl.method import Method, StepOutput
@@ -273,6 +273,18 @@ class Learner:
         self.step = int(state["step"])
         self._kept, self._norm = {}, torch.zeros_like(self._norm)
 
+    def start_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the backbone, and that of a target network, the weights of another training.
+
+        Raises:
+            ValueError: if they are of another backbone.
+        """
+        encoders = (self.method.encoder, self.method.target_encoder)
+        for encoder in encoders:
+            if encoder is not None:
+                assert isinstance(encoder.backbone, Backbone)
+                load_weights(encoder.backbone, weights)
+
     def _on_this_device(self, saved: Mapping[str, Any]) -> dict[str, Any]:
         """An optimiser's state with the kernels of this device, not of the one it was saved on."""
         groups = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
@@ -357,10 +369,15 @@ def without_dimensions(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def build(config: RunConfig) -> Method:
     """The method of a config, with fresh weights."""
+    settings = config.backbone
     backbone = build_backbone(
-        config.backbone.name,
+        settings.name,
         input_shape=config.data.view_shape,
-        hidden_dims=config.backbone.hidden_dims,
+        hidden_dims=settings.hidden_dims,
+        tubelet=settings.tubelet,
+        token_drop=settings.token_drop,
+        model=settings.model,
+        pretrained=settings.pretrained,
     )
     return build_method(backbone, output_dim=backbone.output_dim, config=config.method)
 

@@ -14,6 +14,7 @@ import torch
 
 from pipelines.config.run import ConfigError, RunConfig, TrainConfig
 from pipelines.storage.runs import RunFolder
+from pipelines.storage.weights import backbone_weights
 from pipelines.tracking import Tracker, device_tags
 from pipelines.training import loop
 from pipelines.training.alarms import Alarm
@@ -87,6 +88,8 @@ def work(
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
     learner = Learner(config, device, make_method)
     sink = RunSink(config, folder, tracker, report)
+    if batches.newest is None and config.backbone.init_from:
+        learner.start_from(backbone_weights(config.backbone.init_from))
     history = sink.restore(learner, batches.newest)
     validation = batches.validation()
     sink.say_best_metric(has_validation=bool(validation))

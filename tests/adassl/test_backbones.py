@@ -19,6 +19,9 @@ from adassl.backbones import build_backbone
         ("conv3d_pooled", (3, 1, 20, 36), (4, 6, 11), 11),
         ("resnet18", (1, 3, 32, 32), None, 512),
         ("resnet50", (5, 1, 16, 16), None, 2048),
+        ("frames_resnet18", (1, 3, 16, 16), None, 1024),
+        ("r2plus1d_18", (3, 3, 16, 16), None, 512),
+        ("vit_ti", (3, 3, 16, 16), None, 192),
     ],
 )
 def test_representations_have_the_promised_size(
