@@ -140,9 +140,9 @@ def _adapt(config: Any, frames: int, side: int, *, keep_size: bool) -> int | Non
     Sizes of image models stay where weights are loaded: they interpolate their positions.
     """
     frame_key = next((key for key in _FRAME_KEYS if hasattr(config, key)), None)
-    size_key = next((key for key in _SIZE_KEYS if hasattr(config, key)), None)
-    if size_key is not None and (frame_key is not None or not keep_size):
-        setattr(config, size_key, side)
+    for key in _SIZE_KEYS if frame_key is not None or not keep_size else ():
+        if hasattr(config, key):
+            setattr(config, key, side)
     if frame_key is None:
         return None
     tubelet = int(getattr(config, "tubelet_size", 1))

@@ -3,12 +3,13 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
+import pandas as pd
 import torch
 
 from adassl.backbones import Backbone, load_weights
@@ -17,6 +18,7 @@ from pipelines import figures, tracking
 from pipelines.cluster import Demand, connected, joins
 from pipelines.config.run import ConfigError, RunConfig, with_overrides, with_videos_root
 from pipelines.evaluation.evaluate import Evaluation, evaluate
+from pipelines.evaluation.protocol import compare, metrics_of
 from pipelines.storage.folder import absolute
 from pipelines.storage.runs import RunFolder, last_metrics, newest_state
 from pipelines.storage.weights import backbone_weights
@@ -38,6 +40,8 @@ class JobResult:
     folder: RunFolder
     metrics: dict[str, float]
     ui_command: str
+    table: pd.DataFrame | None = None
+    """Of the full protocol."""
 
 
 def train_and_evaluate(
@@ -162,8 +166,14 @@ def evaluate_job(
     checkpoint: str = "newest",
     num_pairs: int = 2000,
     videos_root: str | None = None,
+    protocol: Literal["probes", "full"] = "probes",
+    beside: Sequence[RunFolder] = (),
 ) -> JobResult:
-    """Evaluate a finished or stopped run, into its folder and its MLflow run."""
+    """Evaluate a finished or stopped run, into its folder and its MLflow run.
+
+    With the full protocol also by the table of `pipelines.evaluation.protocol`, with other runs
+    beside it.
+    """
     config, record = with_videos_root(folder.config(), videos_root), folder.record()
     assert record is not None
     find_indexed(config.data)  # that videos are missing is said before Ray starts
@@ -175,6 +185,17 @@ def evaluate_job(
             num_decoders=_decoders(demand),
             videos_root=videos_root,
         )
+        table = None
+        if protocol == "full":
+            table = compare(
+                folder,
+                beside=beside,
+                checkpoint=checkpoint,
+                num_pairs=num_pairs,
+                num_decoders=_decoders(demand),
+                videos_root=videos_root,
+            )
+            done = replace(done, metrics={**done.metrics, **metrics_of(table)})
     summary = folder.add_to_summary(done.metrics)
     uri = record.tracking_uri or tracking.resolve_uri(
         config.tracking.uri, folder.folder.parent.local
@@ -183,7 +204,9 @@ def evaluate_job(
         with Tracker.attach(uri, record.mlflow_run_id) as tracker:
             tracker.log_metrics(log_evaluation(done, tracker), config.train.steps)
             tracker.log_file(summary)
-    return JobResult(folder=folder, metrics=done.metrics, ui_command=tracking.ui_command(uri))
+    return JobResult(
+        folder=folder, metrics=done.metrics, ui_command=tracking.ui_command(uri), table=table
+    )
 
 
 def with_absolute_index(config: RunConfig) -> RunConfig:

@@ -250,6 +250,17 @@ def evaluate(
     ] = "newest",
     pairs: Annotated[int, typer.Option(help="Pairs of each split to embed.", min=10)] = 2000,
     videos_root: VideosRoot = None,
+    protocol: Annotated[
+        Literal["probes", "full"],
+        typer.Option(
+            help="full: also the table of linear, kNN and attentive probes, retrieval and few "
+            "labels, beside raw pixels, the untrained and the supervised encoder."
+        ),
+    ] = "probes",
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(help="Another run for the table of --protocol full. Repeatable."),
+    ] = None,
 ) -> None:
     """Freeze a run's encoder and report what it knows, on videos never trained on.
 
@@ -260,9 +271,16 @@ def evaluate(
     from pipelines.storage.runs import RunFolder
 
     result = evaluate_job(
-        RunFolder(run), checkpoint=checkpoint, num_pairs=pairs, videos_root=videos_root
+        RunFolder(run),
+        checkpoint=checkpoint,
+        num_pairs=pairs,
+        videos_root=videos_root,
+        protocol=protocol,
+        beside=[RunFolder(other) for other in beside or ()],
     )
     _print_result(result)
+    if result.table is not None:
+        _print_table(result.table)
 
 
 app.command()(commands.sweep)
@@ -307,6 +325,15 @@ def _print_result(result: Any) -> None:
     pictures = result.folder.folder.child("figures")
     console.print(f"figures     {pictures}", highlight=False, soft_wrap=True)
     console.print(f"compare     {result.ui_command}", highlight=False, soft_wrap=True)
+
+
+def _print_table(found: Any) -> None:
+    for (factor, measure), part in found.groupby(["factor", "measure"], sort=False):
+        shown = part.drop(columns=["factor", "measure"]).dropna(axis=1, how="all")
+        table = Table(*map(str, shown.columns), title=f"{factor}, {measure}")
+        for row in shown.itertuples(index=False):
+            table.add_row(row[0], *("–" if v != v else f"{v:.3f}" for v in row[1:]))
+        console.print(table)
 
 
 def main() -> None:

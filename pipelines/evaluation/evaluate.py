@@ -27,7 +27,6 @@ from pipelines.training.learner import (
     latent_metrics,
     pair_metrics,
 )
-from pipelines.video.index import VideoIndex
 from pipelines.video.moved import find_indexed
 
 NUM_SOURCES, NUM_FUTURES = 6, 5
@@ -60,6 +59,31 @@ def evaluate(
     Raises:
         ConfigError: if the run has no such checkpoint or its index no video of the split.
     """
+    learner = restored(folder, checkpoint, videos_root, make_method)
+    test, factors = labelled(learner, split, num_pairs, num_decoders=num_decoders)
+    metrics = label_free(test)
+    if len(factors.columns):
+        train, known = labelled(learner, "train", num_pairs, num_decoders=num_decoders)
+        metrics |= probe(train, known, test, factors)
+    named = {f"{split}/{name}": value for name, value in metrics.items()}
+    if not draw:
+        return Evaluation(metrics=named, pictures=[])
+    pictures = _draw(folder, learner, test, factors)
+    folder.publish()
+    return Evaluation(metrics=named, pictures=pictures)
+
+
+def restored(
+    folder: RunFolder,
+    checkpoint: str,
+    videos_root: str | None = None,
+    make_method: MakeMethod | None = None,
+) -> Learner:
+    """A run's learner as its newest or best checkpoint has it.
+
+    Raises:
+        ConfigError: if there is no run or no such checkpoint.
+    """
     config = with_videos_root(folder.config(), videos_root)
     state = newest_state(folder) if checkpoint == "newest" else best_state(folder)
     if state is None:
@@ -67,30 +91,25 @@ def evaluate(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     learner = Learner(config, device, make_method)
     learner.load_state_dict(state)
-    index = find_indexed(config.data)
-    test_videos = index.select(split=split)
-    if not len(test_videos):
+    return learner
+
+
+def labelled(
+    learner: Learner, split: str, num_pairs: int, *, num_decoders: int
+) -> tuple[EmbeddedPairs, pd.DataFrame]:
+    """Pairs of a split, embedded on the connected cluster, and their labels.
+
+    Raises:
+        ConfigError: if the index has no video of the split.
+    """
+    config = learner.config
+    videos = find_indexed(config.data).select(split=split)
+    if not len(videos):
         raise ConfigError(
             f"{config.data.index} has no {split} video; index again with a larger --{split}-share"
         )
-
-    def embedded(videos: VideoIndex) -> EmbeddedPairs:
-        pairs = pairs_to_embed(config, videos, num_pairs, num_decoders=num_decoders)
-        return embed(learner, pairs)
-
-    test = embedded(test_videos)
-    metrics = label_free(test)
-    factors = factors_of(test, test_videos)
-    if len(factors.columns):
-        train_videos = index.select(split="train")
-        train = embedded(train_videos)
-        metrics |= probe(train, factors_of(train, train_videos), test, factors)
-    named = {f"{split}/{name}": value for name, value in metrics.items()}
-    if not draw:
-        return Evaluation(metrics=named, pictures=[])
-    pictures = _draw(folder, learner, test, factors)
-    folder.publish()
-    return Evaluation(metrics=named, pictures=pictures)
+    pairs = embed(learner, pairs_to_embed(config, videos, num_pairs, num_decoders=num_decoders))
+    return pairs, factors_of(pairs, videos)
 
 
 def label_free(pairs: EmbeddedPairs) -> dict[str, float]:

@@ -252,6 +252,8 @@ def _fitted(
 def _folds(x: Array, y: Array, kind: Kind, groups: Array) -> list[tuple[Array, Array]]:
     """Divisions of the training pairs by video; none where a single video leaves no choice."""
     num_folds = min(_FOLDS, len(np.unique(groups)))
+    if kind == "class":  # few labels may leave one pair of each
+        num_folds = min(num_folds, int(np.unique(y, return_counts=True)[1].max()))
     if num_folds < 2:
         return []
     splitter = (StratifiedGroupKFold if kind == "class" else GroupKFold)(num_folds)

@@ -116,7 +116,7 @@ class Question:
 
         None where a video has several classes.
         """
-        sides = []
+        sides: list[Array] = []
         for features, videos, rows, answers in (
             (train, train_videos, self.train_rows, self.train),
             (test, test_videos, self.test_rows, self.test),
@@ -129,7 +129,8 @@ class Question:
             sums = np.zeros((len(paths), features.shape[1]))
             np.add.at(sums, numbers, features[rows])
             sides += [sums / np.bincount(numbers)[:, None], answers[first]]
-        return probes.linear_probe(*sides, kind="class").score
+        x, y, x_test, y_test = sides
+        return probes.linear_probe(x, y, x_test, y_test, kind="class").score
 
 
 def questions(train: pd.DataFrame, test: pd.DataFrame) -> Iterator[Question]:

@@ -16,8 +16,9 @@ from tests.processes import ended, here
     [
         ([], ["train", "evaluate", "demo", "doctor", "data", "Three lines"]),
         (["train"], ["--set", "--recipe", "newest checkpoint", "RAY_ADDRESS"]),
-        (["evaluate"], ["--checkpoint", "never trained on"]),
+        (["evaluate"], ["--checkpoint", "--protocol", "never trained on"]),
         (["data", "index"], ["--test-share", "--timeout-seconds", "new or changed"]),
+        (["data", "lerobot"], ["--camera", "--group", "version 2 or 3"]),
         (["data", "moving-digits"], ["--setting", "--canvas", "2602.02381"]),
         (["sweep"], ["--space", "--num-trials", "--seeds", "--search", "goes on where it stopped"]),
         (["sweep-report"], ["--metric", "sensitivity map"]),
@@ -67,6 +68,7 @@ def test_the_doctor_finds_this_environment_whole(tmp_path: Path) -> None:
         (["sweep-report", "nowhere"], "holds no sweep"),
         (["data", "index", "nowhere"], "nowhere"),
         (["data", "index", "."], "no video"),
+        (["data", "lerobot", "."], "no LeRobot data set"),
         (["data", "moving-digits", "out", "--canvas", "65"], "even"),
     ],
 )
