@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 from adassl.config import MethodConfig, ObjectiveName
+from pipelines.config.backbone import BackboneConfig
 from pipelines.config.run import (
-    BackboneConfig,
     ConfigError,
     DataConfig,
     OptimConfig,

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from adassl.config import BackboneName, MethodConfig
+from adassl.config import MethodConfig
 from adassl.traits import TRAITS
 from pipelines.config.alarms import AlarmConfig
+from pipelines.config.backbone import BackboneConfig
 from pipelines.config.fields import (
     Amount,
     NonNegative,
@@ -124,41 +125,6 @@ class DataConfig(Record):
     def view_shape(self) -> tuple[int, int, int, int]:
         """Channels, frames, height and width of one view."""
         return self.channels, self.frames_per_clip, self.frame_size, self.frame_size
-
-
-class BackboneConfig(Record):
-    """The encoder in front of the projector."""
-
-    name: BackboneName = "conv3d"
-    hidden_dims: tuple[Positive, ...] | None = None
-    """Widths of the hidden layers of mlp and conv3d; unset: the backbone's own."""
-    tubelet: tuple[Positive, Positive] | None = None
-    """Frames and pixels of a token of vit_*; unset: 2 frames where they are even, else 1, and 16
-    pixels, 8 up to 64."""
-    token_drop: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the tokens of vit_* that are left out in training."""
-    model: str | None = None
-    """With name=transformers: a local folder or a name on the hub, of an image or video model."""
-    pretrained: bool = True
-    """With name=transformers: whether with the model's weights, else random ones."""
-    init_from: str | None = None
-    """Weights to start from: a run's folder (its best checkpoint), a checkpoint, or a file or
-    folder of weights."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.name == "transformers") != (self.model is not None):
-            raise ValueError(
-                f"backbone.name={self.name} with backbone.model={self.model}: a model of "
-                "transformers needs both; set backbone.name=transformers and backbone.model to a "
-                "folder or a name on the hub, such as facebook/dinov2-small"
-            )
-        if (self.tubelet or self.token_drop) and not self.name.startswith("vit_"):
-            raise ValueError(
-                f"backbone.name={self.name} with backbone.tubelet={self.tubelet} and "
-                f"backbone.token_drop={self.token_drop:g}: only vit_ti, vit_s and vit_b have tokens"
-            )
-        return self
 
 
 Multiplier = Annotated[float, Field(gt=0, le=1000)]

@@ -245,7 +245,7 @@ def compare(
 
 def metrics_of(found: pd.DataFrame) -> dict[str, float]:
     """The table as flat metrics: `test/protocol/digit/untrained/linear`."""
-    metrics = {}
+    metrics: dict[str, float] = {}
     for row in found.to_dict("records"):
         about = (row.pop("factor"), row.pop("encoder"), row.pop("measure"))
         place = f"test/protocol/{about[0]}/{about[1]}".replace(" ", "_")

@@ -83,7 +83,7 @@ def test_frames_are_normalised_as_the_model_wants_them() -> None:
             seen.append(pixel_values)
             return SimpleNamespace(last_hidden_state=pixel_values.flatten(2).transpose(1, 2))
 
-    encoder = TransformersEncoder(Model(), frames=None, mean=(0.5, 0.25, 0.0), std=(0.5, 1, 2))
+    encoder = TransformersEncoder(Model(), frames=None, mean=(0.5, 0.25, 0.0), std=(0.5, 1.0, 2.0))
     encoder(torch.ones(1, 1, 1, 2, 2))
     assert seen[0].shape == (1, 3, 2, 2)
     assert seen[0][0, :, 0, 0].tolist() == [1.0, 0.75, 0.5]

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from adassl.config import MethodConfig
-from pipelines.config.run import BackboneConfig, DataConfig, RunConfig
+from pipelines.config.backbone import BackboneConfig
+from pipelines.config.run import DataConfig, RunConfig
 from pipelines.experiments.moving_digits import forecasts
 from pipelines.experiments.moving_digits.forecasts import (
     Truth,
