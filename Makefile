@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 RUN_READY := $(VENV)/.ready-to-run
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.ready-for-docs
-# Without compiling every module of every package: Python compiles what is imported.
+# Without compiling every module of every package: Python compiles what is imported, and keeps that
+# unless this is set, with which each of Ray's many processes would compile it all again.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
 
 .PHONY: setup demo test test-all lint format docs bench clean
