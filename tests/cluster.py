@@ -46,10 +46,8 @@ class Cluster:
         rest = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{rest.get('PATH', '')}"
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
-        kind = {
-            "RAY_worker_niceness": "0"
-        }  # as the other tests: or Ray's processes give way to them
-        return {**rest, **token, **kind, "RAY_API_SERVER_ADDRESS": self.dashboard, "PATH": path}
+        as_tests = {"RAY_worker_niceness": "0"}  # else Ray's processes give way to the other tests
+        return {**rest, **token, **as_tests, "RAY_API_SERVER_ADDRESS": self.dashboard, "PATH": path}
 
     def start_head(self) -> None:
         """The head: no CPUs, for nothing that computes is to run there, but places for drivers."""
