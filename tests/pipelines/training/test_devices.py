@@ -102,7 +102,8 @@ def test_nothing_mixes_devices_and_no_step_waits(
 def evaluated(learner: Learner) -> None:
     """The metrics without labels, and futures."""
     rows = SimpleNamespace(index=SimpleNamespace(path=np.array([f"{i}.mp4" for i in range(8)])))
-    frames = [dataclasses.replace(batch_of(i), video=np.arange(8)) for i in range(2)]
+    known = {"video": np.arange(8), "row": np.full(8, -1)}  # no row of a schedule, so no gap
+    frames = [dataclasses.replace(batch_of(i), **known) for i in range(2)]
     pairs = embed(learner, DecodedPairs(rows=cast(Any, rows), num_pairs=12, batches=frames))
     assert np.isfinite(list(label_free(pairs).values())).all()
     nearest_futures(learner, pairs, np.arange(3), 2)
