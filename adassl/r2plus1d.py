@@ -5,37 +5,12 @@ Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognitio
 """
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
+
+from adassl.resnet import Residual
 
 STEM_INPUT = 32
 """Clips up to this many pixels high and wide are not halved by the stem."""
-
-
-class Residual3D(nn.Module):
-    """relu(body(x) + shortcut(x)): two (2+1)D convolutions and what goes around them."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            *_split_convolution(in_channels, out_channels, stride),
-            nn.ReLU(inplace=True),
-            *_split_convolution(out_channels, out_channels, 1),
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or in_channels != out_channels:
-            self.shortcut = nn.Sequential(
-                nn.Conv3d(in_channels, out_channels, 1, stride=stride, bias=False),
-                nn.BatchNorm3d(out_channels),
-            )
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(
-        self, maps: Float[Tensor, "batch _channels _frames _height _width"]
-    ) -> Float[Tensor, "batch _out_channels _out_frames _out_height _out_width"]:
-        """The block's output."""
-        output: Tensor = self.relu(self.body(maps) + self.shortcut(maps))
-        return output
 
 
 def build_r2plus1d(*, input_shape: tuple[int, int, int, int]) -> tuple[nn.Sequential, int]:
@@ -58,7 +33,7 @@ def build_r2plus1d(*, input_shape: tuple[int, int, int, int]) -> tuple[nn.Sequen
     for stage, out_channels in enumerate((64, 128, 256, 512)):
         for block in range(2):
             halves = stage > 0 and block == 0
-            layers.append(Residual3D(in_channels, out_channels, 2 if halves else 1))
+            layers.append(_block(in_channels, out_channels, 2 if halves else 1))
             in_channels = out_channels
     network = nn.Sequential(*layers, nn.AdaptiveAvgPool3d(1), nn.Flatten())
     for module in network.modules():
@@ -67,6 +42,22 @@ def build_r2plus1d(*, input_shape: tuple[int, int, int, int]) -> tuple[nn.Sequen
     # As in `adassl.backbones.build_conv3d`: the faster order, on CPU and GPU.
     network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return network, in_channels
+
+
+def _block(in_channels: int, out_channels: int, stride: int) -> Residual:
+    """Two (2+1)D convolutions and what goes around them."""
+    body = nn.Sequential(
+        *_split_convolution(in_channels, out_channels, stride),
+        nn.ReLU(inplace=True),
+        *_split_convolution(out_channels, out_channels, 1),
+    )
+    shortcut = None
+    if stride != 1 or in_channels != out_channels:
+        shortcut = nn.Sequential(
+            nn.Conv3d(in_channels, out_channels, 1, stride=stride, bias=False),
+            nn.BatchNorm3d(out_channels),
+        )
+    return Residual(body, shortcut)
 
 
 def _split_convolution(in_channels: int, out_channels: int, stride: int) -> list[nn.Module]:

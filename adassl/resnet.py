@@ -30,26 +30,24 @@ class FoldFrames(nn.Module):
 
 
 class Residual(nn.Module):
-    """relu(body(x) + shortcut(x)), the shortcut a 1x1 convolution where the shape changes."""
+    """relu(body(x) + shortcut(x)), of images or of clips.
 
-    def __init__(
-        self, body: nn.Module, *, in_channels: int, out_channels: int, stride: int
-    ) -> None:
+    Args:
+        body: the convolutions.
+        shortcut: a 1x1 convolution where they change the shape; None: the input itself.
+    """
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None) -> None:
         super().__init__()
         self.body = body
-        changes = stride != 1 or in_channels != out_channels
-        self.shortcut: nn.Module = (
-            nn.Sequential(*_convolution(in_channels, out_channels, 1, stride))
-            if changes
-            else nn.Identity()
-        )
+        self.shortcut = nn.Identity() if shortcut is None else shortcut
         self.relu = nn.ReLU(inplace=True)
 
     def forward(
-        self, images: Float[Tensor, "batch _channels _height _width"]
-    ) -> Float[Tensor, "batch _out_channels _out_height _out_width"]:
+        self, maps: Float[Tensor, "batch _channels ..."]
+    ) -> Float[Tensor, "batch _out_channels ..."]:
         """The block's output."""
-        output: Tensor = self.relu(self.body(images) + self.shortcut(images))
+        output: Tensor = self.relu(self.body(maps) + self.shortcut(maps))
         return output
 
 
@@ -106,10 +104,10 @@ def _block(name: str, in_channels: int, channels: int, stride: int) -> tuple[Res
     layers = list(convolutions[0])
     for convolution in convolutions[1:]:
         layers += [nn.ReLU(inplace=True), *convolution]
-    residual = Residual(
-        nn.Sequential(*layers), in_channels=in_channels, out_channels=out_channels, stride=stride
-    )
-    return residual, out_channels
+    shortcut = None
+    if stride != 1 or in_channels != out_channels:
+        shortcut = nn.Sequential(*_convolution(in_channels, out_channels, 1, stride))
+    return Residual(nn.Sequential(*layers), shortcut), out_channels
 
 
 def _convolution(in_channels: int, out_channels: int, kernel: int, stride: int) -> list[nn.Module]:
