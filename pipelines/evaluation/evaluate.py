@@ -27,6 +27,7 @@ from pipelines.training.learner import (
     latent_metrics,
     pair_metrics,
 )
+from pipelines.video.index import VideoIndex
 from pipelines.video.moved import find_indexed
 
 NUM_SOURCES, NUM_FUTURES = 6, 5
@@ -60,10 +61,11 @@ def evaluate(
         ConfigError: if the run has no such checkpoint or its index no video of the split.
     """
     learner = restored(folder, checkpoint, videos_root, make_method)
-    test, factors = labelled(learner, split, num_pairs, num_decoders=num_decoders)
+    index = find_indexed(learner.config.data)
+    test, factors = labelled(learner, index, split, num_pairs, num_decoders=num_decoders)
     metrics = label_free(test)
     if len(factors.columns):
-        train, known = labelled(learner, "train", num_pairs, num_decoders=num_decoders)
+        train, known = labelled(learner, index, "train", num_pairs, num_decoders=num_decoders)
         metrics |= probe(train, known, test, factors)
     named = {f"{split}/{name}": value for name, value in metrics.items()}
     if not draw:
@@ -95,15 +97,15 @@ def restored(
 
 
 def labelled(
-    learner: Learner, split: str, num_pairs: int, *, num_decoders: int
+    learner: Learner, index: VideoIndex, split: str, num_pairs: int, *, num_decoders: int
 ) -> tuple[EmbeddedPairs, pd.DataFrame]:
-    """Pairs of a split, embedded on the connected cluster, and their labels.
+    """Pairs of a split of its index, embedded on the connected cluster, and their labels.
 
     Raises:
         ConfigError: if the index has no video of the split.
     """
     config = learner.config
-    videos = find_indexed(config.data).select(split=split)
+    videos = index.select(split=split)
     if not len(videos):
         raise ConfigError(
             f"{config.data.index} has no {split} video; index again with a larger --{split}-share"

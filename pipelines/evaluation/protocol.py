@@ -29,6 +29,7 @@ from pipelines.evaluation.trained_heads import (
 )
 from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner, build
+from pipelines.video.moved import find_indexed
 
 Others = Mapping[str, tuple[Learner, EmbeddedPairs, EmbeddedPairs]]
 """Other runs by name: a learner, its training pairs and its test pairs."""
@@ -119,7 +120,7 @@ def score_arm(
         if few is not None:
             scores[f"linear_{share:.0%}"] = few.linear(arm.train, arm.test, groups=train.path)
     means = {name: float(np.mean(list(each.values()))) for name, each in scores.items()}
-    if question.kind == "class":
+    if question.is_class:
         for k in (1, 5):
             means[f"recall@{k}"] = question.recall(k, arm.train, arm.test)
         averaged = question.by_video(arm.train, train.path, arm.test, test.path)
@@ -161,9 +162,7 @@ def score_supervised(
 
 
 def title(question: Question) -> str:
-    """The class, or how many values or changes of values are averaged."""
-    if question.kind == "class":
-        return question.names[0]
+    """The class or the value, or how many values or changes of values are averaged."""
     if len(question.names) == 1:
         return question.names[0]
     changes = all(name.endswith(CHANGE) for name in question.names)
@@ -212,8 +211,9 @@ def compare(
     """
 
     def both(learner: Learner) -> tuple[EmbeddedPairs, pd.DataFrame, EmbeddedPairs, pd.DataFrame]:
-        train, known = labelled(learner, "train", num_pairs, num_decoders=num_decoders)
-        test, factors = labelled(learner, "test", num_pairs, num_decoders=num_decoders)
+        index = find_indexed(learner.config.data)
+        train, known = labelled(learner, index, "train", num_pairs, num_decoders=num_decoders)
+        test, factors = labelled(learner, index, "test", num_pairs, num_decoders=num_decoders)
         return train, known, test, factors
 
     learner = restored(folder, checkpoint, videos_root)

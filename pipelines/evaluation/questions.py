@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,8 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.evaluation import probes
 from pipelines.evaluation.factors import CHANGE, is_value
-
-Array = NDArray[Any]
+from pipelines.evaluation.probes import Array
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +42,7 @@ class Question:
         """
         data = train[self.train_rows], self.train, test[self.test_rows], self.test
         groups = groups[self.train_rows]
-        if self.kind == "class":
+        if self.is_class:
             score = probes.linear_probe(*data, kind="class", groups=groups)
         else:
             score = probes.value_probe(*data, groups=groups)
@@ -62,14 +60,15 @@ class Question:
 
     def parts(self) -> Iterator["Question"]:
         """Values and changes of values apart; a class as it is."""
+        if self.is_class:
+            yield self
+            return
         is_change = np.array([name.endswith(CHANGE) for name in self.names])
-        for chosen in () if self.is_class else (~is_change, is_change):
+        for chosen in (~is_change, is_change):
             if chosen.any():
                 names = tuple(np.asarray(self.names)[chosen].tolist())
                 train, test = self.train[:, chosen], self.test[:, chosen]
                 yield replace(self, names=names, train=train, test=test)
-        if self.is_class:
-            yield self
 
     def score(self, predicted: Array) -> probes.ProbeScore:
         """Score of answers to the test pairs that have one."""

@@ -84,7 +84,7 @@ class Supervised(nn.Module):
 
 def num_outputs(question: Question) -> int:
     """Classes, or values."""
-    return len(np.unique(question.train)) if question.kind == "class" else len(question.names)
+    return len(np.unique(question.train)) if question.is_class else len(question.names)
 
 
 def answer(
@@ -114,7 +114,7 @@ def answer(
     """
     clips = train_clips[question.train_rows]
     targets, restored = _targets(question)
-    loss = cross_entropy if question.kind == "class" else mse_loss
+    loss = cross_entropy if question.is_class else mse_loss
     optimizer = build_adamw(network, lr=learning_rate, weight_decay=weight_decay)
     rng = np.random.default_rng(seed)
     at_once = min(BATCH, len(clips))
@@ -146,7 +146,7 @@ def _parts(clips: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 def _targets(question: Question) -> tuple[Tensor, Callable[[Tensor], NDArray[np.generic]]]:
     """Targets of the loss, and the way from outputs back to answers."""
-    if question.kind == "class":
+    if question.is_class:
         classes, numbers = np.unique(question.train, return_inverse=True)
         return torch.from_numpy(numbers), lambda outputs: classes[outputs.argmax(dim=1).numpy()]
     mean, std = question.train.mean(axis=0), question.train.std(axis=0)
