@@ -178,6 +178,7 @@ def test_the_newest_and_the_best_checkpoint_are_kept(cut: Path) -> None:
     assert newest is not None
     assert best is not None
     assert newest["step"] == STEPS
+    assert steps_of(newest) == [1, *range(3, STEPS + 1, 3)], "each once, before and after the kill"
     name = "val/next_clip_nats"
     scores = {e["step"]: e[name] for e in newest["history"] if name in e}
     assert best["step"] == max(scores, key=lambda step: scores[step])
@@ -237,6 +238,17 @@ def assert_alike(history: list[dict[str, float]], expected: list[dict[str, float
     """Bit by bit the same losses at the same steps."""
     for name in ("step", "train/loss", "train/kl", "train/rankme"):
         assert [entry[name] for entry in history] == [entry[name] for entry in expected], name
+
+
+@pytest.mark.slow
+def test_up_to_the_kill_a_run_is_the_one_that_nothing_disturbed(cut: Path, straight: Path) -> None:
+    """Bit by bit, with as many workers."""
+    killed = newest_state(RunFolder(cut / "cut"))
+    undisturbed = newest_state(RunFolder(straight / "straight"))
+    assert killed is not None
+    assert undisturbed is not None
+    until = steps_of(killed).index(EVERY) + 1
+    assert_alike(killed["history"][:until], undisturbed["history"][:until])
 
 
 def statuses(out: Path) -> list[str]:
