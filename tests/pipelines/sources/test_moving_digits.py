@@ -147,7 +147,7 @@ def test_the_index_takes_split_and_factors_from_the_set(written: Path) -> None:
     assert len(videos.select()) == 40
     for row in videos.table.to_pylist():
         assert row["split"] == split[str(Path(row["path"]).relative_to(written))]
-        assert row["factors"] == str(written / "factors.parquet")
+        assert row["factors"] == [str(written / "factors.parquet")]
         assert (row["num_frames"], row["seek"], row["key_frames"]) == (22, "exact", [0, 12])
 
 
