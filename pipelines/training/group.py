@@ -9,6 +9,7 @@ newest checkpoint ◄───────── rank 0 saves it in the run's fo
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from tempfile import TemporaryDirectory
@@ -71,6 +72,8 @@ def train(
         raise ConfigError(
             "train.sync_batchnorm=true needs GPUs: torch has none for CPUs. Leave it unset"
         )
+    # A report waits until Ray Train's controller has fetched the one before; it asks every 2 s.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     started_late = tracker.run_id is None
     payload = {
         "config": config.model_dump(mode="json"),

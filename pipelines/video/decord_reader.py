@@ -10,9 +10,7 @@ decord also repeats the last good frame where it cannot decode one. `fault_tol` 
 first such frame is an error.
 """
 
-import os
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.video.frames import Access, DecodeError
+from pipelines.video.stderr import without_stderr
 
 # Above 0 and below 1 decord reads it as a share of the frames: less than one frame is repaired.
 NO_REPAIRED_FRAMES = 1e-9
@@ -87,7 +86,7 @@ def _open(path: str | Path, width: int | None, height: int | None) -> Any:
         raise DecodeError(path, "no such file")
     decord.logging.set_level(decord.logging.QUIET)
     try:
-        with _silence:
+        with without_stderr:  # decord writes there whatever its level
             return decord.VideoReader(
                 str(path),
                 width=width or -1,
@@ -131,32 +130,3 @@ def _reason(error: BaseException) -> str:
     message = re.split(r"\[\d\d:\d\d:\d\d\] \S+:\d+: ", lines[0])[-1]
     message = re.sub(r"^Check failed: .*? \(\S+ vs\. \S+\) (Thread worker: )?", "", message)
     return f"decord says {message.strip(' .')!r}"
-
-
-class _Silence:
-    """While it is entered, standard error goes nowhere: decord writes there whatever its level.
-
-    It is entered for the moment in which a file is opened, by any number of threads.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._depth, self._kept = threading.Lock(), 0, -1
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._depth += 1
-            if self._depth == 1:
-                self._kept = os.dup(2)
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, 2)
-                os.close(nowhere)
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._depth -= 1
-            if self._depth == 0:
-                os.dup2(self._kept, 2)
-                os.close(self._kept)
-
-
-_silence = _Silence()

@@ -14,6 +14,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from pipelines.video.decode import read_window
 from pipelines.video.frames import DecodeError, resized_shape
 from pipelines.video.pairs import PairCutter
 from pipelines.video.schedule import Schedule
+from pipelines.video.stderr import without_stderr
 
 FRAMES_PER_BLOCK = 512
 """Frames that one decoding task reads at most, enough for its fixed cost not to count."""
@@ -110,7 +112,9 @@ def _decode_segment(
         )
         tables = iter(decoded.iter_batches(batch_size=None, batch_format="pyarrow"))
     with closing(tables):  # else the actors stay until somebody collects the garbage
-        for table in tables:
+        with without_stderr:  # Ray notes there that it may start the pool's actors again
+            first = next(tables)
+        for table in chain([first], tables):
             yield from _windows_of(table)
 
 
@@ -132,8 +136,8 @@ def pin_data_actors_here() -> None:
             batch_size=None,
             batch_format="pyarrow",
         )
-        for _ in nothing.iter_batches(batch_size=None, batch_format="pyarrow"):
-            pass
+        with without_stderr:
+            list(nothing.iter_batches(batch_size=None, batch_format="pyarrow"))
 
 
 class _Nothing:
