@@ -109,8 +109,13 @@ class Cluster:
                 found |= {kind[1]} if kind else set()
         return found
 
+    def with_process(self, kind: str) -> Path:
+        """A node, beside the head, that runs a process of this kind."""
+        return next(folder for folder in self.workers if kind in self.titles(folder))
+
     def kill(self, folder: Path | None = None) -> None:
         """End a node, or everything, at once and without a word, as when the power goes."""
+        self.workers = [each for each in self.workers if folder not in (each, None)]
         deadline = time.monotonic() + 30
         while left := self.processes(folder):
             assert time.monotonic() < deadline, left

@@ -23,7 +23,7 @@ from tests.processes import descendants, here, once, started, wait_during, wait_
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
-STEPS, EVERY = 96, 12
+STEPS, EVERY = 120, 12
 SETTINGS = {
     "train.steps": STEPS,
     "train.checkpoint_every": EVERY,
@@ -71,28 +71,39 @@ def straight(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def cut(nodes: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of runs with a job's whose driver was killed, and that went on with one worker."""
+    """The folder of runs with a job's whose driver was killed, which went on with one worker, whose
+    node was killed."""
     cwd = tmp_path_factory.mktemp("cut")
     out = cwd / "runs"
 
-    def submit(workers: int, *options: str) -> str:
+    def submit(name: str, workers: int) -> None:
         half = "--set=cluster.cpus_per_worker=0.5"
         train = ["python", "-m", "pipelines", *command(digits, out, "cut", half, workers=workers)]
-        done = nodes.ray("job", "submit", "--working-dir", ".", *options, "--", *train, cwd=ROOT)
+        options = ["--working-dir", ".", "--no-wait", f"--submission-id={name}"]
+        done = nodes.ray("job", "submit", *options, "--", *train, cwd=ROOT)
         assert done.returncode == 0, done.stdout[-4000:]
-        return done.stdout
 
-    submit(2, "--no-wait")
+    def reached() -> int:
+        return RunFolder(out / "cut").checkpoints.step() or 0
+
+    submit("killed", workers=2)
+    nodes.add_node(num_cpus=3)
     wait_until(lambda: has_checkpoint(out / "cut"))
     for driver in nodes.drivers():
         driver.kill()
     wait_until(lambda: statuses(out) == ["KILLED"], seconds=60)  # the watchdog's work
-    reached = RunFolder(out / "cut").checkpoints.step()
-    assert reached is not None
-    assert reached < STEPS
-    printed = submit(1)
-    assert f"going on from step {reached} of {STEPS}" in printed
-    assert re.search("Job 'raysubmit_.*' succeeded", printed)
+    before = reached()
+    assert before < STEPS
+    submit("resumed", workers=1)
+    wait_until(lambda: reached() > before)
+    nodes.kill(nodes.with_process("RayTrainWorker"))
+    printed = nodes.ray("job", "logs", "--follow", "resumed").stdout
+    assert "SUCCEEDED" in nodes.ray("job", "status", "resumed").stdout.upper(), printed[-4000:]
+    steps = [int(step) for step in re.findall(rf"going on from step (\d+) of {STEPS}", printed)]
+    assert steps[0] == before
+    assert before < steps[1] < STEPS, (
+        "the next worker begins where the lost one was"
+    )
     (cwd / "printed.txt").write_text(printed)
     return out
 
