@@ -37,6 +37,8 @@ Ray keeps of each task does not grow with the run; the pool of actors starts ane
 STORE_BYTES = 2**29
 """Most bytes of decoded frames in Ray's object store for one stream."""
 BATCHES_AHEAD = 2
+NEWS_SECONDS = 60.0
+"""Between lines that say that no batch has come."""
 CLOSE_SECONDS = 30.0
 """Longest wait for the decoders to stop when a stream is left before its end."""
 
@@ -236,13 +238,26 @@ class Ahead(Iterator[Any]):
     def __next__(self) -> Any:
         if self._stopped.is_set():
             raise StopIteration
-        kind, item = self._ready.get()
+        kind, item = self._wait()
         if kind == "item":
             return item
         self.close()
         if kind == "error":
             raise item
         raise StopIteration
+
+    def _wait(self) -> tuple[str, Any]:
+        waited = 0.0
+        while True:
+            try:
+                return self._ready.get(timeout=NEWS_SECONDS)
+            except queue.Empty:
+                waited += NEWS_SECONDS
+                print(
+                    f"no batch for {waited:.0f} s: either the decoders find no free CPU, which "
+                    "`ray status` shows, or the videos' storage does not answer",
+                    flush=True,
+                )
 
     def close(self) -> None:
         """Stop, and wait until the decoders are released."""

@@ -44,12 +44,12 @@ def test_a_sweep_loses_a_node_and_nothing_else(digits: Path, tmp_path: Path) -> 
 
 
 def test_a_training_with_two_workers_loses_the_node_of_one(digits: Path, tmp_path: Path) -> None:
-    with cluster(num_cpus=2) as nodes:  # one worker with its decoder fits a node, two do not
-        nodes.add_node(num_cpus=2)
-        train(nodes, digits, tmp_path, workers=2)
+    with cluster(num_cpus=3) as nodes:  # one worker with its decoder fits a node, two do not
+        nodes.add_node(num_cpus=3)
+        train(nodes, digits, tmp_path, "--set=cluster.cpus_per_worker=2", workers=2)
         wait_until(lambda: step_of(tmp_path) > 0)
         nodes.kill(nodes.workers[0])
-        nodes.add_node(num_cpus=2)  # as an autoscaler does
+        nodes.add_node(num_cpus=3)  # as an autoscaler does
         printed = ended(nodes)
     assert re.search(rf"going on from step \d+ of {STEPS}", printed), printed
     assert step_of(tmp_path) == STEPS

@@ -101,9 +101,7 @@ def cut(nodes: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory) 
     assert "SUCCEEDED" in nodes.ray("job", "status", "resumed").stdout.upper(), printed[-4000:]
     steps = [int(step) for step in re.findall(rf"going on from step (\d+) of {STEPS}", printed)]
     assert steps[0] == before
-    assert before < steps[1] < STEPS, (
-        "the next worker begins where the lost one was"
-    )
+    assert before < steps[1] < STEPS, "the next worker begins where the lost one was"
     (cwd / "printed.txt").write_text(printed)
     return out
 
