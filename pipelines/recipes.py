@@ -44,13 +44,7 @@ def video_frames() -> RunConfig:
 def moving_digits() -> RunConfig:
     """Stochastic moving digits: x, x+ and the surrogate x++ are successive clips of 3 frames."""
     return RunConfig(
-        data=DataConfig(
-            grayscale=True,
-            surrogate=True,
-            start_multiple=6,
-            starts_per_window=1,
-            pairs_per_window=1,
-        ),
+        data=DataConfig(grayscale=True, surrogate=True, start_multiple=6),
         backbone=BackboneConfig(name="conv3d_pooled"),
         method=MethodConfig(
             editor="residual",
@@ -70,14 +64,7 @@ def digit_scenes() -> RunConfig:
 
     A window holds a whole video, opened once for a pair of each scene.
     """
-    return with_overrides(
-        moving_digits(),
-        {
-            "data.start_multiple": SEGMENT_FRAMES,
-            "data.starts_per_window": SCENES * SEGMENT_FRAMES,
-            "data.pairs_per_window": SCENES,
-        },
-    )
+    return with_overrides(moving_digits(), {"data.start_multiple": SEGMENT_FRAMES})
 
 
 BARE = {

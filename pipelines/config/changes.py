@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.config.run import MAY_CHANGE, RunConfig, TrainConfig, flatten
+from pipelines.config.run import MAY_CHANGE, REMOVED, RunConfig, TrainConfig, flatten
 
 
 def changes(
@@ -15,10 +15,14 @@ def changes(
         settings["train.sync_batchnorm"] = settings.get("train.sync_batchnorm") or False
         if settings.get("train.best_metric") == TrainConfig().best_metric:
             settings["train.best_metric"] = "val/loss"
+    removed = dict.fromkeys(REMOVED[key] for key in REMOVED if old.pop(key, None) is not None)
     return [
-        f"{key} was {old.get(key, 'unknown')}, now {new.get(key, 'unknown')}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key) and not key.startswith(may_change)
+        *(f"it is of an earlier version: {reason}" for reason in removed),
+        *(
+            f"{key} was {old.get(key, 'unknown')}, now {new.get(key, 'unknown')}"
+            for key in sorted({*old, *new})
+            if old.get(key) != new.get(key) and not key.startswith(may_change)
+        ),
     ]
 
 

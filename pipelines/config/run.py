@@ -77,10 +77,11 @@ class DataConfig(Record):
     """Where along the long side the square is cut, the same place for all views of a pair."""
     start_multiple: Positive = 1
     """Pairs start at multiples of this frame number."""
-    starts_per_window: Positive = 64
-    """Most start frames that one decoded run of frames (a window) offers its pairs."""
-    pairs_per_window: Positive = 32
-    """Pairs cut from one window, in as many successive batches, so that batches mix videos."""
+    reuse: Positive = 1
+    """Pairs that a start frame gives once it is decoded, each with another gap and crop."""
+    shuffle_memory_mib: Positive = 1024
+    """Most memory in MiB of the decoded frames that a global batch draws from, over all workers.
+    The more, the longer the runs of frames that are read at once, up to a group of pictures."""
     max_pairs_per_video: Positive | None = None
     """Most pairs of one video in a global batch; unset: the fewest that the videos allow."""
     max_failed_share: Share = 0.01
@@ -245,6 +246,13 @@ SINCE_0_1 = (
 )
 """Settings that version 0.1 did not have."""
 
+REMOVED = dict.fromkeys(
+    ("data.starts_per_window", "data.pairs_per_window"),
+    "windows follow the files now, as long as data.shuffle_memory_mib allows, and a start frame "
+    "gives data.reuse pairs",
+)
+"""Settings that there were once, and what came in their place."""
+
 
 class RunConfig(Record):
     """Everything that defines a run."""
@@ -260,18 +268,12 @@ class RunConfig(Record):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        batch, pairs = self.train.global_batch_size, self.data.pairs_per_window
-        workers = self.cluster.num_workers
+        batch, workers = self.train.global_batch_size, self.cluster.num_workers
         if batch % workers:
             raise ValueError(
                 f"train.global_batch_size={batch} does not divide among "
                 f"cluster.num_workers={workers}; "
                 f"the next that does is {-(-batch // workers) * workers}"
-            )
-        if batch % pairs:
-            raise ValueError(
-                f"train.global_batch_size={batch} is not a multiple of "
-                f"data.pairs_per_window={pairs}; set data.pairs_per_window to a divisor of {batch}"
             )
         if self.batch_size_per_worker % self.train.accumulate:
             raise ValueError(
@@ -352,6 +354,8 @@ def with_overrides(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig
     tree = config.model_dump()
     known = flatten(tree)
     for key, value in overrides.items():
+        if key in REMOVED:
+            raise ConfigError(f"{key} is no setting any more: {REMOVED[key]}; leave it out")
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -375,6 +379,12 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: with one line for each thing that is wrong.
     """
+    removed = [key for key in flatten(tree) if key in REMOVED]
+    if removed:
+        raise ConfigError(
+            f"made by an earlier version, with {', '.join(removed)}: {REMOVED[removed[0]]}. The "
+            "pairs that it trained on cannot be had again; start it anew under another name"
+        )
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:

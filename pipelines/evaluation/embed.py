@@ -84,9 +84,8 @@ def pairs_at_hand(data: DataConfig, split: str, num_pairs: int) -> DecodedPairs:
 
 
 def _rows(data: DataConfig, videos: VideoIndex, at_once: int) -> Schedule:
-    update = {"pairs_per_window": 1, "starts_per_window": 1, "max_pairs_per_video": None}
-    data = data.model_copy(update={**update, "crop": "center", "views": "time"})
-    return Schedule(videos, data, seed=_SEED, global_batch_size=at_once)
+    data = data.model_copy(update={"crop": "center", "views": "time"})
+    return Schedule(videos, data, seed=_SEED, global_batch_size=at_once, pairs_per_visit=1)
 
 
 def _batches(rows: Schedule, num_pairs: int) -> tuple[int, range]:
@@ -126,15 +125,12 @@ def embed(learner: Learner, pairs: DecodedPairs) -> EmbeddedPairs:
 
 
 def gaps(rows: Schedule, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The gap in frames of each row; 0 for a pair that stands in for another, which has no row."""
-    found = np.zeros(len(numbers), np.int64)
-    for at, row in enumerate(numbers.tolist()):
-        if row >= 0:
-            batch, place = divmod(row, rows.global_batch_size)
-            first = rows.shuffle_window(batch).start
-            number = first + (place - first) % rows.global_batch_size
-            found[at] = rows.window(number).gaps[rows.pair_in_window(number, batch)]
-    return found
+    """The gap in frames of each row; 0 for a pair that stands in for another, which has no row.
+
+    Row i is the only pair of window i.
+    """
+    found = [rows.window(row).gaps[0] if row >= 0 else 0 for row in numbers.tolist()]
+    return np.asarray(found, np.int64)
 
 
 def joined(latents: list[LatentSample], rows: int | None = None) -> LatentSample | None:

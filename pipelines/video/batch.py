@@ -41,6 +41,8 @@ class StreamCounts:
     """What went through a stream so far."""
 
     windows: int = 0
+    pairs_due: int = 0
+    """Pairs of those windows, given already or still to come."""
     frames_decoded: int = 0
     frames_shipped: int = 0
     failures: dict[str, str] = field(default_factory=dict)
@@ -52,9 +54,15 @@ class StreamCounts:
         """Share of decoded frames that no window holds: those between key frame and window."""
         return 1 - self.frames_shipped / max(1, self.frames_decoded)
 
+    @property
+    def pairs_per_decoded_frame(self) -> float:
+        """Pairs of the windows so far for each frame that was decoded for them."""
+        return self.pairs_due / max(1, self.frames_decoded)
+
     def metrics(self) -> dict[str, float]:
         """The counts as metrics to log."""
         return {
             "data/decoded_unused_share": self.unused_share,
+            "data/pairs_per_decoded_frame": self.pairs_per_decoded_frame,
             "data/windows_failed": float(self.windows_failed),
         }

@@ -137,6 +137,13 @@ class VideoIndex:
         frames: NDArray[np.int32] = self.table["key_frames"][int(row)].values.to_numpy()
         return frames
 
+    def all_key_frames(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Numbers of all videos' key frames, one video after another, and how many each has."""
+        column = self.table["key_frames"].combine_chunks()
+        frames: NDArray[np.int32] = column.flatten().to_numpy()
+        counts: NDArray[np.int64] = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+        return frames, counts
+
     def access(self, row: int) -> Access:
         """How one video's frames are reached."""
         row = int(row)

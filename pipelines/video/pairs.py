@@ -1,7 +1,8 @@
 """From decoded windows to batches of pairs: cutting by index, beside the trainer."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pipelines.video.batch import DecodedWindow, Frames, PairBatch, StreamCounts
 
 if TYPE_CHECKING:  # the records here also serve where no index can be read
+    from pipelines.video.lanes import Turns
     from pipelines.video.schedule import Schedule, Window
 
 
@@ -17,34 +19,52 @@ class TooManyFailuresError(RuntimeError):
     """More windows failed to decode than the config allows."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """A window while a lane has it."""
+
+    window: "Window"
+    frames: Frames | None
+    first_batch: int
+    end_batch: int
+
+
 class PairCutter:
-    """Holds the shuffle window and cuts each global batch's pairs of one worker from it."""
+    """Holds the windows of one worker's lanes and cuts its pairs of each global batch from them."""
 
     def __init__(self, schedule: "Schedule", *, rank: int = 0, num_workers: int = 1) -> None:
         """Take the rows of one of `num_workers`."""
         self.schedule, self.rank, self.num_workers = schedule, rank, num_workers
         self.counts = StreamCounts()
-        self._held: dict[int, tuple[Window, Frames | None]] = {}
+        self._held: dict[int, _Held] = {}
 
     def batches(
         self, windows: Generator[DecodedWindow, None, None], batches: range
     ) -> Generator[PairBatch, None, None]:
         """Cut batch after batch from windows that arrive in the schedule's order."""
+        every = self.schedule.turns(batches, rank=self.rank, num_workers=self.num_workers)
         with closing(windows):
+            turns = next(every, None)
             for batch in batches:
-                shuffle_window = self.schedule.worker_windows(
-                    range(batch, batch + 1), rank=self.rank, num_workers=self.num_workers
-                )
-                for number in shuffle_window:
-                    if number not in self._held:
-                        self._accept(next(windows), number)
-                yield self._cut(shuffle_window, batch)
-                for number in [
-                    n for n in self._held if n < self.schedule.shuffle_window(batch + 1).start
-                ]:
-                    del self._held[number]
+                while turns is not None and turns.first_batch <= batch:
+                    self._take(turns, windows, batch)
+                    turns = next(every, None)
+                pairs = self._cut(batch)
+                for lane in [n for n, held in self._held.items() if held.end_batch == batch + 1]:
+                    del self._held[lane]
+                yield pairs
 
-    def _accept(self, decoded: DecodedWindow, expected: int) -> None:
+    def _take(self, turns: "Turns", windows: Iterator[DecodedWindow], batch: int) -> None:
+        for number, lane, end in zip(
+            turns.number.tolist(), turns.lane.tolist(), turns.end_batch.tolist(), strict=True
+        ):
+            window, frames = self._accept(next(windows), number)
+            self.counts.pairs_due += 0 if frames is None else end - max(turns.first_batch, batch)
+            self._held[lane] = _Held(
+                window=window, frames=frames, first_batch=turns.first_batch, end_batch=end
+            )
+
+    def _accept(self, decoded: DecodedWindow, expected: int) -> tuple["Window", Frames | None]:
         if decoded.number != expected:
             raise RuntimeError(f"window {decoded.number} came where {expected} was due")
         window, counts = self.schedule.window(expected), self.counts
@@ -54,7 +74,7 @@ class PairCutter:
             self._skip(window, decoded.error or "no frames")
         else:
             counts.frames_shipped += len(decoded.frames)
-        self._held[expected] = window, decoded.frames
+        return window, decoded.frames
 
     def _skip(self, window: "Window", reason: str) -> None:
         counts, allowed = self.counts, self.schedule.config.max_failed_share
@@ -71,21 +91,20 @@ class PairCutter:
                 + ". Index the videos again, or allow more."
             )
 
-    def _cut(self, shuffle_window: range, batch: int) -> PairBatch:
+    def _cut(self, batch: int) -> PairBatch:
         schedule, config = self.schedule, self.schedule.config
-        good = [n for n in shuffle_window if self._held[n][1] is not None]
+        good = [held for _, held in sorted(self._held.items()) if held.frames is not None]
         if not good:
             raise TooManyFailuresError(f"no window of batch {batch} could be decoded")
         views: dict[str, list[Frames]] = {name: [] for name in config.clips}
         rows, videos, begins = [], [], []
         # In the order of the rows, as a batch over all workers has them.
-        for turn, number in enumerate(sorted(shuffle_window, key=lambda n: schedule.row(n, batch))):
-            failed = self._held[number][1] is None
-            source = good[turn % len(good)] if failed else number
-            window, frames = self._held[source]
+        for turn, (lane, own) in enumerate(sorted(self._held.items())):
+            failed = own.frames is None
+            held = good[turn % len(good)] if failed else own
+            window, frames, pair = held.window, held.frames, batch - held.first_batch
             assert frames is not None
-            pair = schedule.pair_in_window(source, batch)
-            rows.append(-1 if failed else schedule.row(number, batch))
+            rows.append(-1 if failed else schedule.row(lane, batch))
             videos.append(window.video)
             start, gap = int(window.starts[pair]), int(window.gaps[pair])
             begins.append(window.first + start + config.clips.index("context") * gap)

@@ -41,27 +41,31 @@ def plan(config: RunConfig) -> Plan:
         ConfigError: if the index or its videos are missing, or cannot carry the batches.
     """
     index = find_indexed(config.data)
-    schedules: dict[str, Schedule] = {}
-    for split, seed in (("train", config.train.seed), ("val", _VAL_SEED)):
-        videos = index.select(split=split)
-        if not len(videos) and split == "train":
-            raise ConfigError(
-                f"{config.data.index} has no usable video to train on: " + index.describe()
-            )
-        try:
-            schedules[split] = schedule(videos, config, seed=seed, capped=split == "train")
-        except ConfigError:
-            if split == "train":
-                raise
-    use_val = config.train.val_pairs > 0
+    videos = index.select(split="train")
+    if not len(videos):
+        raise ConfigError(
+            f"{config.data.index} has no usable video to train on: " + index.describe()
+        )
+    batch = config.train.global_batch_size
     return Plan(
-        train=schedules["train"],
-        val=schedules.get("val") if use_val else None,
+        train=Schedule(videos, config.data, seed=config.train.seed, global_batch_size=batch),
+        val=_validation(index.select(split="val"), config),
         digest=index.digest(),
     )
 
 
-def schedule(videos: VideoIndex, config: RunConfig, *, seed: int, capped: bool = True) -> Schedule:
-    """The rows of some videos under a run's config."""
-    data = config.data if capped else config.data.model_copy(update={"max_pairs_per_video": None})
-    return Schedule(videos, data, seed=seed, global_batch_size=config.train.global_batch_size)
+def _validation(videos: VideoIndex, config: RunConfig) -> Schedule | None:
+    """Pairs of validation videos, as many of each video as of any other; None if there are none."""
+    batch, num_pairs = config.train.global_batch_size, config.train.val_pairs
+    if not num_pairs:
+        return None
+    try:
+        return Schedule(
+            videos,
+            config.data,
+            seed=_VAL_SEED,
+            global_batch_size=batch,
+            pairs_per_visit=-(-num_pairs // batch),
+        )
+    except ConfigError:
+        return None

@@ -1,31 +1,42 @@
 """Which pair stands in which row: pure arithmetic on (seed, row), no I/O and no stored order.
 
-Window t is one run of frames of one video.
-With G pairs a batch and P pairs a window, a batch takes one pair from each of the G windows then
-in the shuffle window; before the next batch the G/P oldest leave, having given all their pairs, and
-as many new ones come. So
+The start frames of all videos are cut into tiles (`tiles`). Window t reads tile t of an endless
+order and gives `data.reuse` pairs for each start frame of it. For G pairs a batch there are G
+lanes (`lanes`):
 
-    shuffle window of batch k       t in [G/P * k, G/P * k + G)
-    row i = k * G + j     the window in the shuffle window with t mod G = j
-    worker of window t    t mod (number of workers)
+    row k * G + j         the next pair of the window that lane j has in batch k
+    worker of lane j      j mod (number of workers)
 
-and every global batch, whatever the number of workers, is the same rows; what the shuffle window
-holds at batch k follows from k alone, so that a run goes on at any batch, on any number of workers,
-decoding nothing that lies behind it. (MosaicML Streaming and Grain promise the same.)
+Every global batch, whatever the number of workers, is the same rows, and what the lanes hold at
+batch k follows from k alone, so that a run goes on at any batch, on any number of workers, decoding
+nothing that lies behind it. (MosaicML Streaming and Grain promise the same.)
+
+The first windows are cut short. A lane's first is a share of a tile that grows from lane to lane up
+to `FIRST_SHARE`, and each later one is longer than the one before, up to a whole tile: so the first
+batch waits for few frames, and the lanes need new windows one after another, not all at once.
 """
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config.run import ConfigError, DataConfig
+from pipelines.video.draws import WINDOW, stream_of
 from pipelines.video.index import VideoIndex
+from pipelines.video.lanes import Turns, turns
+from pipelines.video.tiles import Integers, TileOrder, cut_tiles
 
-_VIDEO_ORDER, _WINDOW = 0, 1  # what a random stream is for: part of its counter
+MIB = 2**20
+GROWING_TURNS = 2
+FIRST_SHARE = 2.0**-GROWING_TURNS
+"""Of its tile, of the longest first window; the share doubles with each turn of a lane."""
+VISIT_STARTS = 64
+"""Start frames from which a window takes its pairs where it gives but a few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,33 +69,45 @@ class Schedule:
     """The rows of one split of an index under one data config, seed and global batch size."""
 
     def __init__(
-        self, index: VideoIndex, config: DataConfig, *, seed: int, global_batch_size: int
+        self,
+        index: VideoIndex,
+        config: DataConfig,
+        *,
+        seed: int,
+        global_batch_size: int,
+        pairs_per_visit: int | None = None,
     ) -> None:
         """Check that the videos can carry the batches.
 
+        Args:
+            index: the videos.
+            config: which pairs are cut from them.
+            seed: of everything random.
+            global_batch_size: pairs of a batch over all workers.
+            pairs_per_visit: None: windows are tiles, and every start frame is as likely as any
+                other, which is for training. A number: every video comes once before any comes
+                twice and gives so many pairs each time, from start frames close to each other;
+                `data.reuse` and `data.max_pairs_per_video` do not count. So a few pairs of many
+                videos are had without decoding all of their frames.
+
         Raises:
-            ConfigError: if no video is long enough, or a batch needs more pairs of one video than
+            ConfigError: if no video is long enough, if the memory for decoded frames cannot hold
+                the pairs of a batch, or if a batch needs more pairs of one video than
                 `max_pairs_per_video` allows.
         """
         self.config, self.seed, self.global_batch_size = config, seed, global_batch_size
-        if global_batch_size % config.pairs_per_window:
-            raise ConfigError(
-                f"a batch of {global_batch_size} pairs is no multiple of "
-                f"data.pairs_per_window={config.pairs_per_window}"
-            )
-        self.windows_per_batch = global_batch_size // config.pairs_per_window
+        self.pairs_per_visit = pairs_per_visit
         low, high = _gap_frames(config, index.fps)
         # Also where x alone is decoded, so that the rows do not depend on `data.views`.
-        gaps = 1 + config.surrogate + config.context_surrogate
-        spans = gaps * high + config.frames_per_clip
-        starts = np.maximum(0, index.num_frames - spans + 1)
-        long_enough = np.flatnonzero(starts > 0)
+        self._gaps_per_pair = 1 + config.surrogate + config.context_surrogate
+        spans = self._gaps_per_pair * high + config.frames_per_clip
+        long_enough = np.flatnonzero(index.num_frames >= spans)
         self.left_out = [
             LeftOut(
                 path=str(index.path[i]),
                 reason=f"{index.num_frames[i]} frames; one pair spans {spans[i]}",
             )
-            for i in np.flatnonzero(starts <= 0)
+            for i in np.flatnonzero(index.num_frames < spans)
         ]
         if not len(long_enough):
             shortest = f" (the shortest pair spans {spans.min()} frames)" if len(spans) else ""
@@ -94,43 +117,96 @@ class Schedule:
             )
         self.index = index.take(long_enough)
         self._gaps = np.stack([low, high], axis=1)[long_enough]
-        self._spans, self._starts = spans[long_enough], starts[long_enough]
-        self._tiles = lru_cache(maxsize=4096)(self._cut_tiles)
-        self._order = VideoOrder(len(long_enough), shuffle_window=global_batch_size, seed=seed)
-        cap = config.max_pairs_per_video
-        if cap is not None and self.pairs_per_video > cap:
+        self._spans = spans[long_enough]
+        # Frames from which a pair with the least gap fits.
+        self._starts = (
+            self.index.num_frames - self._gaps_per_pair * self._gaps[:, 0] - config.frames_per_clip
+        ) + 1
+        self._frame_bytes = _frame_bytes(self.index, config)
+        if pairs_per_visit is None:
+            most = self._most_starts()
+        else:
+            most = np.full_like(self._starts, max(VISIT_STARTS, pairs_per_visit))
+        tiles = cut_tiles(self._starts, most, *self.index.all_key_frames())
+        self._tiles = tiles.with_starts(config.start_multiple)
+        self._counts = self._tiles.counts(config.start_multiple)
+        per_video = np.bincount(self._tiles.video, self._counts).astype(np.int64)
+        if pairs_per_visit is None:
+            self._order = TileOrder(self._tiles.video, seed=seed)
+            self._cap = self._checked_cap(per_video)
+        else:
+            self._order = TileOrder(np.arange(len(self.index)), seed=seed)
+            self._cap = global_batch_size
+            self._visit_pairs = np.minimum(pairs_per_visit, per_video)
+            self._first_tile = np.searchsorted(self._tiles.video, np.arange(len(self.index) + 1))
+
+    def _most_starts(self) -> Integers:
+        """Most start frames of a window of each video, by the memory that it may take."""
+        config, batch = self.config, self.global_batch_size
+        frames = config.shuffle_memory_mib * MIB // (batch * self._frame_bytes)
+        if (frames < self._spans).any():
+            least = -(-batch * int((self._spans * self._frame_bytes).max()) // MIB)
             raise ConfigError(
-                f"data.max_pairs_per_video={cap}: a batch of {global_batch_size} pairs from "
-                f"{len(self.index)} videos holds up to {self.pairs_per_video} pairs of one; "
-                f"set data.max_pairs_per_video to at least that or use a smaller batch"
+                f"data.shuffle_memory_mib={config.shuffle_memory_mib}: the {batch} pairs of a "
+                f"batch, of up to {self._spans.max()} frames each, take {least} MiB of decoded "
+                "frames; set data.shuffle_memory_mib to at least that, or use a smaller batch, "
+                "data.frame_size or data.gap"
             )
+        most: Integers = frames - self._spans + 1
+        return most
+
+    def _checked_cap(self, per_video: Integers) -> int:
+        """Most lanes that may have windows of one video, of which the start frames are given."""
+        batch, videos, cap = (
+            self.global_batch_size,
+            len(self.index),
+            self.config.max_pairs_per_video,
+        )
+        longest, total = int(per_video.max()), int(per_video.sum())
+        least = max(-(-batch * longest // total), -(-batch // videos))
+        if cap is not None and cap < least:
+            raise ConfigError(
+                f"data.max_pairs_per_video={cap}: a batch of {batch} pairs from {videos} videos, "
+                f"the longest with {longest / total:.1%} of the start frames, holds up to {least} "
+                "pairs of one; set data.max_pairs_per_video to at least that or use a smaller batch"
+            )
+        return cap or least
 
     @property
     def pairs_per_video(self) -> int:
         """Most pairs of one video that any global batch holds."""
-        return self._order.most_at_once
+        return min(self._cap, self.global_batch_size)
 
     @property
     def num_starts(self) -> int:
         """Start frames that pairs may have, over all videos."""
-        return int((-(-self._starts // self.config.start_multiple)).sum())
+        return int(self._counts.sum())
+
+    @property
+    def num_windows(self) -> int:
+        """Windows of a round, in which every tile (or, by visits, every video) comes once."""
+        return len(self._order)
 
     def window(self, number: int) -> Window:
         """Window t, a function of the seed and t alone."""
-        config = self.config
-        rng = _rng(self.seed, _WINDOW, number)
-        video = self._order.video(number)
-        multiple = config.start_multiple
-        chosen = multiple * int(rng.integers(-(-self._starts[video] // multiple)))
-        low, high = self._tile(video, chosen)
-        candidates = np.arange(-(-low // multiple) * multiple, high, multiple)
-        pairs = config.pairs_per_window
-        starts = np.resize(rng.permutation(candidates), pairs)  # again and again where too few
-        least, most = self._gaps[video].tolist()
-        gaps = rng.integers(least, most, size=pairs, endpoint=True)
-        crops = np.full((pairs, 2), 0.5)
+        config, multiple = self.config, self.config.start_multiple
+        rng = stream_of(self.seed, WINDOW, number)
+        tile = self._order.tile(number)
+        if self.pairs_per_visit is not None:
+            tile = self._visited(tile, rng)
+        video, count = int(self._tiles.video[tile]), int(self._counts[tile])
+        if self.pairs_per_visit is not None:  # again and again where the tile has too few
+            places = np.resize(rng.permutation(count), self._visit_pairs[video])
+            uses, phase = np.zeros(len(places), np.int64), rng.random(len(places))
+        else:
+            count = int(self._num_used(np.asarray(number), np.asarray(count)))
+            places = np.concatenate([rng.permutation(count) for _ in range(config.reuse)])
+            uses, phase = np.repeat(np.arange(config.reuse), count), rng.random(count)[places]
+        starts = multiple * (-(-int(self._tiles.low[tile]) // multiple) + places)
+        gaps = self._gaps_at(video, starts, uses, phase)
+        crops = np.full((len(starts), 2), 0.5)
         if config.crop == "random":
-            crops = rng.random((pairs, 2))
+            crops = rng.random((len(starts), 2))
         first = int(starts.min())
         end = int((starts + (len(config.clips) - 1) * gaps).max()) + config.frames_per_clip
         return Window(
@@ -143,106 +219,106 @@ class Schedule:
             crops=crops,
         )
 
-    def shuffle_window(self, batch: int) -> range:
-        """The windows that global batch k takes one pair each from."""
-        first = self.windows_per_batch * batch
-        return range(first, first + self.global_batch_size)
+    def _visited(self, video: int, rng: np.random.Generator) -> int:
+        """The tile of a video in which a start frame lies that is drawn evenly."""
+        first, end = self._first_tile[video : video + 2]
+        up_to = np.cumsum(self._counts[first:end])
+        return int(first + np.searchsorted(up_to, rng.integers(up_to[-1]), side="right"))
 
-    def pair_in_window(self, number: int, batch: int) -> int:
-        """Which of its pairs window t gives to global batch k (its age in the shuffle window)."""
-        lifetime = self.config.pairs_per_window
-        return batch - number // self.windows_per_batch + lifetime - 1
+    def _gaps_at(
+        self, video: int, starts: Integers, uses: Integers, phase: NDArray[np.float64]
+    ) -> Integers:
+        """The gap of each pair, among those with which it ends before its video does.
 
-    def row(self, number: int, batch: int) -> int:
-        """The row of global batch k that window t fills."""
-        return batch * self.global_batch_size + number % self.global_batch_size
+        `phase`, even in [0, 1), chooses the gap of a start frame's first use; those of further uses
+        are spread evenly from there on.
+        """
+        least, most = self._gaps[video].tolist()
+        frames_left = int(self.index.num_frames[video]) - self.config.frames_per_clip - starts
+        choices = np.minimum(most, frames_left // self._gaps_per_pair) - least + 1
+        gaps: Integers = (
+            least
+            + (phase * choices + uses * choices / self.config.reuse).astype(np.int64) % choices
+        )
+        return gaps
 
-    def worker_windows(self, batches: range, *, rank: int, num_workers: int) -> range:
-        """The windows that one of the workers needs for a run of batches, in order of need."""
+    def ahead(self, first: int, count: int) -> tuple[Integers, Integers]:
+        """Video and number of pairs of at most so many windows from number `first` on."""
+        numbers = self._order.ahead(first, count)
+        tiles = self._order.tiles(numbers)
+        if self.pairs_per_visit is not None:
+            return tiles, self._visit_pairs[tiles]
+        used = self._num_used(numbers, self._counts[tiles])
+        return self._tiles.video[tiles], self.config.reuse * used
+
+    def _num_used(self, numbers: Integers, counts: Integers) -> Integers:
+        """How many start frames windows use of those that their tiles have."""
+        turn, place = np.divmod(numbers, self.global_batch_size)
+        within = (place + 1) / self.global_batch_size
+        grown = 2.0 ** (np.minimum(turn, GROWING_TURNS + 1) - 1) * (1 + within)
+        share = FIRST_SHARE * np.where(turn == 0, within, grown)
+        used: Integers = np.ceil(np.minimum(1, share) * counts).astype(np.int64)
+        return used
+
+    def turns(self, batches: range, *, rank: int = 0, num_workers: int = 1) -> Iterator[Turns]:
+        """The windows that one of the workers needs for a run of batches, in order of need.
+
+        Raises:
+            ConfigError: if the batches do not divide among the workers.
+        """
         if self.global_batch_size % num_workers:
             raise ConfigError(
                 f"a batch of {self.global_batch_size} does not divide among {num_workers} workers"
             )
-        first, end = (
-            self.shuffle_window(batches.start).start,
-            self.shuffle_window(batches.stop - 1).stop,
+        every = turns(
+            self,
+            num_lanes=self.global_batch_size,
+            num_videos=len(self.index),
+            most_per_video=self._cap,
         )
-        return range(first + (rank - first) % num_workers, end, num_workers)
+        needed = takewhile(lambda begun: begun.first_batch < batches.stop, every)
+        mine = (
+            begun[(begun.lane % num_workers == rank) & (begun.end_batch > batches.start)]
+            for begun in needed
+        )
+        return (begun for begun in mine if len(begun.number))
 
-    def _tile(self, video: int, start: int) -> tuple[int, int]:
-        """The run of start frames around `start` that one window covers, as [low, high).
+    def row(self, lane: int, batch: int) -> int:
+        """The row that a lane fills in global batch k."""
+        return batch * self.global_batch_size + lane
 
-        A video's start frames are cut at key frames into the longest runs that fit
-        `starts_per_window`, and longer ones further in equal parts. As a tile is found by a start
-        drawn evenly over the video and its pairs start evenly within it, all start frames are
-        equally likely, and yet a window begins where decoding can begin.
-        """
-        edges = self._tiles(video)
-        tile = int(np.searchsorted(edges, start, side="right")) - 1
-        return int(edges[tile]), int(edges[tile + 1])
-
-    def _cut_tiles(self, video: int) -> NDArray[np.int64]:
-        key_frames = np.asarray(self.index.key_frames(video), np.int64)
-        return tile_edges(key_frames, int(self._starts[video]), self.config.starts_per_window)
+    def most_frames(self, numbers: Integers) -> tuple[Integers, Integers]:
+        """Bounds on the frames of windows, and on their bytes when decoded."""
+        found, multiple = self._order.tiles(numbers), self.config.start_multiple
+        if self.pairs_per_visit is None:
+            videos = self._tiles.video[found]
+            starts = (self._num_used(numbers, self._counts[found]) - 1) * multiple + 1
+        else:
+            videos = found
+            together = max(VISIT_STARTS, self.pairs_per_visit) if self.pairs_per_visit > 1 else 1
+            starts = np.minimum(together, self._starts[videos])
+        frames = starts + self._spans[videos] - 1
+        return frames, frames * self._frame_bytes[videos]
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as what it was made of."""
-        make = partial(Schedule, seed=self.seed, global_batch_size=self.global_batch_size)
+        make = partial(
+            Schedule,
+            seed=self.seed,
+            global_batch_size=self.global_batch_size,
+            pairs_per_visit=self.pairs_per_visit,
+        )
         return make, (self.index, self.config)
 
 
-class VideoOrder:
-    """An endless order of videos: every one once in each round, the same one never soon again.
-
-    The videos are split once, by the seed, into parts that come in a fixed order, each shuffled
-    anew every round. So two visits to a video are at least `distance` apart, and the shuffle window
-    holds it at most `most_at_once` times: the fewest possible up to one.
-    """
-
-    def __init__(self, num_videos: int, *, shuffle_window: int, seed: int) -> None:
-        """Choose the fewest parts that keep the visits apart."""
-        self.num_videos, self.seed = num_videos, seed
-        for parts in range(1, num_videos + 1):
-            largest = -(-num_videos // parts)
-            self.distance = num_videos - largest + 1
-            self.most_at_once = math.ceil(shuffle_window / self.distance)
-            if self.most_at_once <= math.ceil(shuffle_window / num_videos):
-                break
-        self._edges = np.linspace(0, num_videos, parts + 1).astype(np.int64)
-        self._members = _rng(seed, _VIDEO_ORDER, 0).permutation(num_videos)
-        self._shuffled = lru_cache(maxsize=4)(self._shuffle)
-
-    def video(self, position: int) -> int:
-        """The video of window t."""
-        round_, place = divmod(position, self.num_videos)
-        part = int(np.searchsorted(self._edges, place, side="right")) - 1
-        return int(self._shuffled(round_, part)[place - self._edges[part]])
-
-    def _shuffle(self, round_: int, part: int) -> NDArray[np.int64]:
-        members = self._members[self._edges[part] : self._edges[part + 1]]
-        return _rng(self.seed, _VIDEO_ORDER, 1 + round_, part).permutation(members)
-
-
-def tile_edges(
-    key_frames: NDArray[np.int64], num_starts: int, starts_per_window: int
-) -> NDArray[np.int64]:
-    """Cut [0, num_starts) at key frames into the longest runs of at most `starts_per_window`.
-
-    A longer stretch without a key frame is cut in equal parts.
-    """
-    inner = key_frames[(key_frames > 0) & (key_frames < num_starts)]
-    cuts = np.concatenate([np.sort(inner), [num_starts]])
-    edges = [0]
-    while edges[-1] < num_starts:
-        at = edges[-1]
-        fits = int(np.searchsorted(cuts, at + starts_per_window, side="right")) - 1
-        if fits >= 0 and cuts[fits] > at:
-            edges.append(int(cuts[fits]))
-            continue
-        end = int(cuts[fits + 1])
-        parts = -(-(end - at) // starts_per_window)
-        edges.extend(int(e) for e in np.linspace(at, end, parts + 1)[1:].round())
-    return np.asarray(edges, np.int64)
+def _frame_bytes(index: VideoIndex, config: DataConfig) -> Integers:
+    """Bytes of a frame of each video, resized; at most a row or column more than it has."""
+    short, long = (
+        pick(index.width, index.height).astype(np.int64) for pick in (np.minimum, np.maximum)
+    )
+    side = config.frame_size
+    nbytes: Integers = side * -(-side * long // short) * config.channels
+    return nbytes
 
 
 def _gap_frames(
@@ -252,9 +328,3 @@ def _gap_frames(
     rate = fps if config.gap_unit == "seconds" else np.ones_like(fps)
     low, high = (np.maximum(1, np.rint(g * rate)).astype(np.int64) for g in config.gap)
     return low, high
-
-
-def _rng(seed: int, purpose: int, *position: int) -> np.random.Generator:
-    """A counter-based stream: a pure function of its arguments, made without drawing others."""
-    a, b = (*position, 0)[:2]
-    return np.random.Generator(np.random.Philox(key=seed, counter=[0, purpose, a, b]))

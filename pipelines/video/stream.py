@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,13 @@ from pipelines.video.schedule import Schedule
 from pipelines.video.stderr import without_stderr
 
 FRAMES_PER_BLOCK = 512
-"""Frames that one decoding task reads at most, enough for its fixed cost not to count."""
+"""Frames that one decoding task reads, if it reads several windows: enough for its fixed cost not
+to count."""
+BYTES_PER_BLOCK = 2**25
+"""Bytes of those frames, likewise."""
+BLOCKS_PER_BATCH = 4
+"""Decoding tasks of each decoder, at least, that the first batch is shared out into, if it has so
+many windows."""
 BLOCKS_PER_SEGMENT = 2048
 """Decoding tasks of one Ray Data execution. A run is as many executions as it needs, so that what
 Ray keeps of each task does not grow with the run; the pool of actors starts anew with each."""
@@ -73,9 +79,10 @@ class PairStream:
 
 def pairs_here(schedule: Schedule, batches: range, share: Share) -> list[PairBatch]:
     """All of a few small batches, decoded at once by threads of this process."""
-    numbers = schedule.worker_windows(batches, rank=share.rank, num_workers=share.num_workers)
     cutter = PairCutter(schedule, rank=share.rank, num_workers=share.num_workers)
     decoder = WindowDecoder(schedule)
+    turns = schedule.turns(batches, rank=share.rank, num_workers=share.num_workers)
+    numbers = [number for begun in turns for number in begun.number.tolist()]
     with ThreadPoolExecutor(share.num_decoders) as threads:
         windows = (window for window in threads.map(decoder.decode, numbers))  # to be closed
         return list(cutter.batches(windows, batches))
@@ -85,25 +92,42 @@ def decoded_windows(
     schedule: Schedule, batches: range, share: Share
 ) -> Generator[DecodedWindow, None, None]:
     """Decode on the Ray cluster the windows that one worker needs, in order of need."""
-    numbers = schedule.worker_windows(batches, rank=share.rank, num_workers=share.num_workers)
-    per_block = windows_per_block(schedule, share)
-    per_segment = per_block * BLOCKS_PER_SEGMENT
-    for at in range(0, len(numbers), per_segment):
-        yield from _decode_segment(schedule, numbers[at : at + per_segment], per_block, share)
+    blocks = window_blocks(schedule, batches, share)
+    while segment := list(islice(blocks, BLOCKS_PER_SEGMENT)):
+        yield from _decode_segment(schedule, segment, share)
+
+
+def window_blocks(schedule: Schedule, batches: range, share: Share) -> Iterator[list[int]]:
+    """Numbers of the windows that one worker needs, as each decoding task reads them."""
+    lanes = schedule.global_batch_size // share.num_workers
+    most = max(1, lanes // (BLOCKS_PER_BATCH * share.num_decoders))
+    block: list[int] = []
+    filled = 0.0
+    for turns in schedule.turns(batches, rank=share.rank, num_workers=share.num_workers):
+        frames, nbytes = schedule.most_frames(turns.number)
+        parts = np.maximum(frames / FRAMES_PER_BLOCK, nbytes / BYTES_PER_BLOCK)
+        for number, part in zip(turns.number.tolist(), parts.tolist(), strict=True):
+            if block and (filled + part > 1 or len(block) == most):
+                yield block
+                block, filled = [], 0.0
+            block.append(number)
+            filled += part
+    if block:
+        yield block
 
 
 def _decode_segment(
-    schedule: Schedule, numbers: range, per_block: int, share: Share
+    schedule: Schedule, blocks: list[list[int]], share: Share
 ) -> Generator[DecodedWindow, None, None]:
     context = DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=STORE_BYTES)
     context.enable_progress_bars = False
     context.issue_detectors_config.detectors = []  # they take a decoder's memory for a leak
-    starts = range(0, len(numbers), per_block)
-    blocks = [np.asarray(numbers[at : at + per_block], np.int64) for at in starts]
     with DataContext.current(context):
-        graph = ray.data.from_blocks([pa.table({"number": block}) for block in blocks])
+        graph = ray.data.from_blocks(
+            [pa.table({"number": pa.array(block, pa.int64())}) for block in blocks]
+        )
         decoded = graph.map_batches(
             WindowDecoder,
             fn_constructor_args=(schedule,),
@@ -148,13 +172,6 @@ class _Nothing:
     def __call__(self, block: pa.Table) -> pa.Table:
         """The same block."""
         return block
-
-
-def windows_per_block(schedule: Schedule, share: Share) -> int:
-    """Windows that one decoding task reads, and ships as one block."""
-    window = schedule.window(0).num_frames
-    shuffle_window = schedule.global_batch_size // share.num_workers
-    return max(1, min(FRAMES_PER_BLOCK // window, shuffle_window // share.num_decoders))
 
 
 class WindowDecoder:

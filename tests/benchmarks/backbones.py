@@ -52,7 +52,6 @@ def main(
             "data.frame_size": size,
             "data.frames_per_clip": frames,
             "train.global_batch_size": batch,
-            "data.pairs_per_window": 1,
             **changes,
         }
         learner = Learner(with_overrides(recipe("videos"), changes), device)

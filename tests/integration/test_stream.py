@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from pipelines.video import stream
 from pipelines.video.batch import PairBatch
 from pipelines.video.index import VideoIndex
 from pipelines.video.pairs import TooManyFailuresError
-from pipelines.video.schedule import Schedule
+from pipelines.video.schedule import Schedule, Window
 from pipelines.video.stream import PairStream, Share
 from tests.videos import read_number
 
@@ -24,7 +24,8 @@ BATCH = 16
 
 
 def schedule_of(index: VideoIndex, **data: object) -> Schedule:
-    settings = {"gap": (2, 9), "frame_size": 48, "pairs_per_window": 8, "starts_per_window": 20}
+    """Windows of about twenty frames, as long as a group of pictures of the videos."""
+    settings = {"gap": (2, 9), "frame_size": 48, "shuffle_memory_mib": 3}
     config = DataConfig.model_validate({**settings, **data})
     return Schedule(index, config, seed=1, global_batch_size=BATCH)
 
@@ -47,20 +48,26 @@ def spelled_rows(schedule: Schedule, batches: Iterable[PairBatch]) -> dict[int, 
 def expected_rows(schedule: Schedule, batches: range) -> dict[int, tuple[str, ...]]:
     """The same by arithmetic alone."""
     rows = {}
-    for batch in batches:
-        for number in schedule.shuffle_window(batch):
-            window, pair = schedule.window(number), schedule.pair_in_window(number, batch)
+    for lane, turn, window in turns_of(schedule, batches):
+        for batch in range(max(turn.start, batches.start), min(turn.stop, batches.stop)):
+            pair = batch - turn.start
             start, gap = window.first + int(window.starts[pair]), int(window.gaps[pair])
             views = 3 if schedule.config.surrogate else 2
             clips = [
                 "-".join(str(start + v * gap + f) for f in range(schedule.config.frames_per_clip))
                 for v in range(views)
             ]
-            rows[schedule.row(number, batch)] = (
-                Path(schedule.index.path[window.video]).name,
-                *clips,
-            )
+            path = Path(schedule.index.path[window.video]).name
+            rows[schedule.row(lane, batch)] = (path, *clips)
     return rows
+
+
+def turns_of(schedule: Schedule, batches: range) -> Iterator[tuple[int, range, Window]]:
+    """Lane, batches and window of each turn."""
+    for turns in schedule.turns(batches):
+        for number, lane, end in zip(turns.number, turns.lane, turns.end_batch, strict=True):
+            turn = range(turns.first_batch, int(end))
+            yield int(lane), turn, schedule.window(int(number))
 
 
 def test_every_frame_is_the_one_asked_for(spelled: VideoIndex) -> None:
@@ -87,14 +94,15 @@ def test_each_row_once_over_two_workers_and_after_a_stop_on_any_number(
     assert Counter(rows) == Counter(range(len(whole) * BATCH))
 
 
+@pytest.mark.slow
 def test_a_run_of_several_executions_is_whole(
     spelled: VideoIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "BLOCKS_PER_SEGMENT", 2)
     schedule = schedule_of(spelled)
     share = Share(num_decoders=2)
-    assert 2 * stream.windows_per_block(schedule, share) * 3 < schedule.shuffle_window(20).stop
     batches = range(20)
+    assert len(list(stream.window_blocks(schedule, batches, share))) > 2 * 3
     rows = spelled_rows(schedule, PairStream(schedule, batches, share))
     assert rows == expected_rows(schedule, batches)
 
@@ -103,7 +111,7 @@ def test_a_run_of_several_executions_is_whole(
 def test_memory_stays_flat_while_the_trainer_is_slow(spelled: VideoIndex) -> None:
     import ray
 
-    schedule = schedule_of(spelled, frame_size=96, pairs_per_window=1)
+    schedule = schedule_of(spelled, frame_size=96, shuffle_memory_mib=8, start_multiple=20)
     total = ray.cluster_resources()["object_store_memory"]
     held = []
     for number, _ in enumerate(PairStream(schedule, range(10_000), Share(num_decoders=2))):
@@ -126,11 +134,12 @@ def test_a_resumed_stream_decodes_nothing_that_lies_behind(spelled: VideoIndex) 
         np.testing.assert_array_equal(one.row, other.row)
         np.testing.assert_array_equal(one.context, other.context)
         np.testing.assert_array_equal(one.target, other.target)
-    # What stands on the shuffle_window at batch 16, and what comes until the end.
-    assert resumed.counts.windows == BATCH + 7 * schedule.windows_per_batch
-    assert straight.counts.windows == BATCH + 23 * schedule.windows_per_batch
+    turns = [turn for _, turn, _ in turns_of(schedule, range(24))]
+    assert straight.counts.windows == len(turns)
+    assert resumed.counts.windows == sum(turn.stop > 16 for turn in turns) < len(turns)
 
 
+@pytest.mark.slow
 def test_a_consumer_that_stops_early_leaves_the_cluster_free(spelled: VideoIndex) -> None:
     schedule = schedule_of(spelled)
     for _ in range(2):  # more actors than the cluster holds, were they kept
@@ -158,15 +167,13 @@ def test_a_file_that_vanishes_is_named_and_stood_in_for(
     pairs = PairStream(schedule, range(10), Share())
     rows = np.concatenate([batch.row for batch in pairs])
     lost = {
-        row
-        for batch in range(10)
-        for row in (
-            schedule.row(n, batch)
-            for n in schedule.shuffle_window(batch)
-            if schedule.window(n).video == 0
-        )
+        schedule.row(lane, batch)
+        for lane, turn, window in turns_of(schedule, range(10))
+        for batch in turn
+        if window.video == 0
     }
-    assert set(rows) - {-1} == set(range(160)) - lost
+    assert set(rows) - {-1} == set(range(10 * BATCH)) - lost
+    assert list(rows).count(-1) == len(lost & set(range(10 * BATCH))) > 0
     assert pairs.counts.failures == {str(gone.path[0]): "no such file"}
     assert f"skipped, others take its place: {gone.path[0]}" in capsys.readouterr().out
 

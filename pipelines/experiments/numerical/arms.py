@@ -19,7 +19,6 @@ BASE: dict[str, object] = {
     "data.frames_per_clip": DIM,
     "data.frame_size": 1,
     "data.grayscale": True,
-    "data.pairs_per_window": 1,
     "backbone.name": "mlp",
     "backbone.hidden_dims": [128, EMBEDDING_DIM],
     "method.embedding_dim": EMBEDDING_DIM,

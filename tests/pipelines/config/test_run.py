@@ -4,6 +4,7 @@ import pytest
 
 from adassl.traits import TRAITS
 from pipelines.cli.options import parse_assignment
+from pipelines.config.changes import changes
 from pipelines.config.run import (
     ConfigError,
     RunConfig,
@@ -51,6 +52,17 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
         with_overrides(RunConfig(), {key: 1})
 
 
+def test_runs_and_settings_of_the_former_windows_are_refused_with_the_reason() -> None:
+    with pytest.raises(ConfigError, match=r"pairs_per_window is no setting any more.*data\.reuse"):
+        with_overrides(RunConfig(), {"data.pairs_per_window": 8})
+    saved = RunConfig().model_dump(mode="json")
+    before = {**saved, "data": {**saved["data"], "pairs_per_window": 32, "starts_per_window": 64}}
+    with pytest.raises(ConfigError, match=r"earlier version, .*follow the files.*another name"):
+        parse(before)
+    (reason,) = changes(before, saved)
+    assert reason.startswith("it is of an earlier version: windows follow the files now")
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -58,7 +70,6 @@ def test_unknown_key_names_the_nearest(key: str, nearest: str) -> None:
         ({"data.gap": [0, 2]}, "above 0"),
         ({"data.gap": [0.5, 2]}, "data.gap_unit=seconds"),
         ({"train.global_batch_size": 65, "cluster.num_workers": 2}, "66"),
-        ({"train.global_batch_size": 60, "data.pairs_per_window": 16}, "divisor of 60"),
         ({"method.latent": "variatonal"}, "variational"),
         ({"method.editor": "identity", "method.latent": "sparse"}, "identity"),
         ({"data.local_crops": 2}, "set data.views=augmentation"),
@@ -90,7 +101,6 @@ def test_settings_that_cannot_work_are_refused_in_words(
 def test_a_single_pair_is_refused_where_nothing_can_be_learnt_from_it(objective: str) -> None:
     single = {
         "train.global_batch_size": 1,
-        "data.pairs_per_window": 1,
         "method.objective": objective,
         "method.latent": "none",
         "method.editor": "identity",
@@ -142,9 +152,9 @@ def test_fingerprint_sees_the_training_and_not_the_place() -> None:
 
 
 def test_settings_that_came_later_leave_the_fingerprint_of_runs_from_before() -> None:
-    """Of version 0.1, whose runs go on."""
-    assert RunConfig().fingerprint() == "23dc1831678b96af"
-    assert recipe("moving-digits").fingerprint() == "2e793d6c324ea2d2"
+    """Of the first version whose windows follow the files: its runs go on."""
+    assert RunConfig().fingerprint() == "9621b8e64fffd9a7"
+    assert recipe("moving-digits").fingerprint() == "a5410d92f1e5342a"
     used = {
         "train.accumulate": 2,
         "train.frozen": ["backbone"],

@@ -38,7 +38,6 @@ def config_of(**changes: Any) -> RunConfig:
     small = {
         "data.frame_size": 16,
         "data.grayscale": True,
-        "data.pairs_per_window": 1,
         "backbone.hidden_dims": [4, 8, 16],
         "method.embedding_dim": 16,
         "method.latent_dim": 4,

@@ -66,7 +66,7 @@ def test_a_run_cuts_the_same_pairs_from_moved_videos(
 ) -> None:
     data, new = library
     changes = {"data.index": data.index, "data.videos_root": str(new), "train.val_pairs": 0}
-    small = {"data.gap": (1, 2), "data.pairs_per_window": 2, "train.global_batch_size": 2}
+    small = {"data.gap": (1, 2), "train.global_batch_size": 2}
     run = plan(with_overrides(RunConfig(), {**changes, **small}))
     assert run.digest == load_index(data.index).digest()  # so the run may go on
     (batch,) = pairs_here(run.train, range(1), Share())
