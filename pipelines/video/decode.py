@@ -1,5 +1,6 @@
 """Frames from video files, by decord or by PyAV, whichever the index names for a file."""
 
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from pipelines.video import decord_reader, pyav_reader
 from pipelines.video.frames import Access, luma
 
+CONVERTED_BYTES = 2**17
+"""Frames of so many bytes go to grey at once: enough for the calls not to count, and few enough to
+stay in the processor's cache."""
 _READERS = {"decord": decord_reader.read, "pyav": pyav_reader.read}
 
 
@@ -47,4 +51,10 @@ def read_window(
     frames = _READERS[access.decoder](
         path, first=first, num_frames=num_frames, width=width, height=height, access=access
     )
-    return np.stack([luma(frame) if grayscale else frame for frame in frames])
+    frame = next(frames)
+    window = np.empty((num_frames, *frame.shape[:2], 1 if grayscale else 3), np.uint8)
+    rest, together = chain([frame], frames), max(1, CONVERTED_BYTES // frame.nbytes)
+    for at in range(0, num_frames, together):
+        some = list(islice(rest, together))
+        window[at : at + together] = luma(np.stack(some)) if grayscale else some
+    return window

@@ -29,17 +29,18 @@ from pipelines.video.pairs import PairCutter
 from pipelines.video.schedule import Schedule
 from pipelines.video.stderr import without_stderr
 
-FRAMES_PER_BLOCK = 512
+FRAMES_PER_BLOCK = 2048
 """Frames that one decoding task reads, if it reads several windows: enough for its fixed cost not
 to count."""
-BYTES_PER_BLOCK = 2**25
-"""Bytes of those frames, likewise."""
+BYTES_PER_BLOCK = 2**26
+"""Bytes of those frames, likewise; half of the size at which Ray Data splits blocks."""
 BLOCKS_PER_BATCH = 4
-"""Decoding tasks of each decoder, at least, that the first batch is shared out into, if it has so
-many windows."""
-BLOCKS_PER_SEGMENT = 2048
-"""Decoding tasks of one Ray Data execution. A run is as many executions as it needs, so that what
-Ray keeps of each task does not grow with the run; the pool of actors starts anew with each."""
+"""Decoding tasks of each decoder, at least, among which the windows of the first batch are shared
+out, if there are so many."""
+BLOCKS_PER_SEGMENT = 512
+"""Decoding tasks of one Ray Data execution: each delays its start by a millisecond. A run is as
+many executions as it needs, so that what Ray keeps of each task does not grow with the run; the
+pool of actors starts anew with each."""
 STORE_BYTES = 2**29
 """Most bytes of decoded frames in Ray's object store for one stream."""
 BATCHES_AHEAD = 2

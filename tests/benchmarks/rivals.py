@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ray.data import DataContext
 
 from pipelines.config.run import DataConfig
-from pipelines.video.frames import resized_shape
+from pipelines.video.decode import read_window
+from pipelines.video.frames import last_key_frame, resized_shape
 from pipelines.video.index import VideoIndex
 
 BATCH = 64
@@ -36,6 +37,40 @@ def map_style_pairs(index: VideoIndex, data: DataConfig, seed: int, *, seconds: 
         reader = decord.VideoReader(index.path[video], width=width, height=height, num_threads=1)
         torch.from_numpy(reader.get_batch([first, first + gap]).asnumpy())
         pairs += 1
+    return pairs
+
+
+FORMER_STARTS, FORMER_PAIRS = 64, 32
+"""Start frames and pairs of a window before windows followed the file."""
+
+
+def former_windows_pairs(index: VideoIndex, data: DataConfig, seed: int, *, seconds: float) -> int:
+    """Pairs of our own former windows: 32 from 64 start frames from a key frame on, or later.
+
+    Decoded and thrown away, in plain processes, which is the best they could do.
+    """
+    rng = np.random.default_rng(seed)
+    end, pairs = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end:
+        video = int(rng.integers(len(index)))
+        most_gap = round(data.gap[1] * float(index.fps[video]))
+        num_starts = int(index.num_frames[video]) - most_gap
+        access = index.access(video)
+        start = int(rng.integers(num_starts))
+        entry = last_key_frame(start, access.key_frames)
+        tile = entry + (start - entry) // FORMER_STARTS * FORMER_STARTS
+        starts = rng.permutation(np.arange(tile, min(num_starts, tile + FORMER_STARTS)))
+        used = starts[:FORMER_PAIRS]
+        width, height = resized_shape(index.width[video], index.height[video], data.frame_size)
+        read_window(
+            index.path[video],
+            first=int(used.min()),
+            num_frames=int(np.ptp(used)) + most_gap,
+            width=width,
+            height=height,
+            access=access,
+        )
+        pairs += FORMER_PAIRS
     return pairs
 
 

@@ -1,11 +1,11 @@
-"""Frames into a trainer's tensors: our stream, its limit, and two other ways, in turn."""
+"""Frames into a trainer's tensors: our stream, its limit, and other ways, in turn."""
 
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -25,11 +25,18 @@ from pipelines.video.frames import Access, Decoder, resized_shape
 from pipelines.video.index import VideoIndex
 from pipelines.video.schedule import Schedule
 from pipelines.video.stream import PairStream, Share, WindowDecoder
-from tests.benchmarks.footage import footage
-from tests.benchmarks.rivals import BATCH, map_style_pairs, read_videos_pairs
+from tests.benchmarks.footage import footage, large_footage
+from tests.benchmarks.rivals import (
+    BATCH,
+    former_windows_pairs,
+    map_style_pairs,
+    read_videos_pairs,
+)
 
 SECONDS = 6.0
 """Length of each measurement, in the steady state."""
+STEADY = 10_000
+"""A batch, or a window, by which no window is short any more."""
 CORES = max(1, os.cpu_count() or 1)
 
 
@@ -44,36 +51,44 @@ class Rates:
 def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, float]:
     """The figures of the stream."""
     index = footage(folder, console)
-    # The recipe for any folder of videos, with pairs of frames, as the other ways give them.
-    data = recipe("videos").data.model_copy(update={"index": "", "frames_per_clip": 1})
-    schedule = Schedule(index, data, seed=0, global_batch_size=BATCH)
+    schedule = schedule_of(index)
     quiet_ray()
     ray.init(
         num_cpus=2 * CORES + 1,
         include_dashboard=False,
         logging_config=ray.LoggingConfig(log_level="ERROR"),
     )
-    names = ("decode", "stream", "map", "read_videos", "decord", "pyav")
+    names = ("decode", "stream", "former", "map", "read_videos", "decord", "pyav")
     rates: dict[str, list[Rates]] = {name: [] for name in names}
     firsts, memory, busy = [], [], []
     stream = StreamRun(schedule)
     with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
         for number in range(rounds):
             console.print(f"round {number + 1} of {rounds}", highlight=False)
-            rates["decode"].append(decode_only(pool, schedule, start=number * 1000))
-            rates["stream"].append(stream.measure(number))
-            firsts.append(stream.first_seconds)
+            firsts.append(first_batch_seconds(index, seed=number))
+            rates["decode"].append(decode_only(pool, schedule, start=STEADY + number * 1000))
+            rates["stream"].append(stream.measure(STEADY + number * 100_000))
             memory.append(stream.peak_mib)
             busy.append(stream.cpu_shares)
+            rates["former"].append(former_windows(pool, index, schedule, seed=number))
             rates["map"].append(map_style(pool, index, schedule, seed=number))
-            rates["read_videos"].append(read_videos(folder / "videos", data))
+            rates["read_videos"].append(read_videos(folder / "videos", schedule.config))
             for decoder in get_args(Decoder):
-                rates[decoder].append(read_by(pool, index, data, decoder))
+                rates[decoder].append(read_by(pool, index, schedule.config, decoder))
+        twice = StreamRun(schedule_of(index, reuse=2))
+        twice.measure(STEADY, seconds=SECONDS / 2)
+        others = {
+            **short_run(pool, index, "224px", frame_size=224),
+            **short_run(pool, large_footage(folder, console), "1080p", batch=8),
+        }
     ray.shutdown()
     return {
+        "pairs_per_decoded_frame": stream.pairs_per_decoded_frame,
+        "pairs_per_decoded_frame_reuse_2": twice.pairs_per_decoded_frame,
         "stream_share_of_decode_only": _ratio(rates, "stream", "decode", "frames"),
-        "stream_over_map_style": _ratio(rates, "stream", "map", "pairs"),
+        "stream_over_former_windows": _ratio(rates, "stream", "former", "pairs"),
         "stream_over_read_videos": _ratio(rates, "stream", "read_videos", "pairs"),
+        "stream_over_map_style": _ratio(rates, "stream", "map", "pairs"),
         "pyav_over_decord": _ratio(rates, "pyav", "decord", "frames"),
         "first_batch_seconds": median(firsts),
         "decoded_frames_unused_share": stream.unused_share,
@@ -82,7 +97,44 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
         "stream_frames_per_second": median(r.frames for r in rates["stream"]),
         "decode_only_frames_per_second": median(r.frames for r in rates["decode"]),
         **{f"stream_cpu_share_{kind}": median(shares[kind] for shares in busy) for kind in busy[0]},
+        **others,
     }
+
+
+def schedule_of(index: VideoIndex, *, seed: int = 0, batch: int = BATCH, **data: int) -> Schedule:
+    """The recipe for any folder of videos, with pairs of frames, as the other ways give them."""
+    changes = {"index": "", "frames_per_clip": 1, **data}
+    config = recipe("videos").data.model_copy(update=changes)
+    return Schedule(index, config, seed=seed, global_batch_size=batch)
+
+
+def short_run(
+    pool: ProcessPoolExecutor, index: VideoIndex, name: str, *, batch: int = BATCH, **data: int
+) -> dict[str, float]:
+    """The main figures on other footage or at another size, measured once."""
+    schedule = schedule_of(index, batch=batch, **data)
+    stream = StreamRun(schedule)
+    rates = {
+        "decode": decode_only(pool, schedule, start=STEADY, seconds=SECONDS),
+        "stream": stream.measure(STEADY),
+        "former": former_windows(pool, index, schedule, seed=0),
+    }
+    return {
+        f"pairs_per_decoded_frame_{name}": stream.pairs_per_decoded_frame,
+        f"stream_share_of_decode_only_{name}": rates["stream"].frames / rates["decode"].frames,
+        f"stream_over_former_windows_{name}": rates["stream"].pairs / rates["former"].pairs,
+        f"stream_pairs_per_second_{name}": rates["stream"].pairs,
+        f"peak_memory_mib_{name}": stream.peak_mib,
+    }
+
+
+def first_batch_seconds(index: VideoIndex, *, seed: int) -> float:
+    """From the start of a new run's stream, actors included, to its first batch as tensors."""
+    began = time.perf_counter()
+    stream = PairStream(schedule_of(index, seed=seed), range(50_000), Share(num_decoders=CORES))
+    with closing(iter(stream)) as batches:
+        _to_tensors(next(batches))
+        return time.perf_counter() - began
 
 
 def _ratio(rates: dict[str, list[Rates]], one: str, other: str, unit: str) -> float:
@@ -91,10 +143,12 @@ def _ratio(rates: dict[str, list[Rates]], one: str, other: str, unit: str) -> fl
     return float(median(getattr(a, unit) / getattr(b, unit) for a, b in pairs))
 
 
-def decode_only(pool: ProcessPoolExecutor, schedule: Schedule, *, start: int) -> Rates:
+def decode_only(
+    pool: ProcessPoolExecutor, schedule: Schedule, *, start: int, seconds: float = SECONDS
+) -> Rates:
     """The limit: the windows of the schedule, decoded in plain processes and thrown away."""
     begin = time.perf_counter()
-    tasks = [pool.submit(_decode_for, schedule, start + i, CORES, SECONDS) for i in range(CORES)]
+    tasks = [pool.submit(_decode_for, schedule, start + i, CORES, seconds) for i in range(CORES)]
     frames = sum(task.result() for task in tasks)
     return Rates(frames=frames / (time.perf_counter() - begin), pairs=0.0)
 
@@ -115,32 +169,30 @@ class StreamRun:
     def __init__(self, schedule: Schedule) -> None:
         """Measure nothing yet."""
         self.schedule = schedule
-        self.first_seconds = self.peak_mib = self.unused_share = 0.0
+        self.peak_mib = self.unused_share = self.pairs_per_decoded_frame = 0.0
         self.cpu_shares: dict[str, float] = {}
 
-    def measure(self, number: int) -> Rates:
-        """Batches for some seconds after the first, with the shuffle_window's filling left out."""
-        start = 100_000 * number
+    def measure(self, start: int, *, seconds: float = SECONDS) -> Rates:
+        """Batches for some seconds, from one on by which the windows have their full length.
+
+        The filling of the lanes, with which a run that goes on begins, is left out.
+        """
         stream = PairStream(self.schedule, range(start, start + 50_000), Share(num_decoders=CORES))
-        began = time.perf_counter()
-        batches = iter(stream)
-        _to_tensors(next(batches))
-        self.first_seconds = time.perf_counter() - began
-        for batch in islice(batches, 2 * self.schedule.config.pairs_per_window):
-            _to_tensors(batch)
-        frames, pairs, cpu = stream.counts.frames_shipped, 0, cpu_seconds()
-        began, last_look, self.peak_mib = time.perf_counter(), 0.0, 0.0
-        while (elapsed := time.perf_counter() - began) < SECONDS:
+        with closing(iter(stream)) as batches:
             _to_tensors(next(batches))
-            pairs += BATCH
-            if elapsed - last_look > SECONDS / 3:
-                last_look, self.peak_mib = elapsed, max(self.peak_mib, private_mib())
-        after = cpu_seconds()
+            before, cpu = replace(stream.counts), cpu_seconds()
+            began, last_look, self.peak_mib, pairs = time.perf_counter(), 0.0, 0.0, 0
+            while (elapsed := time.perf_counter() - began) < seconds:
+                pairs += len(_to_tensors(next(batches))[0])
+                if elapsed - last_look > seconds / 3:
+                    last_look, self.peak_mib = elapsed, max(self.peak_mib, private_mib())
+        after, counts = cpu_seconds(), stream.counts
         self.cpu_shares = {k: (after[k] - cpu[k]) / (elapsed * CORES) for k in after}
-        self.unused_share = stream.counts.unused_share
-        return Rates(
-            frames=(stream.counts.frames_shipped - frames) / elapsed, pairs=pairs / elapsed
-        )
+        frames = counts.frames_shipped - before.frames_shipped
+        decoded = counts.frames_decoded - before.frames_decoded
+        self.unused_share = 1 - frames / decoded
+        self.pairs_per_decoded_frame = (counts.pairs_due - before.pairs_due) / decoded
+        return Rates(frames=frames / elapsed, pairs=pairs / elapsed)
 
 
 def _to_tensors(batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,6 +204,16 @@ def map_style(
 ) -> Rates:
     """What a map-style data set does, in as many processes."""
     task = partial(map_style_pairs, index, schedule.config, seconds=SECONDS)
+    began = time.perf_counter()
+    pairs = sum(pool.map(task, range(seed * CORES, (seed + 1) * CORES)))
+    return Rates(frames=0.0, pairs=pairs / (time.perf_counter() - began))
+
+
+def former_windows(
+    pool: ProcessPoolExecutor, index: VideoIndex, schedule: Schedule, *, seed: int
+) -> Rates:
+    """Our windows of before, in as many processes."""
+    task = partial(former_windows_pairs, index, schedule.config, seconds=SECONDS)
     began = time.perf_counter()
     pairs = sum(pool.map(task, range(seed * CORES, (seed + 1) * CORES)))
     return Rates(frames=0.0, pairs=pairs / (time.perf_counter() - began))
@@ -212,12 +274,13 @@ def cpu_seconds() -> dict[str, float]:
 
 
 def private_mib() -> float:
-    """Memory of this process and Ray's that they share with nobody, and the object store."""
+    """Memory of this process and Ray's, without the rivals', and the object store."""
     me = psutil.Process()
     total = 0
     for process in [me, *me.children(recursive=True)]:
         try:
-            total += process.memory_full_info().pss
+            if "multiprocessing" not in " ".join(process.cmdline()):
+                total += process.memory_full_info().pss
         except psutil.Error:
             continue
     return total / 2**20
