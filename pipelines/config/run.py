@@ -80,10 +80,10 @@ class DataConfig(Record):
     reuse: Positive = 1
     """Pairs that a start frame gives once it is decoded, each with another gap and crop."""
     shuffle_memory_mib: Positive = 1024
-    """Most memory in MiB of the decoded frames that a global batch draws from, over all workers.
-    The more, the longer the runs of frames that are read at once, up to a group of pictures."""
+    """Most memory in MiB of the frames that a global batch draws from, over all workers."""
     max_pairs_per_video: Positive | None = None
-    """Most pairs of one video in a global batch; unset: the fewest that the videos allow."""
+    """Most pairs of one video in a global batch; unset: the fewest that the videos allow. More
+    let long groups of pictures be read at once with less memory."""
     max_failed_share: Share = 0.01
     """Share of windows that may fail to decode before the run stops."""
 
@@ -383,7 +383,8 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
     if removed:
         raise ConfigError(
             f"made by an earlier version, with {', '.join(removed)}: {REMOVED[removed[0]]}. The "
-            "pairs that it trained on cannot be had again; start it anew under another name"
+            "pairs that it trained on cannot be had again; start it anew under another name, if you "
+            "like with its backbone (backbone.init_from)"
         )
     try:
         return RunConfig.model_validate(tree)

@@ -1,8 +1,8 @@
-"""Which window fills which row of which batch: G lanes, each with one window at a time.
+"""Which window gives which rows: lanes, each with one window at a time.
 
-Lane j fills row j of every global batch of G rows. It takes one pair of its window a batch until
-all are used, then the next window of the order. So a batch draws from G windows, and windows of any
-length may follow each other.
+At every tick each lane takes one pair of its window until all are used, then the next window of the
+order. So what is taken within a tick comes from as many windows as there are lanes, and windows of
+any length may follow each other.
 """
 
 import heapq
@@ -29,26 +29,26 @@ class Order(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Turns:
-    """Windows that lanes take for one batch: pair i of each is in batch first_batch + i."""
+    """Windows that lanes take at one tick: pair i of each is taken at tick first + i."""
 
-    first_batch: int
+    first: int
     number: Integers
     lane: Integers
-    end_batch: Integers
-    """The batch after its last pair's."""
+    end: Integers
+    """The tick after its last pair's."""
 
     def __getitem__(self, chosen: NDArray[np.bool_]) -> "Turns":
         """Some of them."""
         return Turns(
-            first_batch=self.first_batch,
+            first=self.first,
             number=self.number[chosen],
             lane=self.lane[chosen],
-            end_batch=self.end_batch[chosen],
+            end=self.end[chosen],
         )
 
 
 def turns(order: Order, *, num_lanes: int, num_videos: int, most_per_video: int) -> Iterator[Turns]:
-    """Every turn from batch 0 on.
+    """Every turn from tick 0 on.
 
     Lanes that are free take the next windows, the lowest lane first. A window is passed over for
     as long as `most_per_video` lanes have windows of its video, and comes first after that.
@@ -56,14 +56,14 @@ def turns(order: Order, *, num_lanes: int, num_videos: int, most_per_video: int)
     queue = _Queue(order, num_videos, most_per_video)
     ends = np.zeros(num_lanes, np.int64)
     videos = np.full(num_lanes, num_videos)  # a video that nobody has
-    batch = 0
+    tick = 0
     while True:
-        free = np.flatnonzero(ends == batch)
+        free = np.flatnonzero(ends == tick)
         queue.give_back(videos[free])
         number, video, pairs = queue.take(len(free))
-        videos[free], ends[free] = video, batch + pairs
-        yield Turns(first_batch=batch, number=number, lane=free, end_batch=ends[free])
-        batch = int(ends.min())
+        videos[free], ends[free] = video, tick + pairs
+        yield Turns(first=tick, number=number, lane=free, end=ends[free])
+        tick = int(ends.min())
 
 
 class _Queue:

@@ -21,12 +21,12 @@ class TooManyFailuresError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Held:
-    """A window while a lane has it."""
+    """A window while a lane has it, from tick `first` to before tick `end`."""
 
     window: "Window"
     frames: Frames | None
-    first_batch: int
-    end_batch: int
+    first: int
+    end: int
 
 
 class PairCutter:
@@ -36,7 +36,8 @@ class PairCutter:
         """Take the rows of one of `num_workers`."""
         self.schedule, self.rank, self.num_workers = schedule, rank, num_workers
         self.counts = StreamCounts()
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, list[_Held]] = {}
+        """The windows of each lane that have pairs of the next batch, in order."""
 
     def batches(
         self, windows: Generator[DecodedWindow, None, None], batches: range
@@ -46,23 +47,25 @@ class PairCutter:
         with closing(windows):
             turns = next(every, None)
             for batch in batches:
-                while turns is not None and turns.first_batch <= batch:
-                    self._take(turns, windows, batch)
+                ticks = self.schedule.ticks(batch)
+                while turns is not None and turns.first < ticks.stop:
+                    self._take(turns, windows, ticks.start)
                     turns = next(every, None)
-                pairs = self._cut(batch)
-                for lane in [n for n, held in self._held.items() if held.end_batch == batch + 1]:
-                    del self._held[lane]
+                pairs = self._cut(ticks)
+                self._held = {
+                    lane: [held for held in several if held.end > ticks.stop]
+                    for lane, several in self._held.items()
+                }
                 yield pairs
 
-    def _take(self, turns: "Turns", windows: Iterator[DecodedWindow], batch: int) -> None:
+    def _take(self, turns: "Turns", windows: Iterator[DecodedWindow], tick: int) -> None:
         for number, lane, end in zip(
-            turns.number.tolist(), turns.lane.tolist(), turns.end_batch.tolist(), strict=True
+            turns.number.tolist(), turns.lane.tolist(), turns.end.tolist(), strict=True
         ):
             window, frames = self._accept(next(windows), number)
-            self.counts.pairs_due += 0 if frames is None else end - max(turns.first_batch, batch)
-            self._held[lane] = _Held(
-                window=window, frames=frames, first_batch=turns.first_batch, end_batch=end
-            )
+            self.counts.pairs_due += 0 if frames is None else end - max(turns.first, tick)
+            held = _Held(window=window, frames=frames, first=turns.first, end=end)
+            self._held.setdefault(lane, []).append(held)
 
     def _accept(self, decoded: DecodedWindow, expected: int) -> tuple["Window", Frames | None]:
         if decoded.number != expected:
@@ -91,20 +94,29 @@ class PairCutter:
                 + ". Index the videos again, or allow more."
             )
 
-    def _cut(self, batch: int) -> PairBatch:
+    def _cut(self, ticks: range) -> PairBatch:
         schedule, config = self.schedule, self.schedule.config
-        good = [held for _, held in sorted(self._held.items()) if held.frames is not None]
+        lanes = sorted(self._held.items())
+        good = [held for _, several in lanes for held in several if held.frames is not None]
         if not good:
-            raise TooManyFailuresError(f"no window of batch {batch} could be decoded")
+            raise TooManyFailuresError(
+                f"no window of rows {schedule.row(0, ticks.start)} and on could be decoded"
+            )
         views: dict[str, list[Frames]] = {name: [] for name in config.clips}
         rows, videos, begins = [], [], []
         # In the order of the rows, as a batch over all workers has them.
-        for turn, (lane, own) in enumerate(sorted(self._held.items())):
+        due = [
+            (lane, tick, next(held for held in several if held.first <= tick < held.end))
+            for lane, several in lanes
+            for tick in ticks
+        ]
+        for turn, (lane, tick, own) in enumerate(due):
             failed = own.frames is None
             held = good[turn % len(good)] if failed else own
-            window, frames, pair = held.window, held.frames, batch - held.first_batch
+            window, frames = held.window, held.frames
+            pair = min(max(tick, held.first), held.end - 1) - held.first
             assert frames is not None
-            rows.append(-1 if failed else schedule.row(lane, batch))
+            rows.append(-1 if failed else schedule.row(lane, tick))
             videos.append(window.video)
             start, gap = int(window.starts[pair]), int(window.gaps[pair])
             begins.append(window.first + start + config.clips.index("context") * gap)

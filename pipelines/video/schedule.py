@@ -1,11 +1,11 @@
 """Which pair stands in which row: pure arithmetic on (seed, row), no I/O and no stored order.
 
 The start frames of all videos are cut into tiles (`tiles`). Window t reads tile t of an endless
-order and gives `data.reuse` pairs for each start frame of it. For G pairs a batch there are G
-lanes (`lanes`):
+order and gives `data.reuse` pairs for each start frame of it. For G pairs a batch there are G / P
+lanes (`lanes`), each of which gives P pairs of every batch:
 
-    row k * G + j         the next pair of the window that lane j has in batch k
-    worker of lane j      j mod (number of workers)
+    row k * G + j * P + p     pair k * P + p of those that lane j gives
+    worker of lane j          j mod (number of workers)
 
 Every global batch, whatever the number of workers, is the same rows, and what the lanes hold at
 batch k follows from k alone, so that a run goes on at any batch, on any number of workers, decoding
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,14 @@ from pipelines.config.run import ConfigError, DataConfig
 from pipelines.video.draws import WINDOW, stream_of
 from pipelines.video.index import VideoIndex
 from pipelines.video.lanes import Turns, turns
-from pipelines.video.tiles import Integers, TileOrder, cut_tiles
+from pipelines.video.tiles import Integers, TileOrder, Tiles, cut_tiles
 
 MIB = 2**20
 GROWING_TURNS = 2
 FIRST_SHARE = 2.0**-GROWING_TURNS
 """Of its tile, of the longest first window; the share doubles with each turn of a lane."""
+NEARLY = 1.15
+"""Lanes give more pairs a batch only where that saves more than this factor of decoding."""
 VISIT_STARTS = 64
 """Start frames from which a window takes its pairs where it gives but a few."""
 
@@ -123,59 +125,92 @@ class Schedule:
             self.index.num_frames - self._gaps_per_pair * self._gaps[:, 0] - config.frames_per_clip
         ) + 1
         self._frame_bytes = _frame_bytes(self.index, config)
+        per_video = -(-self._starts // config.start_multiple)
         if pairs_per_visit is None:
-            most = self._most_starts()
+            self._cap, self.pairs_per_lane, tiles = self._divided(per_video)
         else:
-            most = np.full_like(self._starts, max(VISIT_STARTS, pairs_per_visit))
-        tiles = cut_tiles(self._starts, most, *self.index.all_key_frames())
+            self._cap, self.pairs_per_lane = global_batch_size, 1
+            tiles = self._cut(np.full_like(self._starts, max(VISIT_STARTS, pairs_per_visit)))
+            self._visit_pairs = np.minimum(pairs_per_visit, per_video)
+        self.num_lanes = global_batch_size // self.pairs_per_lane
         self._tiles = tiles.with_starts(config.start_multiple)
         self._counts = self._tiles.counts(config.start_multiple)
-        per_video = np.bincount(self._tiles.video, self._counts).astype(np.int64)
-        if pairs_per_visit is None:
-            self._order = TileOrder(self._tiles.video, seed=seed)
-            self._cap = self._checked_cap(per_video)
-        else:
-            self._order = TileOrder(np.arange(len(self.index)), seed=seed)
-            self._cap = global_batch_size
-            self._visit_pairs = np.minimum(pairs_per_visit, per_video)
-            self._first_tile = np.searchsorted(self._tiles.video, np.arange(len(self.index) + 1))
+        videos = np.arange(len(self.index) + 1)
+        self._first_tile = np.searchsorted(self._tiles.video, videos)
+        ordered = self._tiles.video if pairs_per_visit is None else videos[:-1]
+        self._order = TileOrder(ordered, seed=seed)
 
-    def _most_starts(self) -> Integers:
-        """Most start frames of a window of each video, by the memory that it may take."""
-        config, batch = self.config, self.global_batch_size
-        frames = config.shuffle_memory_mib * MIB // (batch * self._frame_bytes)
-        if (frames < self._spans).any():
-            least = -(-batch * int((self._spans * self._frame_bytes).max()) // MIB)
+    def _divided(self, per_video: Integers) -> tuple[int, int, Tiles]:
+        """Most lanes with windows of one video, pairs of each lane in a batch, and the tiles.
+
+        The fewer lanes, the more memory for each. A lane gives one pair a batch where its memory
+        holds a group of pictures, else as few as save decoding frames again and again, and not more
+        than a batch may hold of one video.
+        """
+        batch, cap = self.global_batch_size, self.config.max_pairs_per_video
+        least = self._least_cap(per_video, batch)
+        if cap is not None and cap < least:
             raise ConfigError(
-                f"data.shuffle_memory_mib={config.shuffle_memory_mib}: the {batch} pairs of a "
-                f"batch, of up to {self._spans.max()} frames each, take {least} MiB of decoded "
-                "frames; set data.shuffle_memory_mib to at least that, or use a smaller batch, "
-                "data.frame_size or data.gap"
+                f"data.max_pairs_per_video={cap}: a batch of {batch} pairs from {len(per_video)} "
+                f"videos, the longest with {per_video.max() / per_video.sum():.1%} of the start "
+                f"frames, holds up to {least} pairs of one; set data.max_pairs_per_video to at "
+                "least that or use a smaller batch"
             )
+        cap = cap or least
+        found: dict[int, tuple[int, Tiles]] = {}
+        for pairs in (n for n in range(1, min(cap, batch) + 1) if batch % n == 0):
+            most = self._most_starts(batch // pairs)
+            if (most < 1).any() or self._least_cap(per_video, batch // pairs) * pairs > cap:
+                continue
+            tiles = self._cut(most)
+            found[pairs] = self._decoded(tiles), tiles
+            if found[pairs][0] <= NEARLY * int(self.index.num_frames.sum()):
+                break
+        if not found:
+            self._refuse_memory()
+        fewest = min(frames for frames, _ in found.values())
+        pairs = next(n for n, (frames, _) in found.items() if frames <= NEARLY * fewest)
+        return cap // pairs, pairs, found[pairs][1]
+
+    def _least_cap(self, per_video: Integers, lanes: int) -> int:
+        """The fewest lanes that may have windows of one video, so that all have some."""
+        share = -(-lanes * int(per_video.max()) // int(per_video.sum()))
+        return max(share, -(-lanes // len(per_video)))
+
+    def _most_starts(self, lanes: int) -> Integers:
+        """Most start frames of a window of each video, by the memory of a lane; may be below 1."""
+        frames = self.config.shuffle_memory_mib * MIB // (lanes * self._frame_bytes)
         most: Integers = frames - self._spans + 1
         return most
 
-    def _checked_cap(self, per_video: Integers) -> int:
-        """Most lanes that may have windows of one video, of which the start frames are given."""
-        batch, videos, cap = (
-            self.global_batch_size,
-            len(self.index),
-            self.config.max_pairs_per_video,
+    def _refuse_memory(self) -> NoReturn:
+        batch = self.global_batch_size
+        least = -(-batch * int((self._spans * self._frame_bytes).max()) // MIB)
+        raise ConfigError(
+            f"data.shuffle_memory_mib={self.config.shuffle_memory_mib}: the {batch} pairs of a "
+            f"batch, of up to {self._spans.max()} frames each, take {least} MiB of decoded frames; "
+            "set data.shuffle_memory_mib to at least that, or use a smaller batch, data.frame_size "
+            "or data.gap"
         )
-        longest, total = int(per_video.max()), int(per_video.sum())
-        least = max(-(-batch * longest // total), -(-batch // videos))
-        if cap is not None and cap < least:
-            raise ConfigError(
-                f"data.max_pairs_per_video={cap}: a batch of {batch} pairs from {videos} videos, "
-                f"the longest with {longest / total:.1%} of the start frames, holds up to {least} "
-                "pairs of one; set data.max_pairs_per_video to at least that or use a smaller batch"
-            )
-        return cap or least
+
+    def _cut(self, most: Integers) -> Tiles:
+        return cut_tiles(self._starts, most, *self.index.all_key_frames())
+
+    def _decoded(self, tiles: Tiles) -> int:
+        """Frames that are decoded to read every tile once, from key frames on."""
+        num_frames = self.index.num_frames
+        offsets = np.cumsum(num_frames) - num_frames
+        keys, counts = self.index.all_key_frames()
+        keys = keys + np.repeat(offsets, counts)
+        first = tiles.low + offsets[tiles.video]
+        entry = keys[np.searchsorted(keys, first, side="right") - 1] - offsets[tiles.video]
+        end = np.minimum(tiles.high - 1 + self._spans[tiles.video], num_frames[tiles.video])
+        return int((end - entry).sum())
 
     @property
     def pairs_per_video(self) -> int:
         """Most pairs of one video that any global batch holds."""
-        return min(self._cap, self.global_batch_size)
+        return min(self._cap * self.pairs_per_lane, self.global_batch_size)
 
     @property
     def num_starts(self) -> int:
@@ -253,8 +288,8 @@ class Schedule:
 
     def _num_used(self, numbers: Integers, counts: Integers) -> Integers:
         """How many start frames windows use of those that their tiles have."""
-        turn, place = np.divmod(numbers, self.global_batch_size)
-        within = (place + 1) / self.global_batch_size
+        turn, place = np.divmod(numbers, self.num_lanes)
+        within = (place + 1) / self.num_lanes
         grown = 2.0 ** (np.minimum(turn, GROWING_TURNS + 1) - 1) * (1 + within)
         share = FIRST_SHARE * np.where(turn == 0, within, grown)
         used: Integers = np.ceil(np.minimum(1, share) * counts).astype(np.int64)
@@ -264,28 +299,45 @@ class Schedule:
         """The windows that one of the workers needs for a run of batches, in order of need.
 
         Raises:
-            ConfigError: if the batches do not divide among the workers.
+            ConfigError: if the lanes do not divide among the workers.
         """
-        if self.global_batch_size % num_workers:
-            raise ConfigError(
-                f"a batch of {self.global_batch_size} does not divide among {num_workers} workers"
-            )
+        self.check_workers(num_workers)
+        start, stop = (self.pairs_per_lane * batch for batch in (batches.start, batches.stop))
         every = turns(
             self,
-            num_lanes=self.global_batch_size,
+            num_lanes=self.num_lanes,
             num_videos=len(self.index),
             most_per_video=self._cap,
         )
-        needed = takewhile(lambda begun: begun.first_batch < batches.stop, every)
         mine = (
-            begun[(begun.lane % num_workers == rank) & (begun.end_batch > batches.start)]
-            for begun in needed
+            begun[(begun.lane % num_workers == rank) & (begun.end > start)]
+            for begun in takewhile(lambda begun: begun.first < stop, every)
         )
         return (begun for begun in mine if len(begun.number))
 
-    def row(self, lane: int, batch: int) -> int:
-        """The row that a lane fills in global batch k."""
-        return batch * self.global_batch_size + lane
+    def check_workers(self, num_workers: int) -> None:
+        """See that every worker has as many rows of a batch as any other.
+
+        Raises:
+            ConfigError: if the lanes do not divide among the workers.
+        """
+        if self.num_lanes % num_workers:
+            lanes = f", in {self.num_lanes} lanes of {self.pairs_per_lane} pairs,"
+            remedy = "; set data.max_pairs_per_video=1, or another number of workers"
+            together = self.pairs_per_lane > 1
+            raise ConfigError(
+                f"a batch of {self.global_batch_size} pairs{lanes if together else ''} does not "
+                f"divide among {num_workers} workers{remedy if together else ''}"
+            )
+
+    def ticks(self, batch: int) -> range:
+        """When lanes give the pairs of global batch k."""
+        return range(batch * self.pairs_per_lane, (batch + 1) * self.pairs_per_lane)
+
+    def row(self, lane: int, tick: int) -> int:
+        """The row that a lane fills at a tick."""
+        batch, place = divmod(tick, self.pairs_per_lane)
+        return batch * self.global_batch_size + lane * self.pairs_per_lane + place
 
     def most_frames(self, numbers: Integers) -> tuple[Integers, Integers]:
         """Bounds on the frames of windows, and on their bytes when decoded."""

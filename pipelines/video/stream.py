@@ -100,7 +100,7 @@ def decoded_windows(
 
 def window_blocks(schedule: Schedule, batches: range, share: Share) -> Iterator[list[int]]:
     """Numbers of the windows that one worker needs, as each decoding task reads them."""
-    lanes = schedule.global_batch_size // share.num_workers
+    lanes = schedule.num_lanes // share.num_workers
     most = max(1, lanes // (BLOCKS_PER_BATCH * share.num_decoders))
     block: list[int] = []
     filled = 0.0

@@ -48,10 +48,10 @@ def mixing(schedule: Schedule) -> Mixing:
     start = np.zeros_like(video)
     frames = pairs = 0
     for turns in schedule.turns(batches):
-        for number, lane, end in zip(turns.number, turns.lane, turns.end_batch, strict=True):
+        for number, lane, end in zip(turns.number, turns.lane, turns.end, strict=True):
             window = schedule.window(int(number))
-            rows = slice(max(turns.first_batch - FIRST, 0), min(int(end) - FIRST, NUM_BATCHES))
-            skipped = rows.start + FIRST - turns.first_batch
+            rows = slice(max(turns.first - FIRST, 0), min(int(end) - FIRST, NUM_BATCHES))
+            skipped = rows.start + FIRST - turns.first
             given = slice(skipped, skipped + rows.stop - rows.start)
             video[rows, lane] = window.video
             start[rows, lane] = window.first + window.starts[given]

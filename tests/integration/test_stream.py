@@ -24,8 +24,13 @@ BATCH = 16
 
 
 def schedule_of(index: VideoIndex, **data: object) -> Schedule:
-    """Windows of about twenty frames, as long as a group of pictures of the videos."""
-    settings = {"gap": (2, 9), "frame_size": 48, "shuffle_memory_mib": 3}
+    """Little memory, so that windows are short and lanes few."""
+    settings = {
+        "gap": (2, 9),
+        "frame_size": 48,
+        "shuffle_memory_mib": 3,
+        "max_pairs_per_video": 4,
+    }
     config = DataConfig.model_validate({**settings, **data})
     return Schedule(index, config, seed=1, global_batch_size=BATCH)
 
@@ -48,9 +53,10 @@ def spelled_rows(schedule: Schedule, batches: Iterable[PairBatch]) -> dict[int, 
 def expected_rows(schedule: Schedule, batches: range) -> dict[int, tuple[str, ...]]:
     """The same by arithmetic alone."""
     rows = {}
+    due = ticks_of(schedule, batches)
     for lane, turn, window in turns_of(schedule, batches):
-        for batch in range(max(turn.start, batches.start), min(turn.stop, batches.stop)):
-            pair = batch - turn.start
+        for tick in range(max(turn.start, due.start), min(turn.stop, due.stop)):
+            pair = tick - turn.start
             start, gap = window.first + int(window.starts[pair]), int(window.gaps[pair])
             views = 3 if schedule.config.surrogate else 2
             clips = [
@@ -58,20 +64,26 @@ def expected_rows(schedule: Schedule, batches: range) -> dict[int, tuple[str, ..
                 for v in range(views)
             ]
             path = Path(schedule.index.path[window.video]).name
-            rows[schedule.row(lane, batch)] = (path, *clips)
+            rows[schedule.row(lane, tick)] = (path, *clips)
     return rows
 
 
 def turns_of(schedule: Schedule, batches: range) -> Iterator[tuple[int, range, Window]]:
-    """Lane, batches and window of each turn."""
+    """Lane, ticks and window of each turn."""
     for turns in schedule.turns(batches):
-        for number, lane, end in zip(turns.number, turns.lane, turns.end_batch, strict=True):
-            turn = range(turns.first_batch, int(end))
+        for number, lane, end in zip(turns.number, turns.lane, turns.end, strict=True):
+            turn = range(turns.first, int(end))
             yield int(lane), turn, schedule.window(int(number))
+
+
+def ticks_of(schedule: Schedule, batches: range) -> range:
+    """When lanes give the pairs of some batches."""
+    return range(schedule.ticks(batches.start).start, schedule.ticks(batches.stop).start)
 
 
 def test_every_frame_is_the_one_asked_for(spelled: VideoIndex) -> None:
     schedule = schedule_of(spelled, surrogate=True)
+    assert schedule.pairs_per_lane > 1
     batches = range(12)
     rows = spelled_rows(schedule, PairStream(schedule, batches, Share(num_decoders=2)))
     assert len({path for path, *_ in rows.values()}) == len(spelled) == 6
@@ -136,7 +148,8 @@ def test_a_resumed_stream_decodes_nothing_that_lies_behind(spelled: VideoIndex) 
         np.testing.assert_array_equal(one.target, other.target)
     turns = [turn for _, turn, _ in turns_of(schedule, range(24))]
     assert straight.counts.windows == len(turns)
-    assert resumed.counts.windows == sum(turn.stop > 16 for turn in turns) < len(turns)
+    assert resumed.counts.windows == sum(turn.stop > schedule.ticks(16).start for turn in turns)
+    assert resumed.counts.windows < straight.counts.windows
 
 
 @pytest.mark.slow
@@ -149,7 +162,9 @@ def test_a_consumer_that_stops_early_leaves_the_cluster_free(spelled: VideoIndex
 
 
 def test_aspect_is_kept_and_crops_move_only_along_the_long_side(digits_wide: VideoIndex) -> None:
-    schedule = schedule_of(digits_wide, crop="random", gap=(1, 1), frames_per_clip=1)
+    schedule = schedule_of(
+        digits_wide, crop="random", gap=(1, 1), frames_per_clip=1, max_pairs_per_video=None
+    )
     crops = set()
     for number in range(40):
         crops |= {tuple(c) for c in schedule.window(number).crops}
@@ -167,9 +182,9 @@ def test_a_file_that_vanishes_is_named_and_stood_in_for(
     pairs = PairStream(schedule, range(10), Share())
     rows = np.concatenate([batch.row for batch in pairs])
     lost = {
-        schedule.row(lane, batch)
+        schedule.row(lane, tick)
         for lane, turn, window in turns_of(schedule, range(10))
-        for batch in turn
+        for tick in turn
         if window.video == 0
     }
     assert set(rows) - {-1} == set(range(10 * BATCH)) - lost

@@ -57,12 +57,13 @@ def rows_of(
 ) -> dict[int, tuple[int, ...]]:
     """Row number → (video, first frame of x, gap), as one worker computes them."""
     rows: dict[int, tuple[int, ...]] = {}
+    due = range(schedule.ticks(batches.start).start, schedule.ticks(batches.stop).start)
     for turns in schedule.turns(batches, rank=rank, num_workers=num_workers):
-        for number, lane, end in zip(turns.number, turns.lane, turns.end_batch, strict=True):
+        for number, lane, end in zip(turns.number, turns.lane, turns.end, strict=True):
             window = schedule.window(int(number))
-            assert len(window.starts) == end - turns.first_batch
-            for batch in range(max(turns.first_batch, batches.start), min(end, batches.stop)):
-                pair, row = batch - turns.first_batch, schedule.row(int(lane), batch)
+            assert len(window.starts) == end - turns.first
+            for tick in range(max(turns.first, due.start), min(end, due.stop)):
+                pair, row = tick - turns.first, schedule.row(int(lane), tick)
                 assert row not in rows
                 start = window.first + int(window.starts[pair])
                 rows[row] = (window.video, start, int(window.gaps[pair]))
@@ -88,8 +89,8 @@ def test_lanes_take_windows_in_the_order_of_their_numbers_when_they_are_free() -
     schedule = schedule_of(max_pairs_per_video=32)
     free, numbers = dict.fromkeys(range(32), 0), []
     for turns in islice(schedule.turns(range(10_000)), 400):
-        assert turns.lane.tolist() == [n for n, end in free.items() if end == turns.first_batch]
-        free |= dict(zip(turns.lane.tolist(), turns.end_batch.tolist(), strict=True))
+        assert turns.lane.tolist() == [n for n, end in free.items() if end == turns.first]
+        free |= dict(zip(turns.lane.tolist(), turns.end.tolist(), strict=True))
         numbers += turns.number.tolist()
     assert numbers == list(range(len(numbers)))
 
@@ -99,8 +100,8 @@ def test_a_resumed_worker_needs_its_windows_in_order_and_none_that_lies_behind()
     whole = windows_of(list(schedule.turns(range(600), rank=1, num_workers=2)))
     later = list(schedule.turns(range(400, 600), rank=1, num_workers=2))
     assert whole[-len(windows_of(later)) :] == windows_of(later)
-    assert all((turns.end_batch > 400).all() for turns in later)
-    assert len([turns for turns in later if turns.first_batch <= 400]) >= 1
+    assert all((turns.end > 400).all() for turns in later)
+    assert len([turns for turns in later if turns.first <= 400]) >= 1
 
 
 def test_every_window_is_a_function_of_seed_and_number() -> None:
@@ -210,7 +211,7 @@ def test_the_first_windows_are_short_and_lanes_become_free_one_after_another() -
     assert set(lengths[3 * 64 :]) == {296}
     per_batch = np.zeros(2000)
     for turns in schedule.turns(range(2000)):
-        per_batch[turns.first_batch] = len(turns.number)
+        per_batch[turns.first] = len(turns.number)
     steady = per_batch[1000:].reshape(10, 100).sum(axis=1)
     assert abs(steady / (64 / 296 * 100) - 1).max() < 0.2
 
@@ -266,6 +267,26 @@ def test_a_long_video_comes_as_often_as_its_frames_ask_for() -> None:
     rows = rows_of(schedule, range(1000, 2000))
     share = np.mean([video == 0 for video, *_ in rows.values()])
     assert share == pytest.approx(2990 / (2990 + 10 * 290), abs=0.01)
+
+
+def test_lanes_give_several_pairs_a_batch_where_that_saves_decoding_and_is_allowed() -> None:
+    index, memory = index_of(60, key_every=250), frames_in(64, 80)
+    for most, pairs_per_lane, longest in ((None, 2, 160), (4, 4, 300), (8, 4, 300)):
+        config = DataConfig(gap=(2, 9), max_pairs_per_video=most, **memory)
+        schedule = Schedule(index, config, seed=0, global_batch_size=64)
+        assert schedule.pairs_per_lane == pairs_per_lane
+        assert schedule.pairs_per_video == (most or 2)
+        lengths = [schedule.window(n).num_frames for n in range(200, 300)]
+        assert longest - 80 < max(lengths) <= longest
+    rows = rows_of(schedule, range(100))
+    assert sorted(rows) == list(range(6400))
+    for num_workers in (2, 16):
+        shares = [rows_of(schedule, range(50, 60), n, num_workers) for n in range(num_workers)]
+        assert {len(share) for share in shares} == {640 // num_workers}
+        whole = {row: pair for share in shares for row, pair in share.items()}
+        assert whole == {row: pair for row, pair in rows.items() if 3200 <= row < 3840}
+    with pytest.raises(ConfigError, match=r"16 lanes of 4 pairs.*32 workers.*per_video=1"):
+        schedule.check_workers(32)
 
 
 def test_memory_bounds_the_windows_or_is_refused() -> None:
