@@ -383,8 +383,8 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
     if removed:
         raise ConfigError(
             f"made by an earlier version, with {', '.join(removed)}: {REMOVED[removed[0]]}. The "
-            "pairs that it trained on cannot be had again; start it anew under another name, if you "
-            "like with its backbone (backbone.init_from)"
+            "pairs that it trained on cannot be had again; start it anew under another name, from "
+            "its backbone if you like (backbone.init_from)"
         )
     try:
         return RunConfig.model_validate(tree)
