@@ -216,7 +216,8 @@ def _table_of(windows: list[DecodedWindow]) -> pa.Table:
     empty = np.empty((0, 0, 0, 0), np.uint8)
     frames = [empty if w.frames is None else w.frames for w in windows]
     offsets = np.concatenate([[0], np.cumsum([f.nbytes for f in frames])]).astype(np.int64)
-    data = np.concatenate([f.reshape(-1) for f in frames])
+    parts = [f.reshape(-1) for f in frames]
+    data = np.concatenate(parts) if len(parts) > 1 else parts[0]
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.table(
         {

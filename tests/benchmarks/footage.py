@@ -15,7 +15,7 @@ from pipelines.video.index import VideoIndex
 from pipelines.video.indexer import build_index
 
 NUM_FILES, NUM_FRAMES, FPS = 48, 300, 30
-NUM_LARGE = 8
+NUM_LARGE = 4
 
 
 def footage(folder: Path, console: Console) -> VideoIndex:
@@ -24,7 +24,7 @@ def footage(folder: Path, console: Console) -> VideoIndex:
 
 
 def large_footage(folder: Path, console: Console) -> VideoIndex:
-    """8 files of 300 frames at 1920×1080, made likewise."""
+    """4 files of 300 frames at 1920×1080, made likewise."""
     return _indexed(folder, "large", NUM_LARGE, (1920, 1080), console)
 
 
