@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, int]] = {
     "reuse 4": {"reuse": 4},
     "128 MiB": {"shuffle_memory_mib": 128},
     "64 MiB": {"shuffle_memory_mib": 64},
+    "64 MiB, 4 of a video": {"shuffle_memory_mib": 64, "max_pairs_per_video": 4},
 }
 
 
@@ -44,17 +45,18 @@ class Mixing:
 def mixing(schedule: Schedule) -> Mixing:
     """Measure a schedule's batches, some way into a run."""
     batches = range(FIRST, FIRST + NUM_BATCHES)
-    video = np.zeros((NUM_BATCHES, schedule.global_batch_size), np.int64)
-    start = np.zeros_like(video)
+    shape = NUM_BATCHES, schedule.global_batch_size
+    video, start = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    first, stop = (schedule.ticks(batch).start for batch in (batches.start, batches.stop))
     frames = pairs = 0
     for turns in schedule.turns(batches):
         for number, lane, end in zip(turns.number, turns.lane, turns.end, strict=True):
             window = schedule.window(int(number))
-            rows = slice(max(turns.first - FIRST, 0), min(int(end) - FIRST, NUM_BATCHES))
-            skipped = rows.start + FIRST - turns.first
-            given = slice(skipped, skipped + rows.stop - rows.start)
-            video[rows, lane] = window.video
-            start[rows, lane] = window.first + window.starts[given]
+            ticks = range(max(turns.first, first), min(int(end), stop))
+            rows = [schedule.row(int(lane), t) - FIRST * shape[1] for t in ticks]
+            given = slice(ticks.start - turns.first, ticks.stop - turns.first)
+            video.flat[rows] = window.video
+            start.flat[rows] = window.first + window.starts[given]
             access = schedule.index.access(window.video)
             frames += access.decoded_frames(window.first, window.num_frames)
             pairs += len(window.starts)
