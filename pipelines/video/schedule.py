@@ -201,9 +201,10 @@ class Schedule:
         num_frames = self.index.num_frames
         offsets = np.cumsum(num_frames) - num_frames
         keys, counts = self.index.all_key_frames()
-        keys = keys + np.repeat(offsets, counts)
+        keys = np.concatenate([[0], keys + np.repeat(offsets, counts)])
         first = tiles.low + offsets[tiles.video]
         entry = keys[np.searchsorted(keys, first, side="right") - 1] - offsets[tiles.video]
+        entry = np.maximum(0, entry)  # where no key frame is known
         end = np.minimum(tiles.high - 1 + self._spans[tiles.video], num_frames[tiles.video])
         return int((end - entry).sum())
 

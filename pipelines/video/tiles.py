@@ -65,7 +65,7 @@ def cut_tiles(
     cuts = np.concatenate(
         [[0], (key_frames + np.repeat(offsets, key_frame_counts))[inner], ends]
     ).astype(np.int64)
-    cuts.sort()
+    cuts.sort(kind="stable")  # which merges what is sorted
     video, low, high = [], [], []
     rest, at = np.arange(len(num_starts)), offsets
     while len(rest):

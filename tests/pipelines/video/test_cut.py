@@ -8,11 +8,13 @@ import pytest
 from pipelines.video.batch import DecodedWindow, PairBatch
 from pipelines.video.pairs import PairCutter
 from pipelines.video.schedule import Schedule
-from tests.pipelines.video.test_schedule import schedule_of
+from tests.pipelines.video.test_schedule import rows_of, schedule_of
+
+TIGHT = {"grayscale": True, "shuffle_memory_mib": 1}
 
 
-def windows(schedule: Schedule) -> Iterator[DecodedWindow]:
-    for number in next(schedule.turns(range(1))).number.tolist():
+def windows(schedule: Schedule, batches: range = range(1)) -> Iterator[DecodedWindow]:
+    for number in (n for turns in schedule.turns(batches) for n in turns.number.tolist()):
         window = schedule.window(number)
         numbers = np.arange(window.first, window.first + window.num_frames).astype(np.uint8)
         frames = np.broadcast_to(numbers[:, None, None, None], (len(numbers), 64, 64, 3))
@@ -58,3 +60,28 @@ def test_of_augmented_pairs_one_clip_is_decoded_in_the_same_rows() -> None:
     assert np.array_equal(single.start, pairs.start)
     frames = [sum(s.window(n).num_frames for n in range(100)) for s in (one, two)]
     assert frames[0] < frames[1]
+
+
+def test_counts_say_how_many_pairs_a_decoded_frame_gives() -> None:
+    schedule = schedule_of(num_frames=200)
+    cutter = PairCutter(schedule)
+    next(cutter.batches((window for window in windows(schedule)), range(1)))
+    first = [schedule.window(n) for n in next(schedule.turns(range(1))).number.tolist()]
+    pairs, frames = sum(len(w.starts) for w in first), sum(w.num_frames for w in first)
+    metrics = cutter.counts.metrics()
+    assert metrics["data/pairs_per_decoded_frame"] == pairs / frames < 1
+    assert metrics["data/decoded_unused_share"] == 0
+
+
+def test_pairs_of_several_rows_of_a_lane_come_from_its_windows_in_turn() -> None:
+    schedule = schedule_of(
+        num_videos=16, batch=8, num_frames=90, gap=(2, 3), max_pairs_per_video=4, **TIGHT
+    )
+    assert schedule.pairs_per_lane > 1
+    cutter = PairCutter(schedule)
+    arriving = (window for window in windows(schedule, batches=range(40)))
+    batches = list(cutter.batches(arriving, range(40)))
+    assert np.concatenate([batch.row for batch in batches]).tolist() == list(range(320))
+    rows = rows_of(schedule, range(40))
+    found = [pair for batch in batches for pair in zip(batch.video, batch.start, strict=True)]
+    assert found == [(video, start) for _, (video, start, _) in sorted(rows.items())]
