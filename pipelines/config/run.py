@@ -73,17 +73,22 @@ class DataConfig(Record):
     frame_size: Positive = 64
     """Side in pixels of the square that the encoder sees; the short side is resized to it."""
     grayscale: bool = False
-    crop: Literal["center", "random"] = "center"
-    """Where along the long side the square is cut, the same place for all views of a pair."""
+    crop: Literal["center", "random", "none"] = "center"
+    """Where along the long side the square is cut, the same place for all views of a pair; none:
+    nothing is cut, the whole frame is squeezed into the square."""
     start_multiple: Positive = 1
     """Pairs start at multiples of this frame number."""
     reuse: Positive = 1
     """Pairs that a start frame gives once it is decoded, each with another gap and crop."""
+    moments_per_video: Positive = 1
+    """Pairs of a global batch that come from one run of frames at a time, hence from one video, so
+    that its other moments are among the negatives. The more, the longer the runs of frames that
+    the memory holds."""
     shuffle_memory_mib: Positive = 1024
-    """Most memory in MiB of the frames that a global batch draws from, over all workers."""
+    """Most memory in MiB of the frames that a global batch draws from, over all workers. The more,
+    the longer the runs of frames that are read at once, up to a group of pictures."""
     max_pairs_per_video: Positive | None = None
-    """Most pairs of one video in a global batch; unset: the fewest that the videos allow. More
-    let long groups of pictures be read at once with less memory."""
+    """Most pairs of one video in a global batch; unset: the fewest that the videos allow."""
     max_failed_share: Share = 0.01
     """Share of windows that may fail to decode before the run stops."""
 
@@ -274,6 +279,13 @@ class RunConfig(Record):
                 f"train.global_batch_size={batch} does not divide among "
                 f"cluster.num_workers={workers}; "
                 f"the next that does is {-(-batch // workers) * workers}"
+            )
+        moments = self.data.moments_per_video
+        if batch % (moments * workers):
+            raise ValueError(
+                f"data.moments_per_video={moments}: a batch of {batch} pairs must divide into "
+                f"parts of so many for each of {workers} workers; the next that does is "
+                f"{-(-batch // (moments * workers)) * moments * workers}"
             )
         if self.batch_size_per_worker % self.train.accumulate:
             raise ValueError(

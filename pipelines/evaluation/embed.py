@@ -84,7 +84,8 @@ def pairs_at_hand(data: DataConfig, split: str, num_pairs: int) -> DecodedPairs:
 
 
 def _rows(data: DataConfig, videos: VideoIndex, at_once: int) -> Schedule:
-    data = data.model_copy(update={"crop": "center", "views": "time"})
+    crop = "none" if data.crop == "none" else "center"
+    data = data.model_copy(update={"crop": crop, "views": "time"})
     return Schedule(videos, data, seed=_SEED, global_batch_size=at_once, pairs_per_visit=1)
 
 

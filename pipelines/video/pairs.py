@@ -107,8 +107,8 @@ class PairCutter:
         # In the order of the rows, as a batch over all workers has them.
         due = [
             (lane, tick, next(held for held in several if held.first <= tick < held.end))
-            for lane, several in lanes
             for tick in ticks
+            for lane, several in lanes
         ]
         for turn, (lane, tick, own) in enumerate(due):
             failed = own.frames is None

@@ -47,10 +47,8 @@ def plan(config: RunConfig) -> Plan:
             f"{config.data.index} has no usable video to train on: " + index.describe()
         )
     batch = config.train.global_batch_size
-    train = Schedule(videos, config.data, seed=config.train.seed, global_batch_size=batch)
-    train.check_workers(config.cluster.num_workers)
     return Plan(
-        train=train,
+        train=Schedule(videos, config.data, seed=config.train.seed, global_batch_size=batch),
         val=_validation(index.select(split="val"), config),
         digest=index.digest(),
     )

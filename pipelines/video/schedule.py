@@ -2,10 +2,10 @@
 
 The start frames of all videos are cut into tiles (`tiles`). Window t reads tile t of an endless
 order and gives `data.reuse` pairs for each start frame of it. For G pairs a batch there are G / P
-lanes (`lanes`), each of which gives P pairs of every batch:
+lanes (`lanes`), each of which gives P pairs of every batch (`data.moments_per_video`):
 
-    row k * G + j * P + p     pair k * P + p of those that lane j gives
-    worker of lane j          j mod (number of workers)
+    row k * G + p * G / P + j     pair k * P + p of those that lane j gives
+    worker of lane j              j mod (number of workers)
 
 Every global batch, whatever the number of workers, is the same rows, and what the lanes hold at
 batch k follows from k alone, so that a run goes on at any batch, on any number of workers, decoding
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,12 @@ from pipelines.config.run import ConfigError, DataConfig
 from pipelines.video.draws import WINDOW, stream_of
 from pipelines.video.index import VideoIndex
 from pipelines.video.lanes import Turns, turns
-from pipelines.video.tiles import Integers, TileOrder, Tiles, cut_tiles
+from pipelines.video.tiles import Integers, TileOrder, cut_tiles
 
 MIB = 2**20
 GROWING_TURNS = 2
 FIRST_SHARE = 2.0**-GROWING_TURNS
 """Of its tile, of the longest first window; the share doubles with each turn of a lane."""
-NEARLY = 1.15
-"""Lanes give more pairs a batch only where that saves more than this factor of decoding."""
 VISIT_STARTS = 64
 """Start frames from which a window takes its pairs where it gives but a few."""
 
@@ -89,8 +87,8 @@ class Schedule:
             pairs_per_visit: None: windows are tiles, and every start frame is as likely as any
                 other, which is for training. A number: every video comes once before any comes
                 twice and gives so many pairs each time, from start frames close to each other;
-                `data.reuse` and `data.max_pairs_per_video` do not count. So a few pairs of many
-                videos are had without decoding all of their frames.
+                `data.reuse`, `data.moments_per_video` and `data.max_pairs_per_video` do not count.
+                So a few pairs of many videos are had without decoding all of their frames.
 
         Raises:
             ConfigError: if no video is long enough, if the memory for decoded frames cannot hold
@@ -126,13 +124,20 @@ class Schedule:
         ) + 1
         self._frame_bytes = _frame_bytes(self.index, config)
         per_video = -(-self._starts // config.start_multiple)
+        self.pairs_per_lane = config.moments_per_video if pairs_per_visit is None else 1
+        self.num_lanes, rest = divmod(global_batch_size, self.pairs_per_lane)
+        if rest:
+            raise ConfigError(
+                f"data.moments_per_video={self.pairs_per_lane} does not divide a batch of "
+                f"{global_batch_size} pairs; change one of the two"
+            )
         if pairs_per_visit is None:
-            self._cap, self.pairs_per_lane, tiles = self._divided(per_video)
+            self._cap, most = self._checked_cap(per_video), self._most_starts()
         else:
-            self._cap, self.pairs_per_lane = global_batch_size, 1
-            tiles = self._cut(np.full_like(self._starts, max(VISIT_STARTS, pairs_per_visit)))
+            self._cap = self.num_lanes
+            most = np.full_like(self._starts, max(VISIT_STARTS, pairs_per_visit))
             self._visit_pairs = np.minimum(pairs_per_visit, per_video)
-        self.num_lanes = global_batch_size // self.pairs_per_lane
+        tiles = cut_tiles(self._starts, most, *self.index.all_key_frames())
         self._tiles = tiles.with_starts(config.start_multiple)
         self._counts = self._tiles.counts(config.start_multiple)
         videos = np.arange(len(self.index) + 1)
@@ -140,73 +145,34 @@ class Schedule:
         ordered = self._tiles.video if pairs_per_visit is None else videos[:-1]
         self._order = TileOrder(ordered, seed=seed)
 
-    def _divided(self, per_video: Integers) -> tuple[int, int, Tiles]:
-        """Most lanes with windows of one video, pairs of each lane in a batch, and the tiles.
-
-        The fewer lanes, the more memory for each. A lane gives one pair a batch where its memory
-        holds a group of pictures, else as few as save decoding frames again and again, and not more
-        than a batch may hold of one video.
-        """
-        batch, cap = self.global_batch_size, self.config.max_pairs_per_video
-        least = self._least_cap(per_video, batch)
-        if cap is not None and cap < least:
+    def _checked_cap(self, per_video: Integers) -> int:
+        """Most lanes that may have windows of one video, of which the start frames are given."""
+        cap = self.config.max_pairs_per_video
+        share = -(-self.num_lanes * int(per_video.max()) // int(per_video.sum()))
+        least = max(share, -(-self.num_lanes // len(per_video)))  # so that all lanes have some
+        if cap is not None and cap < least * self.pairs_per_lane:
             raise ConfigError(
-                f"data.max_pairs_per_video={cap}: a batch of {batch} pairs from {len(per_video)} "
-                f"videos, the longest with {per_video.max() / per_video.sum():.1%} of the start "
-                f"frames, holds up to {least} pairs of one; set data.max_pairs_per_video to at "
+                f"data.max_pairs_per_video={cap}: a batch of {self.global_batch_size} pairs from "
+                f"{len(per_video)} videos, the longest with "
+                f"{per_video.max() / per_video.sum():.1%} of the start frames, holds up to "
+                f"{least * self.pairs_per_lane} pairs of one; set data.max_pairs_per_video to at "
                 "least that or use a smaller batch"
             )
-        cap = cap or least
-        found: dict[int, tuple[int, Tiles]] = {}
-        for pairs in (n for n in range(1, min(cap, batch) + 1) if batch % n == 0):
-            most = self._most_starts(batch // pairs)
-            if (most < 1).any() or self._least_cap(per_video, batch // pairs) * pairs > cap:
-                continue
-            tiles = self._cut(most)
-            found[pairs] = self._decoded(tiles), tiles
-            if found[pairs][0] <= NEARLY * int(self.index.num_frames.sum()):
-                break
-        if not found:
-            self._refuse_memory()
-        fewest = min(frames for frames, _ in found.values())
-        pairs = next(n for n, (frames, _) in found.items() if frames <= NEARLY * fewest)
-        return cap // pairs, pairs, found[pairs][1]
+        return least if cap is None else cap // self.pairs_per_lane
 
-    def _least_cap(self, per_video: Integers, lanes: int) -> int:
-        """The fewest lanes that may have windows of one video, so that all have some."""
-        share = -(-lanes * int(per_video.max()) // int(per_video.sum()))
-        return max(share, -(-lanes // len(per_video)))
-
-    def _most_starts(self, lanes: int) -> Integers:
-        """Most start frames of a window of each video, by the memory of a lane; may be below 1."""
-        frames = self.config.shuffle_memory_mib * MIB // (lanes * self._frame_bytes)
+    def _most_starts(self) -> Integers:
+        """Most start frames of a window of each video, by the memory of a lane."""
+        frames = self.config.shuffle_memory_mib * MIB // (self.num_lanes * self._frame_bytes)
+        if (frames < self._spans).any():
+            least = -(-self.num_lanes * int((self._spans * self._frame_bytes).max()) // MIB)
+            raise ConfigError(
+                f"data.shuffle_memory_mib={self.config.shuffle_memory_mib}: the {self.num_lanes} "
+                f"windows of a batch, of {self._spans.max()} frames at least, take {least} MiB of "
+                "decoded frames; set data.shuffle_memory_mib to at least that, or use a smaller "
+                "batch, data.frame_size or data.gap, or more data.moments_per_video"
+            )
         most: Integers = frames - self._spans + 1
         return most
-
-    def _refuse_memory(self) -> NoReturn:
-        batch = self.global_batch_size
-        least = -(-batch * int((self._spans * self._frame_bytes).max()) // MIB)
-        raise ConfigError(
-            f"data.shuffle_memory_mib={self.config.shuffle_memory_mib}: the {batch} pairs of a "
-            f"batch, of up to {self._spans.max()} frames each, take {least} MiB of decoded frames; "
-            "set data.shuffle_memory_mib to at least that, or use a smaller batch, data.frame_size "
-            "or data.gap"
-        )
-
-    def _cut(self, most: Integers) -> Tiles:
-        return cut_tiles(self._starts, most, *self.index.all_key_frames())
-
-    def _decoded(self, tiles: Tiles) -> int:
-        """Frames that are decoded to read every tile once, from key frames on."""
-        num_frames = self.index.num_frames
-        offsets = np.cumsum(num_frames) - num_frames
-        keys, counts = self.index.all_key_frames()
-        keys = np.concatenate([[0], keys + np.repeat(offsets, counts)])
-        first = tiles.low + offsets[tiles.video]
-        entry = keys[np.searchsorted(keys, first, side="right") - 1] - offsets[tiles.video]
-        entry = np.maximum(0, entry)  # where no key frame is known
-        end = np.minimum(tiles.high - 1 + self._spans[tiles.video], num_frames[tiles.video])
-        return int((end - entry).sum())
 
     @property
     def pairs_per_video(self) -> int:
@@ -302,7 +268,12 @@ class Schedule:
         Raises:
             ConfigError: if the lanes do not divide among the workers.
         """
-        self.check_workers(num_workers)
+        if self.num_lanes % num_workers:
+            lanes = f" in {self.num_lanes} lanes" if self.pairs_per_lane > 1 else ""
+            raise ConfigError(
+                f"a batch of {self.global_batch_size} pairs{lanes} does not divide among "
+                f"{num_workers} workers"
+            )
         start, stop = (self.pairs_per_lane * batch for batch in (batches.start, batches.stop))
         every = turns(
             self,
@@ -316,21 +287,6 @@ class Schedule:
         )
         return (begun for begun in mine if len(begun.number))
 
-    def check_workers(self, num_workers: int) -> None:
-        """See that every worker has as many rows of a batch as any other.
-
-        Raises:
-            ConfigError: if the lanes do not divide among the workers.
-        """
-        if self.num_lanes % num_workers:
-            lanes = f", in {self.num_lanes} lanes of {self.pairs_per_lane} pairs,"
-            remedy = "; set data.max_pairs_per_video=1, or another number of workers"
-            together = self.pairs_per_lane > 1
-            raise ConfigError(
-                f"a batch of {self.global_batch_size} pairs{lanes if together else ''} does not "
-                f"divide among {num_workers} workers{remedy if together else ''}"
-            )
-
     def ticks(self, batch: int) -> range:
         """When lanes give the pairs of global batch k."""
         return range(batch * self.pairs_per_lane, (batch + 1) * self.pairs_per_lane)
@@ -338,7 +294,7 @@ class Schedule:
     def row(self, lane: int, tick: int) -> int:
         """The row that a lane fills at a tick."""
         batch, place = divmod(tick, self.pairs_per_lane)
-        return batch * self.global_batch_size + lane * self.pairs_per_lane + place
+        return batch * self.global_batch_size + place * self.num_lanes + lane
 
     def most_frames(self, numbers: Integers) -> tuple[Integers, Integers]:
         """Bounds on the frames of windows, and on their bytes when decoded."""
@@ -370,7 +326,8 @@ def _frame_bytes(index: VideoIndex, config: DataConfig) -> Integers:
         pick(index.width, index.height).astype(np.int64) for pick in (np.minimum, np.maximum)
     )
     side = config.frame_size
-    nbytes: Integers = side * -(-side * long // short) * config.channels
+    longer = np.full_like(long, side) if config.crop == "none" else -(-side * long // short)
+    nbytes: Integers = side * longer * config.channels
     return nbytes
 
 

@@ -191,9 +191,10 @@ class WindowDecoder:
         index, config = self._schedule.index, self._schedule.config
         window = self._schedule.window(number)
         video = window.video
-        width, height = resized_shape(
-            int(index.width[video]), int(index.height[video]), config.frame_size
-        )
+        width = height = config.frame_size
+        if config.crop != "none":
+            stored = int(index.width[video]), int(index.height[video])
+            width, height = resized_shape(*stored, config.frame_size)
         access = index.access(video)
         try:
             frames = read_window(

@@ -78,7 +78,7 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
         twice = StreamRun(schedule_of(index, reuse=2))
         twice.measure(STEADY, seconds=SECONDS / 2)
         others = {
-            **short_run(pool, index, "224px", frame_size=224, max_pairs_per_video=4),
+            **short_run(pool, index, "224px", frame_size=224, moments_per_video=4),
             **short_run(pool, large_footage(folder, console), "1080p", batch=4),
         }
     ray.shutdown()

@@ -29,7 +29,7 @@ def schedule_of(index: VideoIndex, **data: object) -> Schedule:
         "gap": (2, 9),
         "frame_size": 48,
         "shuffle_memory_mib": 3,
-        "max_pairs_per_video": 4,
+        "moments_per_video": 2,
     }
     config = DataConfig.model_validate({**settings, **data})
     return Schedule(index, config, seed=1, global_batch_size=BATCH)
@@ -163,7 +163,7 @@ def test_a_consumer_that_stops_early_leaves_the_cluster_free(spelled: VideoIndex
 
 def test_aspect_is_kept_and_crops_move_only_along_the_long_side(digits_wide: VideoIndex) -> None:
     schedule = schedule_of(
-        digits_wide, crop="random", gap=(1, 1), frames_per_clip=1, max_pairs_per_video=None
+        digits_wide, crop="random", gap=(1, 1), frames_per_clip=1, moments_per_video=1
     )
     crops = set()
     for number in range(40):

@@ -75,7 +75,7 @@ def test_counts_say_how_many_pairs_a_decoded_frame_gives() -> None:
 
 def test_pairs_of_several_rows_of_a_lane_come_from_its_windows_in_turn() -> None:
     schedule = schedule_of(
-        num_videos=16, batch=8, num_frames=90, gap=(2, 3), max_pairs_per_video=4, **TIGHT
+        num_videos=16, batch=8, num_frames=90, gap=(2, 3), moments_per_video=2, **TIGHT
     )
     assert schedule.pairs_per_lane > 1
     cutter = PairCutter(schedule)

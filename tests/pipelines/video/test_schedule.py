@@ -269,24 +269,31 @@ def test_a_long_video_comes_as_often_as_its_frames_ask_for() -> None:
     assert share == pytest.approx(2990 / (2990 + 10 * 290), abs=0.01)
 
 
-def test_lanes_give_several_pairs_a_batch_where_that_saves_decoding_and_is_allowed() -> None:
-    index, memory = index_of(60, key_every=250), frames_in(64, 80)
-    for most, pairs_per_lane, longest in ((None, 2, 160), (4, 4, 300), (8, 4, 300)):
-        config = DataConfig(gap=(2, 9), max_pairs_per_video=most, **memory)
-        schedule = Schedule(index, config, seed=0, global_batch_size=64)
-        assert schedule.pairs_per_lane == pairs_per_lane
-        assert schedule.pairs_per_video == (most or 2)
-        lengths = [schedule.window(n).num_frames for n in range(200, 300)]
-        assert longest - 80 < max(lengths) <= longest
-    rows = rows_of(schedule, range(100))
-    assert sorted(rows) == list(range(6400))
+def test_a_batch_holds_several_moments_of_each_of_its_videos() -> None:
+    config = DataConfig(gap=(2, 9), moments_per_video=4, **frames_in(16, 80))
+    schedule = Schedule(index_of(60), config, seed=0, global_batch_size=64)
+    assert schedule.pairs_per_video == 4
+    rows = rows_of(schedule, range(200))
+    assert sorted(rows) == list(range(12_800))
+    several = 0
+    for batch in range(100, 200):
+        drawn = [rows[row][:2] for row in range(batch * 64, batch * 64 + 64)]
+        videos = Counter(video for video, _ in drawn)
+        assert max(videos.values()) == 4
+        several += sum(count == 4 for count in videos.values())
+        assert len(set(drawn)) == 64, "other moments, not the same again"
+    assert several > 100 * 14, "of 16 lanes, but where a window ends within the batch"
     for num_workers in (2, 16):
         shares = [rows_of(schedule, range(50, 60), n, num_workers) for n in range(num_workers)]
         assert {len(share) for share in shares} == {640 // num_workers}
+        for rank, share in enumerate(shares):
+            assert {row % num_workers for row in share} == {rank}, "as augmentations are drawn"
         whole = {row: pair for share in shares for row, pair in share.items()}
         assert whole == {row: pair for row, pair in rows.items() if 3200 <= row < 3840}
-    with pytest.raises(ConfigError, match=r"16 lanes of 4 pairs.*32 workers.*per_video=1"):
-        schedule.check_workers(32)
+    with pytest.raises(ConfigError, match=r"64 pairs in 16 lanes does not divide among 32 workers"):
+        schedule.turns(range(2), num_workers=32)
+    with pytest.raises(ConfigError, match=r"moments_per_video=5 does not divide a batch of 32"):
+        schedule_of(moments_per_video=5)
 
 
 def test_memory_bounds_the_windows_or_is_refused() -> None:
@@ -295,6 +302,8 @@ def test_memory_bounds_the_windows_or_is_refused() -> None:
     assert 60 < max(lengths) <= 100
     with pytest.raises(ConfigError, match=r"shuffle_memory_mib=1: the 64 .*take 13 MiB.*at least"):
         schedule_of(batch=64, shuffle_memory_mib=1)
+    squeezed = schedule_of(crop="none", **frames_in(32, 100))
+    assert squeezed.most_frames(np.array([0]))[1] % (64 * 64) == 0
 
 
 def test_short_videos_are_left_out_by_name() -> None:
