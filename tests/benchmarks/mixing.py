@@ -25,7 +25,7 @@ SETTINGS: dict[str, dict[str, int]] = {
     "reuse 4": {"reuse": 4},
     "128 MiB": {"shuffle_memory_mib": 128},
     "64 MiB": {"shuffle_memory_mib": 64},
-    "64 MiB, 4 of a video": {"shuffle_memory_mib": 64, "max_pairs_per_video": 4},
+    "64 MiB, 4 of a video": {"shuffle_memory_mib": 64, "moments_per_video": 4},
 }
 
 
