@@ -6,14 +6,8 @@ from typing import Any
 
 from adassl.config import MethodConfig, ObjectiveName
 from pipelines.config.backbone import BackboneConfig
-from pipelines.config.run import (
-    ConfigError,
-    DataConfig,
-    OptimConfig,
-    RunConfig,
-    TrainConfig,
-    with_overrides,
-)
+from pipelines.config.data import DataConfig
+from pipelines.config.run import ConfigError, OptimConfig, RunConfig, TrainConfig, with_overrides
 from pipelines.sources.digit_motion import SEGMENT_FRAMES
 
 SCENES = 16
@@ -21,10 +15,13 @@ SCENES = 16
 
 
 def videos() -> RunConfig:
-    """Any folder of videos: clips of 3 frames, x+ 0.2 to 1 s after x, AdaSSL-V over InfoNCE."""
+    """Any folder of videos: clips of 3 frames, x+ 0.2 to 1 s after x, AdaSSL-V over InfoNCE.
+
+    Whole frames, and several moments of each video in a batch: where all negatives are of other
+    videos, telling videos apart is the whole task, and what changes within one is not learnt.
+    """
     return RunConfig(
-        data=DataConfig(gap=(0.2, 1.0), gap_unit="seconds", crop="random"),
-        method=MethodConfig(same_video_negative_weight=0.0),
+        data=DataConfig(gap=(0.2, 1.0), gap_unit="seconds", crop="none", moments_per_video=8)
     )
 
 
@@ -32,10 +29,14 @@ def video_frames() -> RunConfig:
     """Any folder of videos: pairs of single frames through a ResNet-18 at 96 pixels; for a GPU."""
     return RunConfig(
         data=DataConfig(
-            frames_per_clip=1, gap=(0.2, 2.0), gap_unit="seconds", frame_size=96, crop="random"
+            frames_per_clip=1,
+            gap=(0.2, 2.0),
+            gap_unit="seconds",
+            frame_size=96,
+            crop="none",
+            moments_per_video=8,
         ),
         backbone=BackboneConfig(name="resnet18"),
-        method=MethodConfig(same_video_negative_weight=0.0),
         optim=OptimConfig(learning_rate=2e-4, warmup_steps=1000),
         train=TrainConfig(steps=50_000, global_batch_size=256, checkpoint_every=2000),
     )

@@ -17,6 +17,7 @@ from adassl.config import MethodConfig
 from adassl.traits import TRAITS
 from pipelines.config.alarms import AlarmConfig
 from pipelines.config.backbone import BackboneConfig
+from pipelines.config.data import DataConfig
 from pipelines.config.fields import (
     Amount,
     NonNegative,
@@ -24,7 +25,6 @@ from pipelines.config.fields import (
     PositiveAmount,
     Record,
     Seed,
-    Share,
 )
 from pipelines.errors import UserError
 
@@ -43,94 +43,6 @@ it runs and what it writes, and nothing that changes the training."""
 
 class ConfigError(UserError, ValueError):
     """A setting that cannot work; the message names the value, the rule and the remedy."""
-
-
-class DataConfig(Record):
-    """Which pairs are cut from which videos."""
-
-    index: str = "videos.parquet"
-    """The index that `adassl data index` wrote."""
-    videos_root: str | None = None
-    """The folder that holds the videos of the index now, if they were moved since it was made."""
-    frames_per_clip: Positive = 3
-    """Consecutive frames in each view; 1 makes pairs of single frames."""
-    gap: tuple[Amount, Amount] = (3, 3)
-    """Least and greatest distance from the first frame of x to the first frame of x+."""
-    gap_unit: Literal["frames", "seconds"] = "frames"
-    """Unit of `gap`; seconds are turned into frames by each video's own rate."""
-    views: Literal["time", "augmentation"] = "time"
-    """What a pair is while it trains: x and the x+ that came, or two augmentations of x
-    (`adassl/augmentations.py`): then x alone is decoded, but for evaluation, which sees both."""
-    surrogate: bool = False
-    """Also cut x++, one more gap after x+ (or augment x once more), for the posterior to read
-    instead of x+."""
-    context_surrogate: bool = False
-    """Also cut an extra view of x, one gap before it (or augment x once more), as
-    method.surrogate_form=both needs it."""
-    local_crops: NonNegative = 0
-    """Further crops of x, each a small part of it, beside two augmentations: multi-crop, for swav
-    and dino. Each costs a step as much as one more view."""
-    frame_size: Positive = 64
-    """Side in pixels of the square that the encoder sees; the short side is resized to it."""
-    grayscale: bool = False
-    crop: Literal["center", "random", "none"] = "center"
-    """Where along the long side the square is cut, the same place for all views of a pair; none:
-    nothing is cut, the whole frame is squeezed into the square."""
-    start_multiple: Positive = 1
-    """Pairs start at multiples of this frame number."""
-    reuse: Positive = 1
-    """Pairs that a start frame gives once it is decoded, each with another gap and crop."""
-    moments_per_video: Positive = 1
-    """Pairs of a global batch that come from one run of frames at a time, hence from one video, so
-    that its other moments are among the negatives. The more, the longer the runs of frames that
-    the memory holds."""
-    shuffle_memory_mib: Positive = 1024
-    """Most memory in MiB of the frames that a global batch draws from, over all workers. The more,
-    the longer the runs of frames that are read at once, up to a group of pictures."""
-    max_pairs_per_video: Positive | None = None
-    """Most pairs of one video in a global batch; unset: the fewest that the videos allow."""
-    max_failed_share: Share = 0.01
-    """Share of windows that may fail to decode before the run stops."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        low, high = self.gap
-        if low > high:
-            raise ValueError(
-                f"gap=({low:g}, {high:g}): the first must not exceed the second; "
-                f"did you mean ({high:g}, {low:g})?"
-            )
-        if low <= 0:
-            raise ValueError(f"gap=({low:g}, {high:g}): a pair needs a gap above 0 {self.gap_unit}")
-        if self.gap_unit == "frames" and (low != int(low) or high != int(high)):
-            raise ValueError(
-                f"gap=({low:g}, {high:g}): frames are whole numbers; "
-                "for seconds set data.gap_unit=seconds"
-            )
-        if self.local_crops and self.views != "augmentation":
-            raise ValueError(
-                f"local_crops={self.local_crops} with views={self.views!r}: small crops stand "
-                "beside augmented views; set data.views=augmentation, or data.local_crops=0"
-            )
-        return self
-
-    @property
-    def clips(self) -> tuple[str, ...]:
-        """The views of a pair that are cut from its video, one gap after another."""
-        if self.views == "augmentation":
-            return ("context",)
-        before = ("context_surrogate",) if self.context_surrogate else ()
-        return (*before, "context", "target", *(("surrogate",) if self.surrogate else ()))
-
-    @property
-    def channels(self) -> int:
-        """Channels of a frame: 1 in greyscale, else 3."""
-        return 1 if self.grayscale else 3
-
-    @property
-    def view_shape(self) -> tuple[int, int, int, int]:
-        """Channels, frames, height and width of one view."""
-        return self.channels, self.frames_per_clip, self.frame_size, self.frame_size
 
 
 Multiplier = Annotated[float, Field(gt=0, le=1000)]

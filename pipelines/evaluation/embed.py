@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adassl.latents import LatentSample
-from pipelines.config.run import DataConfig, RunConfig
+from pipelines.config.data import DataConfig
+from pipelines.config.run import RunConfig
 from pipelines.training.learner import Learner
 from pipelines.video.batch import PairBatch
 from pipelines.video.index import VideoIndex

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipelines.config.run import ConfigError, DataConfig
+from pipelines.config.data import DataConfig
+from pipelines.config.run import ConfigError
 from pipelines.video.index import SCHEMA, VideoIndex, content_digest, load_index
 
 _SHOWN = 3

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config.run import ConfigError, DataConfig
+from pipelines.config.data import DataConfig
+from pipelines.config.run import ConfigError
 from pipelines.video.draws import WINDOW, stream_of
 from pipelines.video.index import VideoIndex
 from pipelines.video.lanes import Turns, turns

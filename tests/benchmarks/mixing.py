@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.config.run import DataConfig
+from pipelines.config.data import DataConfig
 from pipelines.video.index import SCHEMA, VideoIndex
 from pipelines.video.schedule import Schedule
 

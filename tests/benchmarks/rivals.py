@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from ray.data import DataContext
 
-from pipelines.config.run import DataConfig
+from pipelines.config.data import DataConfig
 from pipelines.video.decode import read_window
 from pipelines.video.frames import last_key_frame, resized_shape
 from pipelines.video.index import VideoIndex

@@ -17,7 +17,7 @@ import torch
 from rich.console import Console
 
 from pipelines.cluster import quiet_ray
-from pipelines.config.run import DataConfig
+from pipelines.config.data import DataConfig
 from pipelines.recipes import recipe
 from pipelines.video.batch import PairBatch
 from pipelines.video.decode import read_window
@@ -102,8 +102,11 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
 
 
 def schedule_of(index: VideoIndex, *, seed: int = 0, batch: int = BATCH, **data: int) -> Schedule:
-    """The recipe for any folder of videos, with pairs of frames, as the other ways give them."""
-    changes = {"index": "", "frames_per_clip": 1, **data}
+    """The recipe for any folder of videos, with pairs of frames, as the other ways give them.
+
+    One pair of each window in a batch, for that mixes videos most.
+    """
+    changes = {"index": "", "frames_per_clip": 1, "crop": "center", "moments_per_video": 1, **data}
     config = recipe("videos").data.model_copy(update=changes)
     return Schedule(index, config, seed=seed, global_batch_size=batch)
 

@@ -10,7 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.config.run import DataConfig
+from pipelines.config.data import DataConfig
 from pipelines.video import stream
 from pipelines.video.batch import PairBatch
 from pipelines.video.index import VideoIndex

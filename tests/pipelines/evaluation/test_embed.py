@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.config.run import DataConfig
+from pipelines.config.data import DataConfig
 from pipelines.evaluation.embed import gaps, pairs_at_hand
 from pipelines.video.indexer import build_index
 from tests.videos import read_number, write_video

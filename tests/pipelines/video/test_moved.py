@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.config.run import ConfigError, DataConfig, RunConfig, with_overrides
+from pipelines.config.data import DataConfig
+from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.video.index import load_index
 from pipelines.video.indexer import build_index
 from pipelines.video.moved import find_indexed

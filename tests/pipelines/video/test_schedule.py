@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.config.run import ConfigError, DataConfig
+from pipelines.config.data import DataConfig
+from pipelines.config.run import ConfigError
 from pipelines.video.index import SCHEMA, VideoIndex
 from pipelines.video.lanes import Turns
 from pipelines.video.schedule import Schedule

@@ -6,7 +6,8 @@ import torch
 
 from adassl.config import MethodConfig
 from pipelines.config.backbone import BackboneConfig
-from pipelines.config.run import DataConfig, RunConfig
+from pipelines.config.data import DataConfig
+from pipelines.config.run import RunConfig
 from pipelines.experiments.moving_digits import forecasts
 from pipelines.experiments.moving_digits.forecasts import (
     Truth,
