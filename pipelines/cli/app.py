@@ -18,12 +18,15 @@ from pipelines.cli.options import Out, Set, VideosRoot, console, resolve
 
 # What a command needs is imported in it, so that --help answers at once.
 
-_RAYS_OWN = r"core_worker\.cc.*constructor arguments in the object store|Failed to kill actor"
+_RAYS_OWN = (
+    r"core_worker\.cc.*constructor arguments in the object store|Failed to kill actor|"
+    r"MapWorker.*infinite retries.*killed by `ray\.kill`"
+)
 QUIET_RAY = {
     "RAY_DATA_LOG_LEVEL": "ERROR",  # else a plan and a summary of each stream
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else each line that a worker prints comes twice
-    # Else lines that look alike, such as progress, are dropped. The two that are never shown are
-    # Ray's own about actors of its own: each stream and each end of a run had one.
+    # Else lines that look alike, such as progress, are dropped. Those that are never shown are
+    # Ray's own about actors of its own: each stream, a stream left early, and each end of a run.
     "RAY_DEDUP_LOGS_ALLOW_REGEX": f"^(?!.*({_RAYS_OWN}))",
     "RAY_DEDUP_LOGS_SKIP_REGEX": _RAYS_OWN,
 }

@@ -61,7 +61,7 @@ def main(
         "bench"
     ),
     out: Annotated[Path, typer.Option(help="The metrics as JSON.")] = Path("bench.json"),
-    rounds: Annotated[int, typer.Option(help="Times each thing is measured, in turn.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Times each thing is measured, in turn.")] = 3,
 ) -> None:
     """Measure the stream against its limit and against what one would use instead."""
     console = Console()
@@ -70,7 +70,9 @@ def main(
         **bench_step(rounds=rounds, console=console),
         **bench_startup(folder, console=console),
     }
-    table = Table("metric", "value", "goal", "what", title=f"{os.cpu_count()} cores")
+    table = Table(title=f"{os.cpu_count()} cores")
+    for column in ("metric", "value", "goal", "what"):
+        table.add_column(column, overflow="fold", no_wrap=False)
     for name, value in metrics.items():
         goal = GOALS.get(name, Goal(""))
         table.add_row(name, f"{value:.4g}", goal.verdict(value), goal.meaning)

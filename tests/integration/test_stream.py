@@ -153,12 +153,16 @@ def test_a_resumed_stream_decodes_nothing_that_lies_behind(spelled: VideoIndex) 
 
 
 @pytest.mark.slow
-def test_a_consumer_that_stops_early_leaves_the_cluster_free(spelled: VideoIndex) -> None:
+def test_a_consumer_that_stops_early_leaves_the_cluster_free_and_no_line(
+    spelled: VideoIndex, capfd: pytest.CaptureFixture[str]
+) -> None:
     schedule = schedule_of(spelled)
     for _ in range(2):  # more actors than the cluster holds, were they kept
         for batch in PairStream(schedule, range(100_000), Share(num_decoders=3)):
             assert len(batch.row) == BATCH
             break
+        time.sleep(2)  # until Ray's notes would have arrived
+    assert "retries" not in "".join(capfd.readouterr())
 
 
 def test_aspect_is_kept_and_crops_move_only_along_the_long_side(digits_wide: VideoIndex) -> None:
