@@ -29,6 +29,8 @@ QUIET_RAY = {
     # Ray's own about actors of its own: each stream, a stream left early, and each end of a run.
     "RAY_DEDUP_LOGS_ALLOW_REGEX": f"^(?!.*({_RAYS_OWN}))",
     "RAY_DEDUP_LOGS_SKIP_REGEX": _RAYS_OWN,
+    # Else a traceback, now and then, of statistics that Ray Data sends before it registers them.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }
 """What keeps Ray's processes from talking over ours; Ray reads it when it is imported."""
 
