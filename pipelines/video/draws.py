@@ -2,7 +2,7 @@
 
 import numpy as np
 
-TILE_ORDER, WINDOW, VISIT_ORDER = 0, 1, 2
+TILE_ORDER, WINDOW = 0, 1
 """What a stream is for, a part of its counter."""
 
 

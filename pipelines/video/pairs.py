@@ -47,7 +47,7 @@ class PairCutter:
         with closing(windows):
             turns = next(every, None)
             for batch in batches:
-                ticks = self.schedule.ticks(batch)
+                ticks = self.schedule.ticks(range(batch, batch + 1))
                 while turns is not None and turns.first < ticks.stop:
                     self._take(turns, windows, ticks.start)
                     turns = next(every, None)

@@ -275,7 +275,7 @@ class Schedule:
                 f"a batch of {self.global_batch_size} pairs{lanes} does not divide among "
                 f"{num_workers} workers"
             )
-        start, stop = (self.pairs_per_lane * batch for batch in (batches.start, batches.stop))
+        ticks = self.ticks(batches)
         every = turns(
             self,
             num_lanes=self.num_lanes,
@@ -283,14 +283,14 @@ class Schedule:
             most_per_video=self._cap,
         )
         mine = (
-            begun[(begun.lane % num_workers == rank) & (begun.end > start)]
-            for begun in takewhile(lambda begun: begun.first < stop, every)
+            begun[(begun.lane % num_workers == rank) & (begun.end > ticks.start)]
+            for begun in takewhile(lambda begun: begun.first < ticks.stop, every)
         )
         return (begun for begun in mine if len(begun.number))
 
-    def ticks(self, batch: int) -> range:
-        """When lanes give the pairs of global batch k."""
-        return range(batch * self.pairs_per_lane, (batch + 1) * self.pairs_per_lane)
+    def ticks(self, batches: range) -> range:
+        """When lanes give the pairs of a run of global batches."""
+        return range(batches.start * self.pairs_per_lane, batches.stop * self.pairs_per_lane)
 
     def row(self, lane: int, tick: int) -> int:
         """The row that a lane fills at a tick."""

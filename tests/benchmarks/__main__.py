@@ -42,7 +42,7 @@ GOALS = {
     "pyav_over_decord": Goal("frames/s, the same beginnings of files, one thread a core"),
     "first_batch_seconds": Goal("start of the stream to its first batch", None, 5),
     "decoded_frames_unused_share": Goal("decoded on the way to a window, then dropped"),
-    "stream_over_former_windows_224px": Goal("at 224 pixels, up to 4 pairs of a video", 3.5),
+    "stream_over_former_windows_224px": Goal("at 224 pixels, 4 moments of a video", 3.5),
     "peak_memory_mib_224px": Goal("likewise", None, 3072),
     "stream_over_former_windows_1080p": Goal("sources of 1080p, 4 files, batches of 4", 3.5),
     "peak_memory_mib_1080p": Goal("likewise", None, 3072),
@@ -72,7 +72,7 @@ def main(
     }
     table = Table(title=f"{os.cpu_count()} cores")
     for column in ("metric", "value", "goal", "what"):
-        table.add_column(column, overflow="fold", no_wrap=False)
+        table.add_column(column, overflow="fold")
     for name, value in metrics.items():
         goal = GOALS.get(name, Goal(""))
         table.add_row(name, f"{value:.4g}", goal.verdict(value), goal.meaning)

@@ -47,12 +47,12 @@ def mixing(schedule: Schedule) -> Mixing:
     batches = range(FIRST, FIRST + NUM_BATCHES)
     shape = NUM_BATCHES, schedule.global_batch_size
     video, start = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    first, stop = (schedule.ticks(batch).start for batch in (batches.start, batches.stop))
+    due = schedule.ticks(batches)
     frames = pairs = 0
     for turns in schedule.turns(batches):
         for number, lane, end in zip(turns.number, turns.lane, turns.end, strict=True):
             window = schedule.window(int(number))
-            ticks = range(max(turns.first, first), min(int(end), stop))
+            ticks = range(max(turns.first, due.start), min(int(end), due.stop))
             rows = [schedule.row(int(lane), t) - FIRST * shape[1] for t in ticks]
             given = slice(ticks.start - turns.first, ticks.stop - turns.first)
             video.flat[rows] = window.video

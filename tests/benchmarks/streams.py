@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -40,6 +41,10 @@ STEADY = 10_000
 CORES = max(1, os.cpu_count() or 1)
 
 
+PairsBy = Callable[..., int]
+"""A rival of `rivals`: pairs that one process makes of an index within some seconds."""
+
+
 @dataclass(frozen=True)
 class Rates:
     """What one measurement saw, per second."""
@@ -70,8 +75,10 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
             rates["stream"].append(stream.measure(STEADY + number * 100_000))
             memory.append(stream.peak_mib)
             busy.append(stream.cpu_shares)
-            rates["former"].append(former_windows(pool, index, schedule, seed=number))
-            rates["map"].append(map_style(pool, index, schedule, seed=number))
+            rates["former"].append(
+                rival(pool, former_windows_pairs, index, schedule.config, seed=number)
+            )
+            rates["map"].append(rival(pool, map_style_pairs, index, schedule.config, seed=number))
             rates["read_videos"].append(read_videos(folder / "videos", schedule.config))
             for decoder in get_args(Decoder):
                 rates[decoder].append(read_by(pool, index, schedule.config, decoder))
@@ -120,7 +127,7 @@ def short_run(
     rates = {
         "decode": decode_only(pool, schedule, start=STEADY, seconds=SECONDS),
         "stream": stream.measure(STEADY),
-        "former": former_windows(pool, index, schedule, seed=0),
+        "former": rival(pool, former_windows_pairs, index, schedule.config, seed=0),
     }
     return {
         f"pairs_per_decoded_frame_{name}": stream.pairs_per_decoded_frame,
@@ -202,21 +209,11 @@ def _to_tensors(batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(batch.context), torch.from_numpy(batch.target)
 
 
-def map_style(
-    pool: ProcessPoolExecutor, index: VideoIndex, schedule: Schedule, *, seed: int
+def rival(
+    pool: ProcessPoolExecutor, pairs_by: PairsBy, index: VideoIndex, data: DataConfig, *, seed: int
 ) -> Rates:
-    """What a map-style data set does, in as many processes."""
-    task = partial(map_style_pairs, index, schedule.config, seconds=SECONDS)
-    began = time.perf_counter()
-    pairs = sum(pool.map(task, range(seed * CORES, (seed + 1) * CORES)))
-    return Rates(frames=0.0, pairs=pairs / (time.perf_counter() - began))
-
-
-def former_windows(
-    pool: ProcessPoolExecutor, index: VideoIndex, schedule: Schedule, *, seed: int
-) -> Rates:
-    """Our windows of before, in as many processes."""
-    task = partial(former_windows_pairs, index, schedule.config, seconds=SECONDS)
+    """Pairs that another way gives, in as many processes."""
+    task = partial(pairs_by, index, data, seconds=SECONDS)
     began = time.perf_counter()
     pairs = sum(pool.map(task, range(seed * CORES, (seed + 1) * CORES)))
     return Rates(frames=0.0, pairs=pairs / (time.perf_counter() - began))

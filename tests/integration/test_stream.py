@@ -53,7 +53,7 @@ def spelled_rows(schedule: Schedule, batches: Iterable[PairBatch]) -> dict[int, 
 def expected_rows(schedule: Schedule, batches: range) -> dict[int, tuple[str, ...]]:
     """The same by arithmetic alone."""
     rows = {}
-    due = ticks_of(schedule, batches)
+    due = schedule.ticks(batches)
     for lane, turn, window in turns_of(schedule, batches):
         for tick in range(max(turn.start, due.start), min(turn.stop, due.stop)):
             pair = tick - turn.start
@@ -74,11 +74,6 @@ def turns_of(schedule: Schedule, batches: range) -> Iterator[tuple[int, range, W
         for number, lane, end in zip(turns.number, turns.lane, turns.end, strict=True):
             turn = range(turns.first, int(end))
             yield int(lane), turn, schedule.window(int(number))
-
-
-def ticks_of(schedule: Schedule, batches: range) -> range:
-    """When lanes give the pairs of some batches."""
-    return range(schedule.ticks(batches.start).start, schedule.ticks(batches.stop).start)
 
 
 def test_every_frame_is_the_one_asked_for(spelled: VideoIndex) -> None:
@@ -148,7 +143,8 @@ def test_a_resumed_stream_decodes_nothing_that_lies_behind(spelled: VideoIndex) 
         np.testing.assert_array_equal(one.target, other.target)
     turns = [turn for _, turn, _ in turns_of(schedule, range(24))]
     assert straight.counts.windows == len(turns)
-    assert resumed.counts.windows == sum(turn.stop > schedule.ticks(16).start for turn in turns)
+    behind = schedule.ticks(range(16))
+    assert resumed.counts.windows == sum(turn.stop > behind.stop for turn in turns)
     assert resumed.counts.windows < straight.counts.windows
 
 

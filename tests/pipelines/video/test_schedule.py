@@ -58,7 +58,7 @@ def rows_of(
 ) -> dict[int, tuple[int, ...]]:
     """Row number → (video, first frame of x, gap), as one worker computes them."""
     rows: dict[int, tuple[int, ...]] = {}
-    due = range(schedule.ticks(batches.start).start, schedule.ticks(batches.stop).start)
+    due = schedule.ticks(batches)
     for turns in schedule.turns(batches, rank=rank, num_workers=num_workers):
         for number, lane, end in zip(turns.number, turns.lane, turns.end, strict=True):
             window = schedule.window(int(number))
