@@ -83,6 +83,20 @@ class Cluster:
             timeout=300,
         )
 
+    def start_job(self, name: str, *arguments: str, folder: Path) -> None:
+        """`adassl` as a job, with the code of a folder; not waited for."""
+        options = ("--working-dir", ".", "--no-wait", f"--submission-id={name}")
+        adassl = ("python", "-m", "pipelines", *arguments)
+        done = self.ray("job", "submit", *options, "--", *adassl, cwd=folder)
+        assert done.returncode == 0, done.stdout[-4000:]
+
+    def job_output(self, name: str) -> str:
+        """What a job printed to its good end."""
+        printed = self.ray("job", "logs", "--follow", name).stdout
+        status = self.ray("job", "status", name).stdout
+        assert "SUCCEEDED" in status.upper(), printed[-4000:]
+        return printed
+
     def processes(self, folder: Path | None = None) -> list[psutil.Process]:
         """What runs under a node's folder, or anywhere in the cluster, jobs' drivers included."""
         found = []

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Self
 
+import ray
 from ray.train import UserCallback
 from ray.util.queue import Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -95,7 +97,9 @@ class SendReports(UserCallback):
 @contextmanager
 def shown(total: int) -> Iterator[UserCallback]:
     """Show the reports of a training of `total` steps that has the callback."""
-    queue = Queue(actor_options={"num_cpus": 0})
+    # On the driver's own node, which has to live anyway: lost with another, nothing more was shown.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     with ProgressDisplay(total) as display:
         thread = threading.Thread(target=_show_all, args=(queue, display), daemon=True)
         thread.start()

@@ -50,7 +50,7 @@ def test_a_training_with_two_workers_loses_the_node_of_one(digits: Path, tmp_pat
         wait_until(lambda: step_of(tmp_path) > 0)
         nodes.kill(nodes.workers[0])
         nodes.add_node(num_cpus=3)  # as an autoscaler does
-        printed = ended(nodes)
+        printed = nodes.job_output("lost")
     assert re.search(rf"going on from step \d+ of {STEPS}", printed), printed
     assert step_of(tmp_path) == STEPS
 
@@ -64,7 +64,7 @@ def test_a_node_that_only_decodes_may_vanish(digits: Path, tmp_path: Path) -> No
         decoding = nodes.with_process("MapWorker")
         assert "RayTrainWorker" not in nodes.titles(decoding)
         nodes.kill(decoding)
-        printed = ended(nodes)
+        printed = nodes.job_output("lost")
     assert "going on from step" not in printed, "the worker itself was not disturbed"
     assert step_of(tmp_path) == STEPS
 
@@ -73,18 +73,9 @@ def train(nodes: Cluster, index: Path, out: Path, *more: str, workers: int = 1) 
     """Submit a training that is not evaluated."""
     settings = (f"--set=train.steps={STEPS}", "--set=train.checkpoint_every=20", *more)
     small = test_train.command(index, out, "lost", "--no-evaluate", *settings, workers=workers)
-    options = ("--working-dir", ".", "--no-wait", "--submission-id=lost")
-    done = nodes.ray("job", "submit", *options, "--", "python", "-m", "pipelines", *small, cwd=ROOT)
-    assert done.returncode == 0, done.stdout[-4000:]
+    nodes.start_job("lost", *small, folder=ROOT)
 
 
 def step_of(out: Path) -> int:
     """The step of the newest checkpoint."""
     return RunFolder(out / "lost").checkpoints.step() or 0
-
-
-def ended(nodes: Cluster) -> str:
-    """What the training printed to its good end."""
-    printed = nodes.ray("job", "logs", "--follow", "lost").stdout
-    assert "SUCCEEDED" in nodes.ray("job", "status", "lost").stdout.upper(), printed[-4000:]
-    return printed

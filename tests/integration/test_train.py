@@ -78,10 +78,7 @@ def cut(nodes: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory) 
 
     def submit(name: str, workers: int) -> None:
         half = "--set=cluster.cpus_per_worker=0.5"
-        train = ["python", "-m", "pipelines", *command(digits, out, "cut", half, workers=workers)]
-        options = ["--working-dir", ".", "--no-wait", f"--submission-id={name}"]
-        done = nodes.ray("job", "submit", *options, "--", *train, cwd=ROOT)
-        assert done.returncode == 0, done.stdout[-4000:]
+        nodes.start_job(name, *command(digits, out, "cut", half, workers=workers), folder=ROOT)
 
     def reached() -> int:
         return RunFolder(out / "cut").checkpoints.step() or 0
@@ -97,8 +94,7 @@ def cut(nodes: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory) 
     submit("resumed", workers=1)
     wait_until(lambda: reached() > before)
     nodes.kill(nodes.with_process("RayTrainWorker"))
-    printed = nodes.ray("job", "logs", "--follow", "resumed").stdout
-    assert "SUCCEEDED" in nodes.ray("job", "status", "resumed").stdout.upper(), printed[-4000:]
+    printed = nodes.job_output("resumed")
     steps = [int(step) for step in re.findall(rf"going on from step (\d+) of {STEPS}", printed)]
     assert steps[0] == before
     assert before < steps[1] < STEPS, "the next worker begins where the lost one was"
