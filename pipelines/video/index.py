@@ -26,10 +26,10 @@ from pipelines.storage.parquet import not_parquet
 from pipelines.video.frames import Access
 from pipelines.video.splits import SPLITS
 
-VERSION = b"3"
-"""Of the columns. An index of version 2, which had one table of factors and no class or group,
-serves as it is. One of version 1, which knew decord alone, still serves to train; when it is made
-again, its files are probed again."""
+_VERSION_KEY = b"adassl.index_version"
+VERSION = b"4"
+"""Of the columns. An index of an earlier version, which lacks some, serves as it is; when it is
+made again, files that decord alone had looked at, as in version 1, are probed again."""
 SCHEMA = pa.schema(
     {
         "path": pa.string(),
@@ -45,6 +45,9 @@ SCHEMA = pa.schema(
         "seek": pa.string(),
         "stream": pa.int32(),
         "key_times": pa.list_(pa.int64()),
+        "key_bytes": pa.list_(pa.int64()),
+        "header_bytes": pa.list_(pa.int64()),
+        "check": pa.string(),
         "digest": pa.string(),
         "size_bytes": pa.int64(),
         "mtime_ns": pa.int64(),
@@ -52,24 +55,25 @@ SCHEMA = pa.schema(
         "factors": pa.list_(pa.string()),
         "label": pa.string(),
         "group": pa.string(),
+        "original": pa.string(),
         "usable": pa.bool_(),
         "reason": pa.string(),
     },
-    metadata={b"adassl.index_version": VERSION},
+    metadata={_VERSION_KEY: VERSION},
 )
-_SCHEMA_2 = pa.schema(
-    [
-        field.with_type(pa.string()) if field.name == "factors" else field
-        for field in SCHEMA
-        if field.name not in ("label", "group")
-    ],
-    metadata={b"adassl.index_version": b"2"},
-)
-_SCHEMA_1 = pa.schema(
-    [field for field in _SCHEMA_2 if field.name not in ("decoder", "stream", "key_times")],
-    metadata={b"adassl.index_version": b"1"},
-)
-
+_EARLIER_VERSIONS = (b"1", b"2", b"3")
+_IN_EARLIER: dict[str, object] = {
+    "decoder": "decord",
+    "stream": 0,
+    "key_times": [],
+    "key_bytes": [],
+    "header_bytes": [],
+    "check": "full",
+    "label": None,
+    "group": None,
+    "original": None,
+}
+"""What held in an index that lacks a column, for usable videos."""
 
 DIGEST_CHUNK_BYTES = 1 << 22
 
@@ -129,8 +133,8 @@ class VideoIndex:
 
     @property
     def is_current(self) -> bool:
-        """Whether its files were probed as they are now."""
-        return bool(self.table.schema.metadata == SCHEMA.metadata)
+        """Whether its files were probed as they are now: all since version 2."""
+        return bool(self.table.schema.metadata[_VERSION_KEY] != b"1")
 
     def key_frames(self, row: int) -> NDArray[np.int32]:
         """Numbers of one video's key frames, in presentation order; the first is 0."""
@@ -208,11 +212,10 @@ def load_index(path: str | Path) -> VideoIndex:
             table = pq.read_table(file)
         except (pa.ArrowException, OSError) as error:
             raise IndexFileError(f"{path}: {not_parquet(file, error)}") from error
-    if table.schema.equals(_SCHEMA_1) and table.schema.metadata == _SCHEMA_1.metadata:
-        table = _from_version_2(_from_version_1(table))
-    elif table.schema.equals(_SCHEMA_2) and table.schema.metadata == _SCHEMA_2.metadata:
-        table = _from_version_2(table).replace_schema_metadata(SCHEMA.metadata)
-    elif not table.schema.equals(SCHEMA) or table.schema.metadata != SCHEMA.metadata:
+    version = (table.schema.metadata or {}).get(_VERSION_KEY)
+    if version in _EARLIER_VERSIONS:
+        table = _completed(table)
+    if version not in (*_EARLIER_VERSIONS, VERSION) or not table.schema.equals(SCHEMA):
         raise IndexFileError(
             f"{path}: its columns are not those of a video index of version {VERSION.decode()}; "
             f"remove it and run `adassl data index FOLDER --out {path}`"
@@ -236,27 +239,15 @@ def content_digest(path: str, tick: Callable[[float], None] | None = None) -> st
     return digest.hexdigest() if num_bytes else ""
 
 
-def _from_version_1(table: pa.Table) -> pa.Table:
-    """An index of the time when decord decoded every file, with the columns of today."""
+def _completed(table: pa.Table) -> pa.Table:
+    """An index of an earlier version with the columns of today; its version stays."""
     usable = table["usable"].to_pylist()
-    columns = {
-        "decoder": ["decord" if used else None for used in usable],
-        "stream": [0 if used else None for used in usable],
-        "key_times": [[] if used else None for used in usable],
-    }
-    for name, values in columns.items():
-        table = table.append_column(SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
-    return table.select(_SCHEMA_2.names)
-
-
-def _from_version_2(table: pa.Table) -> pa.Table:
-    """An index of the time when a video had at most one table of factors."""
-    columns = {
-        "factors": [[path] if path else [] for path in table["factors"].to_pylist()],
-        "label": [None] * len(table),
-        "group": [None] * len(table),
-    }
-    table = table.drop_columns(["factors"])
-    for name, values in columns.items():
-        table = table.append_column(SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
-    return table.select(SCHEMA.names)
+    for name, value in _IN_EARLIER.items():
+        if name not in table.schema.names:
+            values = [value if each else None for each in usable]
+            table = table.append_column(name, pa.array(values, SCHEMA.field(name).type))
+    at, field = table.schema.get_field_index("factors"), SCHEMA.field("factors")
+    if at >= 0 and pa.types.is_string(table.schema.field(at).type):  # at most one table of labels
+        tables = [[path] if path else [] for path in table["factors"].to_pylist()]
+        table = table.set_column(at, field, pa.array(tables, field.type))
+    return table.select([name for name in SCHEMA.names if name in table.schema.names])
