@@ -1,6 +1,6 @@
 """Every public name of the library; `adassl` offers them without importing torch before it must."""
 
-from adassl.augmentations import augment
+from adassl.augmentations import Augmentation, augment
 from adassl.backbones import Backbone, build_backbone
 from adassl.build import build_method
 from adassl.config import MethodConfig
@@ -50,6 +50,7 @@ __all__ = [
     "DINO",
     "AdditiveEditor",
     "AnInfoNCE",
+    "Augmentation",
     "Backbone",
     "BarlowTwins",
     "DiagonalGaussian",

@@ -21,7 +21,9 @@ _TEMPERATURES = tuple(0.02 * 2 ** (i / 2) for i in range(12))
 
 
 def next_clip_nats(
-    futures: Float[Tensor, "samples pairs dim"], targets: Float[Tensor, "pairs dim"]
+    futures: Float[Tensor, "samples pairs dim"],
+    targets: Float[Tensor, "pairs dim"],
+    group: Int[Tensor, " pairs"] | None = None,
 ) -> float:
     """Log-probability of the true next clip among all of them, in nats above chance.
 
@@ -29,16 +31,32 @@ def next_clip_nats(
     with the τ, of twelve from 0.02 to 0.9, at which these pairs score best, so that settings with
     other temperatures compare. A log score: at best log(pairs), 0 for guessing, and less for
     futures that are sure of something else.
+
+    Args:
+        futures: unit embeddings of what may follow each clip.
+        targets: of what did.
+        group: which video each pair comes from: the next clip is then looked for among those of
+            its own video alone. Pairs that are alone in theirs do not count; NaN if all are.
     """
-    num_samples, num_pairs, _ = futures.shape
+    num_samples = len(futures)
+    same = torch.ones(len(targets), len(targets), dtype=torch.bool, device=targets.device)
+    if group is not None:
+        same = group[:, None] == group
+    candidates = same.sum(dim=1)
+    counts = candidates > 1 if group is not None else candidates > 0
+    if not counts.any():
+        return math.nan
     scores = []
     for temperature in _TEMPERATURES:
         own = [
-            torch.log_softmax(future @ targets.T / temperature, dim=-1).diagonal()
+            torch.log_softmax(
+                (future @ targets.T / temperature).masked_fill(~same, -torch.inf), dim=-1
+            ).diagonal()
             for future in futures.float()
         ]
-        scores.append(float(torch.logsumexp(torch.stack(own), dim=0).mean()))
-    return max(scores) - math.log(num_samples) + math.log(num_pairs)
+        scores.append(float(torch.logsumexp(torch.stack(own), dim=0)[counts].mean()))
+    chance = float(candidates[counts].double().log().mean())
+    return max(scores) - math.log(num_samples) + chance
 
 
 @torch.no_grad()

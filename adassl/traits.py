@@ -15,20 +15,23 @@ class Traits:
         predictor: whether an MLP between the edit and the comparison is part of it.
         assigns: whether it compares assignments to prototypes. There is then no edited context, and
             so nothing for r to edit; but small crops may be compared with the views: multi-crop.
+        negatives: whether x+ is told from that of other pairs: its loss is then near 0 where all
+            are told apart.
         least_pairs: fewest pairs in a global batch that teach it anything.
     """
 
     target: Literal["online", "stopped", "network"] = "online"
     predictor: bool = False
     assigns: bool = False
+    negatives: bool = False
     least_pairs: int = 2
 
 
 TRAITS = {
-    "infonce": Traits(),
-    "aninfonce": Traits(),
-    "hinfonce": Traits(),
-    "triplet": Traits(),
+    "infonce": Traits(negatives=True),
+    "aninfonce": Traits(negatives=True),
+    "hinfonce": Traits(negatives=True),
+    "triplet": Traits(negatives=True),
     "byol": Traits(target="network", predictor=True, least_pairs=1),
     "simsiam": Traits(target="stopped", predictor=True, least_pairs=1),
     "swav": Traits(target="stopped", assigns=True),

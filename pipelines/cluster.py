@@ -46,11 +46,29 @@ class Demand:
     """The processes of one run, each as what it takes of a node."""
 
     num_workers: int
+    """Of a group that changes its size: the least."""
     cpus_per_worker: float
     gpus_per_worker: int
     num_decoders: int
+    most_workers: int = 0
+    """Of such a group; of any other 0."""
     driver: Mapping[str, float] = field(default_factory=dict)
     """What the process takes that drives the workers, where it takes anything."""
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of workers may change."""
+        return self.most_workers > self.num_workers
+
+    @property
+    def is_group(self) -> bool:
+        """Whether Ray Train runs the workers, and not the process that asks for them."""
+        return self.num_workers > 1 or self.is_elastic
+
+    def with_workers(self, num_workers: int) -> "Demand":
+        """The same with another number of workers, and the decoders that they have."""
+        num_decoders = self.num_decoders // self.num_workers * num_workers
+        return replace(self, num_workers=num_workers, num_decoders=num_decoders)
 
     def bundles(self) -> list[dict[str, float]]:
         """What must fit on some node each, the hardest to place first."""
@@ -67,19 +85,23 @@ class Demand:
 
     def __str__(self) -> str:
         gpu = f" and {self.gpus_per_worker} GPU" if self.gpus_per_worker else ""
+        least = "at least " if self.is_elastic else ""
+        workers = f"{least}{plural(self.num_workers, 'worker')}"
         return (
-            f"{plural(self.num_workers, 'worker')} of {plural(self.cpus_per_worker, 'CPU')}{gpu}, "
+            f"{workers} of {plural(self.cpus_per_worker, 'CPU')}{gpu}, "
             f"{plural(self.num_decoders, 'decoder')} of 1 CPU"
         )
 
 
 def demand_of(config: ClusterConfig, *, use_gpu: bool) -> Demand:
     """What a run with these settings takes."""
+    allowed = config.range_of_workers
     return Demand(
-        num_workers=config.num_workers,
+        num_workers=allowed[0],
         cpus_per_worker=config.cpus_per_worker,
         gpus_per_worker=int(use_gpu),
-        num_decoders=config.num_workers * config.decoders_per_worker,
+        num_decoders=allowed[0] * config.decoders_per_worker,
+        most_workers=allowed[-1] if len(allowed) > 1 else 0,
     )
 
 
@@ -105,7 +127,7 @@ def connected(config: ClusterConfig, *, copies: int = 1) -> Iterator[Demand]:
     try:
         use_gpu = config.use_gpu
         if use_gpu is None:
-            use_gpu = ray.cluster_resources().get("GPU", 0) >= config.num_workers
+            use_gpu = ray.cluster_resources().get("GPU", 0) >= config.range_of_workers[0]
         demand = demand_of(config, use_gpu=use_gpu)
         if config.wait_minutes and not ours:
             wait_for_nodes([demand], config.wait_minutes)
@@ -229,11 +251,18 @@ def check_fits(demands: Demand | Sequence[Demand], nodes: list[dict[str, float]]
 
 
 def trial_demand(demand: Demand) -> Demand:
-    """The run as a trial: several workers need a process that drives them."""
-    if demand.num_workers == 1:
+    """The run as a trial: a group of workers needs a process that drives them."""
+    if not demand.is_group:
         return demand
     has_place = ray.cluster_resources().get(DRIVER, 0) > 0
     return replace(demand, driver={DRIVER: 1.0} if has_place else {"CPU": DRIVER_CPUS})
+
+
+def fair_share(demand: Demand, nodes: list[dict[str, float]], *, at_once: int) -> Demand:
+    """An elastic run as one of so many at once: none grows beyond its part of the nodes."""
+    sizes = range(demand.most_workers, demand.num_workers, -1)
+    fitting = (n for n in sizes if is_room([demand.with_workers(n)] * at_once, nodes))
+    return replace(demand, most_workers=next(fitting, 0))
 
 
 def is_room(demands: Sequence[Demand], nodes: list[dict[str, float]]) -> bool:

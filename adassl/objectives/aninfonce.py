@@ -20,6 +20,7 @@ from adassl.heads import build_mlp
 from adassl.objectives.infonce import info_nce
 from adassl.objectives.objective import Objective
 from adassl.shapes import require_shape
+from adassl.traits import TRAITS
 
 
 def an_info_nce(
@@ -148,6 +149,8 @@ class AnInfoNCE(_WeightedInfoNCE):
         same_video_negative_weight: weight of negatives from the anchor's own video.
     """
 
+    traits = TRAITS["aninfonce"]
+
     def __init__(
         self,
         embedding_dim: int,
@@ -167,6 +170,8 @@ class HInfoNCE(_WeightedInfoNCE):
         temperature: divides the similarities.
         same_video_negative_weight: weight of negatives from the anchor's own video.
     """
+
+    traits = TRAITS["hinfonce"]
 
     def __init__(
         self,

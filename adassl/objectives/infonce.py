@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from adassl.objectives.candidates import Candidates, candidates_of, negative_weights
 from adassl.objectives.objective import Objective
+from adassl.traits import TRAITS
 
 
 def info_nce(
@@ -91,6 +92,8 @@ class InfoNCE(Objective):
         temperature: divides the cosine similarities; 0.05 to 0.2 is usual.
         same_video_negative_weight: weight of negatives from the anchor's own video.
     """
+
+    traits = TRAITS["infonce"]
 
     def __init__(
         self, temperature: float = 0.1, *, same_video_negative_weight: float = 1.0

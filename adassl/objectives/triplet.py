@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adassl.objectives.candidates import candidates_of, negative_weights
 from adassl.objectives.objective import Objective
+from adassl.traits import TRAITS
 
 
 def triplet(
@@ -66,6 +67,8 @@ class Triplet(Objective):
         margin: by how much a negative must be further off, in squared distance (0 to 4).
         same_video_negative_weight: weight of negatives from the anchor's own video.
     """
+
+    traits = TRAITS["triplet"]
 
     def __init__(self, margin: float = 0.2, *, same_video_negative_weight: float = 1.0) -> None:
         super().__init__()

@@ -8,13 +8,17 @@ from rich.markdown import Markdown
 
 from pipelines.cli.options import console
 
-Name = Literal["numerical", "moving-digits", "stability"]
+Name = Literal["numerical", "moving-digits", "stability", "reuse"]
 Quick = Annotated[bool, typer.Option(help="A small version in minutes: shows that it works.")]
 
 
 def experiment(
     name: Annotated[Name, typer.Argument(help="Which one.")],
     quick: Quick = False,
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="A folder of labelled videos (docs/data.md), for reuse.", exists=True),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Seeds of every arm; unset: the experiment's own.", min=1)
     ] = None,
@@ -40,7 +44,7 @@ def experiment(
     from pipelines.experiments.job import run_experiment
     from pipelines.storage.folder import Folder
 
-    chosen = catalogue.load(name, quick=quick)
+    chosen = catalogue.load(name, quick=quick, videos=videos)
     if arms:
         chosen = chosen.only(arms)
     if seeds is not None:
@@ -50,6 +54,7 @@ def experiment(
         Folder(out).child(f"{name}-quick" if quick else name),
         command=f"adassl experiment {name}"
         + (" --quick" if quick else "")
+        + (" --videos FOLDER" if videos else "")
         + (f" --seeds {seeds}" if seeds else "")
         + "".join(f" --arms '{pattern}'" for pattern in arms or ()),
         at_once=max_concurrent,

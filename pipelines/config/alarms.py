@@ -5,7 +5,12 @@ from typing import Literal
 from pipelines.config.fields import Amount, NonNegative, Positive, Record, Share
 
 AlarmName = Literal[
-    "collapse", "dimensional_collapse", "kl_collapse", "shortcut", "sparse_underused"
+    "collapse",
+    "dimensional_collapse",
+    "kl_collapse",
+    "shortcut",
+    "sparse_underused",
+    "trivial_task",
 ]
 
 
@@ -15,7 +20,8 @@ class AlarmConfig(Record):
     from_step: NonNegative = 20
     """Steps at the start that no rule judges; rules about r wait for the end of warm-up too."""
     patience: Positive = 3
-    """Logged steps in a row at which a rule must hold; validations in a row for shortcut."""
+    """Logged steps in a row at which a rule must hold; validations in a row for shortcut and
+    trivial_task."""
     collapse_centre: Share = 0.99
     """‖s‖ above which, with the two below, all has collapsed; alone it is no proof."""
     collapse_residual: Share = 0.03
@@ -38,5 +44,9 @@ class AlarmConfig(Record):
     """E‖r‖₀ below which a sparse r is underused."""
     sparse_entropy_share: Share = 0.1
     """H(ρ) below this share of log(latent_dim) likewise."""
+    trivial_loss: Amount = 0.05
+    """Loss of an objective with negatives below which they are all told apart."""
+    trivial_nats: Amount = 0.1
+    """Next-clip log-likelihood within videos below which, that being so, the task is trivial."""
     stop: tuple[AlarmName, ...] = ("collapse",)
     """Alarms that end a trial of a sweep; a run of its own is never ended."""

@@ -1,10 +1,38 @@
 """The settings of the data: which pairs are cut from which videos."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pipelines.config.fields import Amount, NonNegative, Positive, Record, Share
+
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+HalfShare = Annotated[float, Field(ge=0, le=0.5)]
+
+
+class AugmentConfig(Record):
+    """How far augmented views are changed; see `adassl.Augmentation`. Drawn for each clip anew."""
+
+    area: tuple[PositiveShare, PositiveShare] = (0.5, 1.0)
+    """Least and greatest share of the frame that a view keeps, scaled to the whole."""
+    brightness: Share = 0.4
+    """Greatest change, up and down; so for contrast and saturation."""
+    flip: Share = 0.0
+    """Probability of swapping left and right; only where both mean the same."""
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+    hue: HalfShare = 0.0
+    """Greatest turn, as a share of the circle."""
+    greyscale: Share = 0.0
+    """Probability of losing all colour."""
+    blur: Share = 0.0
+    """Probability of a Gaussian blur."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.area[0] > self.area[1]:
+            raise ValueError(f"area={self.area}: the first must not exceed the second")
+        return self
 
 
 class DataConfig(Record):
@@ -20,9 +48,10 @@ class DataConfig(Record):
     """Least and greatest distance from the first frame of x to the first frame of x+."""
     gap_unit: Literal["frames", "seconds"] = "frames"
     """Unit of `gap`; seconds are turned into frames by each video's own rate."""
-    views: Literal["time", "augmentation"] = "time"
-    """What a pair is while it trains: x and the x+ that came, or two augmentations of x
-    (`adassl/augmentations.py`): then x alone is decoded, but for evaluation, which sees both."""
+    views: Literal["time", "augmentation", "both"] = "time"
+    """What a pair is while it trains: x and the x+ that came; two augmentations of x, which then
+    alone is decoded, but for evaluation; or both, x and x+ each augmented."""
+    augment: AugmentConfig = AugmentConfig()
     surrogate: bool = False
     """Also cut x++, one more gap after x+ (or augment x once more), for the posterior to read
     instead of x+."""
@@ -69,10 +98,10 @@ class DataConfig(Record):
                 f"gap=({low:g}, {high:g}): frames are whole numbers; "
                 "for seconds set data.gap_unit=seconds"
             )
-        if self.local_crops and self.views != "augmentation":
+        if self.local_crops and self.views == "time":
             raise ValueError(
                 f"local_crops={self.local_crops} with views={self.views!r}: small crops stand "
-                "beside augmented views; set data.views=augmentation, or data.local_crops=0"
+                "beside augmented views; set data.views=augmentation or both, or data.local_crops=0"
             )
         return self
 

@@ -8,6 +8,7 @@ Every field says its unit. `with_overrides` is the one way in which single value
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -123,7 +124,9 @@ class TrainConfig(Record):
 class ClusterConfig(Record):
     """What a run asks of the Ray cluster."""
 
-    num_workers: Positive = 1
+    num_workers: Positive | tuple[Positive, Positive] = 1
+    """Two numbers, as in [1, 4]: as many between them as the cluster has room for, and more or
+    fewer when nodes come or go."""
     use_gpu: bool | None = None
     """Unset: GPUs where the cluster has enough of them, else CPUs."""
     cpus_per_worker: PositiveAmount = 1.0
@@ -138,6 +141,13 @@ class ClusterConfig(Record):
     use_gpu too: unset, the nodes that are up before the wait decide it."""
     stall_minutes: PositiveAmount = 10.0
     """A trial of a sweep of which nothing is heard for longer is ended and tried again."""
+
+    @property
+    def range_of_workers(self) -> range:
+        """Every number of workers that is allowed."""
+        given = self.num_workers
+        first, last = (given, given) if isinstance(given, int) else given
+        return range(first, last + 1)
 
 
 class TrackingConfig(Record):
@@ -154,6 +164,7 @@ SINCE_0_1 = (
     ("backbone", "pretrained"),
     ("backbone", "token_drop"),
     ("backbone", "tubelet"),
+    ("data", "augment"),
     ("data", "context_surrogate"),
     ("method", "surrogate_form"),
     ("method", "reverse"),
@@ -185,25 +196,8 @@ class RunConfig(Record):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        batch, workers = self.train.global_batch_size, self.cluster.num_workers
-        if batch % workers:
-            raise ValueError(
-                f"train.global_batch_size={batch} does not divide among "
-                f"cluster.num_workers={workers}; "
-                f"the next that does is {-(-batch // workers) * workers}"
-            )
-        moments = self.data.moments_per_video
-        if batch % (moments * workers):
-            raise ValueError(
-                f"data.moments_per_video={moments}: a batch of {batch} pairs must divide into "
-                f"parts of so many for each of {workers} workers; the next that does is "
-                f"{-(-batch // (moments * workers)) * moments * workers}"
-            )
-        if self.batch_size_per_worker % self.train.accumulate:
-            raise ValueError(
-                f"train.accumulate={self.train.accumulate}: must divide the "
-                f"{self.batch_size_per_worker} pairs of a worker's batch"
-            )
+        batch = self.train.global_batch_size
+        self._check_workers()
         both = self.method.surrogate_form == "both"
         if both and not (self.data.surrogate and self.data.context_surrogate):
             raise ValueError(
@@ -231,10 +225,41 @@ class RunConfig(Record):
             )
         return self
 
+    def _check_workers(self) -> None:
+        """See that a batch can be dealt out, in whole parts, to the workers."""
+        batch, moments = self.train.global_batch_size, self.data.moments_per_video
+        allowed, accumulate = self.cluster.range_of_workers, self.train.accumulate
+        if not allowed:
+            raise ValueError(
+                f"cluster.num_workers={list(self.cluster.num_workers)}: "  # type: ignore[arg-type]
+                "the least number comes first"
+            )
+        workers = allowed[0]
+        if workers in self.group_sizes:
+            return
+        if batch % workers:
+            raise ValueError(
+                f"train.global_batch_size={batch} does not divide among "
+                f"cluster.num_workers={workers}; "
+                f"the next that does is {-(-batch // workers) * workers}"
+            )
+        if batch % (moments * workers):
+            raise ValueError(
+                f"data.moments_per_video={moments}: a batch of {batch} pairs must divide into "
+                f"parts of so many for each of {workers} workers; the next that does is "
+                f"{-(-batch // (moments * workers)) * moments * workers}"
+            )
+        raise ValueError(
+            f"train.accumulate={accumulate}: must divide the {batch // workers} pairs of a "
+            "worker's batch"
+        )
+
     @property
-    def batch_size_per_worker(self) -> int:
-        """Pairs per step on one worker."""
-        return self.train.global_batch_size // self.cluster.num_workers
+    def group_sizes(self) -> tuple[int, ...]:
+        """The numbers of workers, of those allowed, to whom a batch can be dealt out evenly."""
+        batch = self.train.global_batch_size
+        whole = math.lcm(self.data.moments_per_video, self.train.accumulate)
+        return tuple(n for n in self.cluster.range_of_workers if batch % (whole * n) == 0)
 
     def fingerprint(self) -> str:
         """Digest of what changes the training itself: without what may change."""

@@ -18,6 +18,7 @@ from pipelines import figures
 from pipelines.config.run import ConfigError, with_videos_root
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_to_embed
 from pipelines.evaluation.factors import factors_of
+from pipelines.evaluation.latent_action import latent_probes, leakage, mean_changes, transfer
 from pipelines.evaluation.questions import questions
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from pipelines.training.learner import (
@@ -64,9 +65,12 @@ def evaluate(
     index = find_indexed(learner.config.data)
     test, factors = labelled(learner, index, split, num_pairs, num_decoders=num_decoders)
     metrics = label_free(test)
+    seed = learner.config.train.seed
+    metrics |= leakage(test, seed=seed)
     if len(factors.columns):
         train, known = labelled(learner, index, "train", num_pairs, num_decoders=num_decoders)
         metrics |= probe(train, known, test, factors)
+        metrics |= transfer(learner, test, factors, seed=seed)
     named = {f"{split}/{name}": value for name, value in metrics.items()}
     if not draw:
         return Evaluation(metrics=named, pictures=[])
@@ -130,14 +134,16 @@ def label_free(pairs: EmbeddedPairs) -> dict[str, float]:
 def probe(
     train: EmbeddedPairs, train_factors: pd.DataFrame, test: EmbeddedPairs, factors: pd.DataFrame
 ) -> dict[str, float]:
-    """Linear and kNN probes of h, and linear ones of the edited embedding.
+    """Linear and kNN probes of h, and linear ones of the edited embedding; of values also of r.
 
     What h cannot know, such as a change that is still to come, only the edited embedding can show.
     The mean weighs both alike for each factor: where r copies x+, the edited embedding knows all
     and h little.
     """
     metrics: dict[str, float] = {}
+    beside: dict[str, float] = {}
     for asked in questions(train_factors, factors):
+        beside |= latent_probes(asked, train, test)
         for source, prefix in (("representation", ""), ("edited", "edited/")):
             answer = asked.linear(getattr(train, source), getattr(test, source), groups=train.path)
             metrics |= {prefix + key: value for key, value in answer.items()}
@@ -145,7 +151,8 @@ def probe(
     scores = [max(0.0, v) for k, v in metrics.items() if "/linear_" in k]
     if scores:
         metrics["probe/mean"] = float(np.mean(scores))
-    return metrics
+    metrics |= beside
+    return metrics | mean_changes(metrics)
 
 
 def nearest_futures(

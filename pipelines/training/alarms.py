@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
+from adassl.traits import TRAITS
 from pipelines.config.alarms import AlarmName
 from pipelines.config.run import RunConfig
 
@@ -40,6 +41,11 @@ ADVICE: dict[AlarmName, str] = {
         "the sparse r is hardly used: few dimensions are active, or always the same. Lower "
         "method.beta, reward its use by method.use_entropy_weight, or use latent=variational "
         "(arXiv 2602.02381)"
+    ),
+    "trivial_task": (
+        "the loss is near zero, and yet the moments of a video are not told apart: to know which "
+        "video it is solves the whole task. Put more moments of each video into a batch "
+        "(data.moments_per_video), or augment both views (data.views=both; arXiv 2606.07770)"
     ),
 }
 
@@ -89,6 +95,7 @@ class AlarmMonitor:
             "kl_collapse": self._kl,
             "shortcut": self._shortcut,
             "sparse_underused": self._sparse,
+            "trivial_task": self._trivial,
         }
         for name, rule in rules.items():
             holds = rule(metrics) if step > self._config.from_step else None
@@ -147,6 +154,13 @@ class AlarmMonitor:
         most = math.log(self._method.latent_dim)
         alike = metrics["train/latent_use_entropy"] < self._config.sparse_entropy_share * most
         return few or alike
+
+    def _trivial(self, metrics: Mapping[str, float]) -> bool | None:
+        """By validations in which some videos have several pairs."""
+        if "val/within_video_nats" not in metrics or not TRAITS[self._method.objective].negatives:
+            return None
+        solved = metrics["train/ssl"] < self._config.trivial_loss
+        return solved and metrics["val/within_video_nats"] < self._config.trivial_nats
 
     def _warms_up(self, metrics: Mapping[str, float]) -> bool:
         return metrics.get("train/beta", self._method.beta) < self._method.beta

@@ -35,6 +35,7 @@ from pipelines.storage.checkpoints import CheckpointError
 from pipelines.storage.remote import StorageError
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker
+from pipelines.training.elastic import GroupTrainer
 from pipelines.training.learner import MakeMethod
 from pipelines.training.loop import History
 from pipelines.training.progress import shown
@@ -42,6 +43,10 @@ from pipelines.training.worker import decoded, work
 from pipelines.video.pairs import TooManyFailuresError
 from pipelines.video.plan import plan
 from pipelines.video.stream import Share
+
+RESIZE_SECONDS = 30.0
+"""Between two looks at whether an elastic group has room for more workers, or too little for its
+own: after the loss of a node it may have started before the cluster knew of it."""
 
 
 class TrainingStoppedError(UserError, RuntimeError):
@@ -86,6 +91,7 @@ def train(
     # new one each time: Ray would go on from what it finds there.
     with ExitStack() as stack:
         notes = stack.enter_context(TemporaryDirectory(prefix="adassl-ray-train-"))
+        sizes = _sizes(config, demand)
         receivers = callbacks or [stack.enter_context(shown(config.train.steps))]
         run_config = ray.train.RunConfig(
             name="training",  # not the folder's: Ray Train wants ASCII
@@ -94,11 +100,13 @@ def train(
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
             callbacks=[StopAtRepeating(), *receivers],  # type: ignore[list-item]  # is v2's
         )
-        trainer = ray.train.torch.TorchTrainer(
+        trainer = GroupTrainer(
             train_worker,
             train_loop_config=payload,
-            scaling_config=_scaling(demand),
+            scaling_config=_scaling(demand, sizes),
             run_config=run_config,
+            sizes=sizes,
+            decoders_per_worker=config.cluster.decoders_per_worker,
         )
         try:
             trainer.fit()
@@ -113,10 +121,18 @@ def train(
     return history
 
 
-def _scaling(demand: Demand) -> ScalingConfig:
+def _sizes(config: RunConfig, demand: Demand) -> list[int]:
+    """The sizes that an elastic group may have; none where the size is fixed."""
+    if not demand.is_elastic:
+        return []
+    return [n for n in config.group_sizes if n <= demand.most_workers]
+
+
+def _scaling(demand: Demand, sizes: Sequence[int]) -> ScalingConfig:
     gpus = {"GPU": float(demand.gpus_per_worker)} if demand.gpus_per_worker else {}
     return ScalingConfig(
-        num_workers=demand.num_workers,
+        num_workers=(sizes[0], sizes[-1]) if sizes else demand.num_workers,
+        elastic_resize_monitor_interval_s=RESIZE_SECONDS,
         use_gpu=bool(gpus),
         resources_per_worker={"CPU": demand.cpus_per_worker, **gpus},
     )

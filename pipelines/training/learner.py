@@ -21,7 +21,7 @@ from torch.profiler import record_function
 from torch.utils._pytree import tree_map
 
 from adassl import collectives, diagnostics
-from adassl.augmentations import LOCAL_AREA, NUM_DRAWS, augment
+from adassl.augmentations import LOCAL_AREA, Augmentation, augment
 from adassl.backbones import Backbone, build_backbone, load_weights
 from adassl.build import build_method
 from adassl.latents import LatentSample
@@ -158,13 +158,14 @@ class Learner:
 
     @torch.no_grad()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Loss, diagnostics, use of each dimension of r, and next-clip log-likelihood.
+        """Loss, diagnostics, use of each dimension of r, and next-clip log-likelihoods.
 
-        Of validation pairs, reduced over workers.
+        Of validation pairs, reduced over workers. The log-likelihood within videos is missing where
+        no two pairs are of one video.
         """
         self.method.eval()
         totals: dict[str, list[float]] = {}
-        futures, targets, seen = [], [], []
+        futures, targets, seen, groups = [], [], [], []
         for batch in batches:
             views = self._augmented(self.views(batch), _VALIDATION)
             noise = self._noise(_VALIDATION)
@@ -179,10 +180,16 @@ class Learner:
             futures.append(collectives.all_gather(sampled.contiguous()))
             targets.append(collectives.all_gather(output.target))
             seen.append(collectives.all_gather(output.prediction))
+            if views.group is not None:
+                groups.append(collectives.all_gather(views.group))
         means = {name: float(np.mean(values)) for name, values in totals.items()}
         if futures:
             target = torch.cat(targets)
-            means["next_clip_nats"] = next_clip_nats(torch.cat(futures).transpose(0, 1), target)
+            sampled = torch.cat(futures).transpose(0, 1)
+            means["next_clip_nats"] = next_clip_nats(sampled, target)
+            within = next_clip_nats(sampled, target, torch.cat(groups)) if groups else math.nan
+            if math.isfinite(within):
+                means["within_video_nats"] = within
             # By the r of the posterior, which has seen the next clip: see alarms.
             means["next_clip_nats_seen"] = next_clip_nats(torch.cat(seen)[None], target)
         return means
@@ -219,23 +226,24 @@ class Learner:
 
     def _augmented(self, views: Views, purpose: int) -> Views:
         """The views that are trained on; those of a pair do not depend on the number of workers."""
-        if self.config.data.views == "time":
-            return views
         data = self.config.data
+        if data.views == "time":
+            return views
         names = ["context", "target"] + ["surrogate"] * data.surrogate
         names += ["context_surrogate"] * data.context_surrogate
         workers, rank = collectives.world_size(), collectives.rank()
-        crops = self.config.data.local_crops
-        shape = len(names) + crops, workers * len(views), NUM_DRAWS
+        chosen = Augmentation(**data.augment.model_dump())
+        shape = len(names) + data.local_crops, workers * len(views), chosen.num_draws
         generator = self._noise(purpose, "augmentation")
         noise = torch.rand(shape, generator=generator, device=self.device)[:, rank::workers]
         whole, small = noise[: len(names)], noise[len(names) :]
-        seen = {
-            name: augment(views.context, draws) for name, draws in zip(names, whole, strict=True)
-        }
-        if crops:
-            local = [augment(views.context, draws, LOCAL_AREA) for draws in small]
-            seen["local"] = torch.stack(local)
+        seen = {}
+        for name, draws in zip(names, whole, strict=True):
+            moment = views.context if data.views == "augmentation" else getattr(views, name)
+            seen[name] = augment(moment, draws, chosen)
+        if data.local_crops:
+            part = dataclasses.replace(chosen, area=LOCAL_AREA)
+            seen["local"] = torch.stack([augment(views.context, draws, part) for draws in small])
         return dataclasses.replace(views, **seen)
 
     def to_input(self, frames: NDArray[np.uint8]) -> Tensor:

@@ -97,6 +97,7 @@ def run(
             latest = _named("train", learner.metrics(output))
             local = {**clock.read(config.global_batch_size), **measure()}
             latest |= _mean_over_workers(local, learner.device)
+            latest["train/workers"] = float(collectives.world_size())
             if saving and validation:
                 latest |= _named("val", learner.validate(validation))
                 clock.started = time.perf_counter()

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
+from adassl import collectives
 from pipelines.config.run import ConfigError, RunConfig, TrainConfig
+from pipelines.numbers import plural
 from pipelines.storage.runs import RunFolder
 from pipelines.storage.weights import backbone_weights
 from pipelines.tracking import Tracker, device_tags
@@ -137,8 +139,10 @@ class RunSink:
         learner.load_state_dict(state)
         self._sheet = state["sheet"]
         if self._tracker:
+            workers = plural(collectives.world_size(), "worker")
             print(
-                f"{self._name}: going on from step {learner.step} of {self._config.steps}",
+                f"{self._name}: going on from step {learner.step} of {self._config.steps}, "
+                f"{workers}",
                 flush=True,
             )
             self._tracker.log_missing(list(state["history"]), by="train/loss")

@@ -16,6 +16,7 @@ from pipelines.cluster import (
     ClusterTooSmallError,
     Demand,
     connected,
+    fair_share,
     joins,
     node_resources,
     trial_demand,
@@ -82,11 +83,12 @@ def run_remaining(
     assert record is not None
     total = record.num_trials
     with ExitStack() as stack:
-        demand = trial_demand(stack.enter_context(connected(config.cluster, copies=copies)))
+        wanted = stack.enter_context(connected(config.cluster, copies=copies))
         stack.enter_context(stoppable())
         if joins(config.cluster):
             pin_data_actors_here()
-        at_once = _at_once(config, demand, most, total)
+        at_once = _at_once(config, trial_demand(wanted), most, total)
+        demand = trial_demand(fair_share(wanted, node_resources(), at_once=at_once))
         close_if_killed = stack.enter_context(tracking.run_watchdog())
         tracker = stack.enter_context(_tracked(config, store))
         close_if_killed(tracker.uri, tracker.run_id)

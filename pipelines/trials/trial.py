@@ -124,7 +124,7 @@ class Forward(TuneReportCallback):
 
 def resources_of(demand: Demand) -> dict[str, float]:
     """What Tune reserves for a trial's own process; decoders and workers ask for themselves."""
-    if demand.num_workers > 1:
+    if demand.is_group:
         return dict(demand.driver)
     return {"CPU": demand.cpus_per_worker, "GPU": demand.gpus_per_worker}
 
@@ -237,7 +237,7 @@ def train_on_videos(trial: TrialRun, judge: Judge | None = None) -> dict[str, fl
     videos = plan(config)
     folder.register(config, videos.digest)
     training: AbstractContextManager[Fit]
-    if demand.num_workers == 1:
+    if not demand.is_group:
         device = torch.device("cuda" if demand.gpus_per_worker else "cpu")
         training = training_here(config, folder, videos, device, trial.report)
     else:

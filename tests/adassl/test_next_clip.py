@@ -50,6 +50,26 @@ def test_the_order_of_pairs_and_of_samples_changes_nothing() -> None:
     assert next_clip_nats(futures.flip(0), targets) == pytest.approx(score, abs=1e-5)
 
 
+def test_within_videos_the_next_clip_is_looked_for_among_those_of_its_own() -> None:
+    videos = torch.arange(PAIRS) // 4
+    sure = TARGETS.expand(2, -1, -1)
+    assert next_clip_nats(sure, TARGETS, videos) == pytest.approx(math.log(4), abs=1e-3)
+    knows_the_video = normalize(one_hot(videos).float() @ one_hot(videos).float().T, dim=-1)
+    futures = knows_the_video.expand(2, -1, -1)
+    assert next_clip_nats(futures, TARGETS) == pytest.approx(math.log(PAIRS / 4), abs=1e-3)
+    assert next_clip_nats(futures, TARGETS, videos) == pytest.approx(0, abs=1e-5)
+
+
+def test_pairs_that_are_alone_in_their_videos_do_not_count_within_videos() -> None:
+    some = math.log(5)
+    wrong = TARGETS.roll(1, 0).clone()
+    wrong[:5] = TARGETS[:5]
+    apart = torch.arange(PAIRS)
+    apart[:5] = 0
+    assert next_clip_nats(wrong[None], TARGETS, apart) == pytest.approx(some, abs=1e-3)
+    assert math.isnan(next_clip_nats(TARGETS[None], TARGETS, torch.arange(PAIRS)))
+
+
 @pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(map(str, c.values())))
 def test_every_method_is_scored_without_seeing_the_next_clip(changes: dict[str, Any]) -> None:
     learner = Learner(config_of(**changes), torch.device("cpu"))

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster import ClusterTooSmallError, Demand, check_fits, connected
+from pipelines.cluster import (
+    ClusterTooSmallError,
+    Demand,
+    check_fits,
+    connected,
+    demand_of,
+    fair_share,
+)
 from pipelines.config.run import ClusterConfig, ConfigError
 
 
@@ -57,6 +64,22 @@ def test_several_runs_at_once_are_placed_together() -> None:
         check_fits(pair, [node(1), node(2, gpu=1)])
     with pytest.raises(ClusterTooSmallError, match=r"3 × \(1 worker of 1 CPU"):
         check_fits([demand(workers=1, decoders=1)] * 3, [])
+
+
+@pytest.mark.parametrize(
+    ("at_once", "nodes", "most"),
+    [(1, [node(2)] * 4, 4), (2, [node(2)] * 4, 2), (2, [node(2)] * 3, 0), (1, [node(2)], 0)],
+)
+def test_trials_whose_groups_grow_share_the_nodes(
+    at_once: int, nodes: list[dict[str, float]], most: int
+) -> None:
+    elastic = demand_of(ClusterConfig(num_workers=(1, 4)), use_gpu=False)
+    assert elastic.is_elastic
+    assert str(elastic).startswith("at least 1 worker of 1 CPU, 1 decoder")
+    shared = fair_share(elastic, nodes, at_once=at_once)
+    assert (shared.num_workers, shared.most_workers) == (1, most)
+    assert shared.is_group == (most > 1)
+    assert fair_share(demand(), nodes, at_once=1).num_workers == 2
 
 
 @pytest.mark.parametrize(

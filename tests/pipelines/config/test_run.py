@@ -70,6 +70,8 @@ def test_runs_and_settings_of_the_former_windows_are_refused_with_the_reason() -
         ({"data.gap": [0, 2]}, "above 0"),
         ({"data.gap": [0.5, 2]}, "data.gap_unit=seconds"),
         ({"train.global_batch_size": 65, "cluster.num_workers": 2}, "66"),
+        ({"train.global_batch_size": 65, "cluster.num_workers": [2, 5]}, "66"),
+        ({"cluster.num_workers": [4, 1]}, "the least number comes first"),
         ({"method.latent": "variatonal"}, "variational"),
         ({"method.editor": "identity", "method.latent": "sparse"}, "identity"),
         ({"data.local_crops": 2}, "set data.views=augmentation"),
@@ -137,6 +139,16 @@ def test_assignment_without_a_value_is_refused() -> None:
         parse_assignment("method.beta")
 
 
+def test_a_group_may_have_the_sizes_that_divide_its_batch() -> None:
+    wide = {"cluster.num_workers": [1, 4], "train.global_batch_size": 64}
+    config = with_overrides(RunConfig(), wide)
+    assert config.group_sizes == (1, 2, 4)
+    assert config.cluster.range_of_workers == range(1, 5)
+    assert config.fingerprint() == RunConfig().fingerprint()
+    assert with_overrides(config, {"data.moments_per_video": 32}).group_sizes == (1, 2)
+    assert RunConfig().group_sizes == (1,)
+
+
 def test_fingerprint_sees_the_training_and_not_the_place() -> None:
     config = RunConfig()
     for same in (
@@ -192,7 +204,12 @@ def test_no_number_may_be_nan_or_infinite(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [key for key in numeric_keys() if not key.startswith(("method.", "data.gap"))]
+    "key",
+    [
+        key
+        for key in numeric_keys()
+        if not key.startswith(("method.", "data.gap", "data.augment.area"))
+    ],
 )
 def test_every_number_of_a_run_has_its_range(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"{key}.* less than"):

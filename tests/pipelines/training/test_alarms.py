@@ -31,6 +31,7 @@ SPARSE = {
     "val/latent_mean_active": 4.0,
 }
 FULL = {"val/next_clip_nats": 0.5, "val/latent_mean_active": 15.0}
+TOLD_APART = {**GOOD, "train/ssl": 0.01, "val/within_video_nats": 1.0}
 COLLAPSED = {"train/centre_norm": 0.999, "train/residual_norm": 0.01, "train/rankme": 1.02}
 
 
@@ -58,6 +59,7 @@ def feed(watching: AlarmMonitor, entries: list[dict[str, float]], first: int = 4
         ("kl_collapse", GOOD, {"train/kl": 0.01}, {}),
         ("shortcut", GOOD, {"val/next_clip_nats": 0.5}, {}),
         ("shortcut", SPARSE, FULL, {"latent": "sparse"}),
+        ("trivial_task", TOLD_APART, {"val/within_video_nats": 0.0}, {}),
         ("sparse_underused", SPARSE, {"train/latent_mean_active": 0.2}, {"latent": "sparse"}),
         ("sparse_underused", SPARSE, {"train/latent_use_entropy": 0.1}, {"latent": "sparse"}),
     ],

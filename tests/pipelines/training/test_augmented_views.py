@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from adassl.augmentations import NUM_DRAWS, Augmentation, augment
 from pipelines.training.learner import Learner
 from pipelines.video.batch import PairBatch
 from tests.pipelines.training.test_learner import batch_of, config_of
@@ -32,6 +33,18 @@ def test_augmented_views_are_two_of_x_and_each_pair_has_its_own() -> None:
     assert seen.surrogate is not None
     assert len({float(view.double().sum()) for view in (*seen.context, *seen.target)}) == 16
     assert one.validate([batch]) == one.validate([batch])
+
+
+def test_of_two_moments_each_is_augmented_in_its_own_way() -> None:
+    settings = {"data.views": "both", "data.surrogate": True, "data.augment.flip": 0.5}
+    learner = Learner(config_of(**settings), torch.device("cpu"))
+    views = learner.views(batch_of(0, surrogate=True))
+    seen = learner._augmented(views, 0)
+    noise = torch.rand(3, 8, NUM_DRAWS, generator=learner._noise(0, "augmentation"))
+    chosen = Augmentation(flip=0.5)
+    for name, draws in zip(("context", "target", "surrogate"), noise, strict=True):
+        assert torch.equal(getattr(seen, name), augment(getattr(views, name), draws, chosen)), name
+    assert loss_of(learner, batch_of(0, surrogate=True)) > 0
 
 
 def test_the_augmentation_of_a_pair_does_not_depend_on_the_number_of_workers(
