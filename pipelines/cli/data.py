@@ -1,4 +1,4 @@
-"""`adassl data`: make or index videos."""
+"""`adassl data`: make, index and prepare videos."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,7 +7,7 @@ import typer
 
 from pipelines.cli.options import console
 
-data_app = typer.Typer(no_args_is_help=True, help="Make or index videos.")
+data_app = typer.Typer(no_args_is_help=True, help="Make, index or prepare videos.")
 
 
 @data_app.command("moving-digits")
@@ -149,3 +149,47 @@ def lerobot(
     )
     for line in summary.lines():
         console.print(line, markup=False, highlight=False)
+
+
+@data_app.command("prepare")
+def prepare(
+    index: Annotated[str, typer.Argument(help="The index of the videos: a path or a URI.")],
+    out: Annotated[
+        str,
+        typer.Argument(help="Folder of the copies: a path or a URI that every node can write."),
+    ],
+    short_side: Annotated[
+        int, typer.Option(help="Of the copies, in pixels, even; none is made larger.", min=16)
+    ] = 128,
+    key_frame_every: Annotated[
+        int, typer.Option(help="Frames in a group of pictures.", min=1)
+    ] = 16,
+    crf: Annotated[
+        int, typer.Option(help="Quality of x264: lower is better and larger.", min=1, max=40)
+    ] = 20,
+    timeout_seconds: Annotated[
+        float, typer.Option(help="A video that gives no new frame for longer is skipped.", min=1)
+    ] = 60.0,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster; unset: RAY_ADDRESS, else this machine.")
+    ] = None,
+) -> None:
+    """Re-encode the videos of an index once, small and with short groups of pictures.
+
+    Frame n of a copy is frame n of its original, which is checked. OUT/videos.parquet is an index
+    like any other, with the splits and labels of the originals:
+
+        adassl train --index OUT/videos.parquet
+
+    The same command again goes on where it stopped, and copies what is new or changed.
+    """
+    from pipelines.video.prepare import prepare as prepare_copies
+    from pipelines.video.transcode import CopySettings
+
+    settings = CopySettings(short_side=short_side, key_frame_every=key_frame_every, crf=crf)
+    summary = prepare_copies(
+        index, out, settings, timeout_seconds=timeout_seconds, address=address, console=console
+    )
+    for line in summary.lines():
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"index  {out}/videos.parquet", highlight=False, soft_wrap=True)

@@ -1,0 +1,213 @@
+"""One video re-encoded for training: small, with short groups of pictures, frame n as frame n.
+
+The frames are those that our own readers deliver, in order: upright, with square pixels, in RGB,
+already of the copy's size. So they have the numbers of the index, whatever hides or repeats frames
+in the file, and their colours are right whatever its matrix and range; the copy itself is BT.709
+with the limited range, and says so.
+
+The copy is read again by the same readers and compared with frames kept from the source: its luma
+must be close to them, and no frame may be closer to a neighbour of the one with its number.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from numpy.typing import NDArray
+
+from pipelines.video.decode import read_frames
+from pipelines.video.frames import Access, luma, resized_shape
+from pipelines.video.killable import Tick
+
+KEPT_BYTES = 64 << 20
+"""Most memory of the frames that a copy is compared with."""
+LEAST_PSNR = 25.0
+"""Decibels below which a frame of a copy is not the source's. Noise, the hardest to encode, has 33
+at the default CRF; a frame in the wrong place falls below wherever something moves."""
+NEARER_DB = 3.0
+"""By so much closer to a neighbour than to the frame of its own number, a frame is misplaced."""
+MOST_DENOMINATOR = 10_000
+"""Of the frame rate as a fraction: mp4 counts time in whole numbers of 32 bits."""
+
+
+class CopyError(ValueError):
+    """A copy that is not what it should be, or cannot be made; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopySettings:
+    """How copies are encoded."""
+
+    short_side: int
+    """Pixels, even; a smaller video keeps its size."""
+    key_frame_every: int = 16
+    """Frames in a group of pictures."""
+    crf: int = 20
+    """Of x264: quality, the lower the better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What of a video is copied; all as its index has it."""
+
+    path: str
+    num_frames: int
+    fps: float
+    width: int
+    height: int
+    access: Access
+    first: int = 0
+    """Number of the first frame; a sample begins later than at 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """How close a copy is to its source: PSNR of luma, in decibels, over the frames compared."""
+
+    mean_psnr: float
+    least_psnr: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """Luma [height, width] of every so many frames of the source, at the copy's size."""
+
+    every: int
+    frames: list[NDArray[np.uint8]]
+
+
+def copy_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """Width and height of a copy in pixels: even, and never larger than the source."""
+    wanted = resized_shape(width, height, min(short_side, width, height))
+    most = width, height
+    even = [min(round(w / 2), m // 2) * 2 for w, m in zip(wanted, most, strict=True)]
+    return max(2, even[0]), max(2, even[1])
+
+
+def write_copy(source: Source, out: Path, settings: CopySettings, tick: Tick) -> Kept:
+    """Encode a video as mp4, without sound; returns what `compare` needs.
+
+    Args:
+        source: the video, or some frames of it.
+        out: the file to write.
+        settings: of the encoder.
+        tick: called with the share done, 0 to 1.
+
+    Raises:
+        DecodeError: if the source does not give its frames.
+        FFmpegError: if the file cannot be written.
+    """
+    width, height = copy_size(source.width, source.height, settings.short_side)
+    every = max(1, -(-source.num_frames * width * height // KEPT_BYTES))
+    kept = Kept(every=every, frames=[])
+    frames = read_frames(
+        source.path,
+        first=source.first,
+        num_frames=source.num_frames,
+        width=width,
+        height=height,
+        access=source.access,
+    )
+    rate = Fraction(source.fps).limit_denominator(MOST_DENOMINATOR)
+    with av.open(str(out), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = _add_stream(container, rate, width, height, settings)
+        to_yuv = _ToYuv(width, height)
+        for number, frame in enumerate(frames):
+            if number % every == 0:
+                kept.frames.append(luma(frame)[..., 0])
+            picture = to_yuv(frame)
+            picture.pts, picture.time_base = number, 1 / rate
+            container.mux(stream.encode(picture))
+            tick(number / source.num_frames)
+        container.mux(stream.encode())
+    return kept
+
+
+def compare(copy: Path, kept: Kept, num_frames: int, access: Access, tick: Tick) -> Quality:
+    """Read a copy in order and compare it with the frames kept from its source.
+
+    Raises:
+        CopyError: if a frame is missing, too different, or in another's place.
+        DecodeError: if the copy cannot be read.
+    """
+    frames = read_frames(
+        copy, first=0, num_frames=num_frames, width=None, height=None, access=access
+    )
+    found: list[float] = []
+    for number, around in _with_neighbours(frames):
+        tick(number / num_frames)
+        if number % kept.every:
+            continue
+        expected = kept.frames[number // kept.every]
+        own, *others = (psnr(luma(frame)[..., 0], expected) for frame in around)
+        if own < LEAST_PSNR or max(others, default=own) > own + NEARER_DB:
+            raise CopyError(
+                f"frame {number} of its copy is not the source's: PSNR {own:.1f} dB, "
+                f"of the frames beside it {max(others, default=own):.1f} dB"
+            )
+        found.append(own)
+    return Quality(mean_psnr=float(np.mean(found)), least_psnr=min(found))
+
+
+def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in decibels; at most 68, for frames that hardly differ."""
+    error = np.mean(np.square(one.astype(np.int16) - other, dtype=np.int32))
+    return float(10 * np.log10(255**2 / max(float(error), 0.01)))
+
+
+def _with_neighbours(frames: Iterator[Any]) -> Iterator[tuple[int, list[Any]]]:
+    """Each frame's number, and the frame followed by those before and after it."""
+    before: list[Any] = []
+    current = next(frames, None)
+    number = 0
+    while current is not None:
+        after = next(frames, None)
+        yield number, [current, *before, *([] if after is None else [after])]
+        before, current, number = [current], after, number + 1
+
+
+def _add_stream(
+    container: Any, rate: Fraction, width: int, height: int, settings: CopySettings
+) -> Any:
+    every = settings.key_frame_every
+    parameters = f"keyint={every}:min-keyint={every}:scenecut=0:bframes=0:open-gop=0"
+    options = {
+        "preset": "veryfast",
+        "crf": str(settings.crf),
+        "threads": "1",  # one CPU a copy
+        "x264-params": parameters,
+    }
+    stream = container.add_stream("libx264", rate=rate, options=options)
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    context = stream.codec_context
+    context.time_base, context.gop_size = 1 / rate, every
+    context.sample_aspect_ratio = Fraction(1)
+    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    return stream
+
+
+class _ToYuv:
+    """RGB frames [height, width, 3] to BT.709 of limited range with a quarter of the chroma."""
+
+    def __init__(self, width: int, height: int) -> None:
+        self._graph = Graph()
+        self._graph.threads = 1
+        second = Fraction(1, 1)
+        source = self._graph.add_buffer(
+            width=width, height=height, format=av.VideoFormat("rgb24"), time_base=second
+        )
+        matrix = "out_color_matrix=bt709:out_range=limited"
+        scale = self._graph.add("scale", f"{matrix}:flags=bicubic+full_chroma_inp+accurate_rnd")
+        pixels = self._graph.add("format", "pix_fmts=yuv420p")
+        self._graph.link_nodes(source, scale, pixels, self._graph.add("buffersink")).configure()
+
+    def __call__(self, frame: NDArray[np.uint8]) -> Any:
+        self._graph.vpush(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+        return self._graph.vpull()
