@@ -17,8 +17,9 @@ _KEYS = ["path", "frame"]
 
 
 def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
-    """Labels and factors of each pair, by its video (the original's name) and, where a table has frames, its first frame.
+    """Labels and factors of each pair, by its video and, where a table has frames, its first frame.
 
+    Copies go by the names of their originals.
     A table without a `frame` column holds for all frames of a video; of tables with the same column
     the nearest to the video counts. For each fraction of a table with frames there is also its
     change over the pair's own gap, where the table has both frames. Without any label there are no

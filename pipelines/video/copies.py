@@ -25,8 +25,8 @@ from pipelines.storage.folder import Folder, StorageError
 from pipelines.video.frames import Access
 from pipelines.video.index import SCHEMA
 from pipelines.video.killable import Tick
-from pipelines.video.probe import Probe, Unusable, probe_video, probe_without_decord
-from pipelines.video.transcode import CopyError, CopySettings, Source, compare, write_copy
+from pipelines.video.probe import Probe, Unusable, probe_video
+from pipelines.video.transcode import CopyError, CopySettings, Quality, Source, compare, write_copy
 
 VIDEOS, INDEX = "videos", "videos.parquet"
 _SETTINGS, _MADE, _TOGETHER = "settings.json", "made", "made.parquet"
@@ -104,15 +104,8 @@ def make_copy(job: CopyJob, tick: Tick) -> Made | NotWritten:
         _refuse_changed(job)
         videos = out.child(VIDEOS)
         with videos.writing(job.name) as path:
-            kept = write_copy(source, path, job.settings, tick)
             # Of a remote copy decord could read nothing: it needs whole files.
-            probe_copy = probe_video if out.local else probe_without_decord
-            probe = probe_copy(str(path), tick)
-            if isinstance(probe, Unusable):
-                raise CopyError(f"its copy is {probe.reason}")
-            if probe.num_frames != source.num_frames:
-                raise CopyError(f"its copy has {probe.num_frames} of {source.num_frames} frames")
-            quality = compare(path, kept, probe.num_frames, _access(probe), tick)
+            probe, quality = checked_copy(job, path, tick, try_decord=out.local is not None)
         size, changed = videos.stamp(job.name)
         made = Made(
             original=source.path,
@@ -125,6 +118,25 @@ def make_copy(job: CopyJob, tick: Tick) -> Made | NotWritten:
     except StorageError as error:
         return NotWritten(reason=str(error))
     return made
+
+
+def checked_copy(
+    job: CopyJob, path: Path, tick: Tick, *, try_decord: bool
+) -> tuple[Probe, Quality]:
+    """Write a copy, probe it as any video, and compare it with its source.
+
+    Raises:
+        CopyError: if the copy is not as good as it must be.
+        DecodeError: if the original does not give its frames.
+        FFmpegError: if they cannot be encoded.
+    """
+    kept = write_copy(job.source, path, job.settings, tick)
+    probe = probe_video(str(path), tick, try_decord=try_decord)
+    if isinstance(probe, Unusable):
+        raise CopyError(f"its copy is {probe.reason}")
+    if probe.num_frames != job.source.num_frames:
+        raise CopyError(f"its copy has {probe.num_frames} of {job.source.num_frames} frames")
+    return probe, compare(path, kept, probe.num_frames, _access(probe), tick)
 
 
 def _refuse_changed(job: CopyJob) -> None:

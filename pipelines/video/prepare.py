@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -36,6 +37,7 @@ from pipelines.video.copies import (
     NotWritten,
     PrepareError,
     Row,
+    checked_copy,
     copy_row,
     failed_row,
     is_copy_of,
@@ -47,14 +49,15 @@ from pipelines.video.copies import (
 )
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
 from pipelines.video.killable import Done, Lost, Moved, Tick, run_killable
-from pipelines.video.transcode import CopySettings, Source, copy_size, write_copy
+from pipelines.video.transcode import CopySettings, Source, copy_size
 
 SAMPLES, SAMPLE_FRAMES = 3, 64
 """Videos of which a window is copied for the estimate, and its frames."""
-TASK_FRAMES = 3000
-"""Most frames of the videos of a task, if it has several."""
+TASK_SECONDS = (20.0, 120.0)
+"""Work of a task: so much that its processes are worth starting, and so little that progress shows
+and that the last ones end together. A longer video is a task of its own."""
 TASKS_A_CPU = 8
-"""Tasks for each CPU, if the videos are enough: the last ones are to end together."""
+"""Tasks for each CPU, if the videos are enough."""
 RETRIES = 8
 """Times that a task is given to another node after its own was lost."""
 ROOM = 1.1
@@ -67,6 +70,16 @@ class Estimate:
 
     num_bytes: float
     cpu_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """What the copy of a window took."""
+
+    seconds_a_pixel: float
+    """Of the original."""
+    bytes_a_pixel: float
+    """Of the copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +100,16 @@ class PrepareSummary:
         usable = self.index.select()
         num_bytes = int(usable.column("size_bytes").sum())
         worst = min(self.made, key=lambda made: made.least_psnr)
-        mean = np.average(
+        psnr = np.average(
             [made.mean_psnr for made in self.made],
             weights=[made.row["num_frames"] for made in self.made],
         )
         return [
             *(f"skipped {path}: {reason}" for path, reason in reasons),
-            f"PSNR of luma {mean:.1f} dB on average, at least {worst.least_psnr:.1f} dB "
+            f"PSNR of luma {psnr:.1f} dB on average, at least {worst.least_psnr:.1f} dB "
             f"({worst.original})",
-            f"{plural(len(usable), 'copy').replace('copys', 'copies')}, "
-            f"{self.num_copied} of them new, {len(skipped)} videos skipped · "
+            f"{plural(len(usable), 'prepared video')}, {self.num_copied} of them new, "
+            f"{len(skipped)} skipped · "
             f"{usable.num_frames.sum():,} frames, {size(num_bytes)}, where the originals have "
             f"{size(self.original_bytes)}",
         ]
@@ -141,7 +154,7 @@ def prepare(
         }
         names = names_of(list(originals.path), {path: known[path].name for path in known})
         jobs = [
-            _job(originals, row, names[path], folder, settings)
+            job_of(originals, row, name=names[path], out=folder, settings=settings)
             for row, path in enumerate(originals.path)
             if path not in made
         ]
@@ -187,9 +200,10 @@ def _finish(
     )
 
 
-def _job(
-    originals: VideoIndex, row: int, name: str, out: Folder, settings: CopySettings
+def job_of(
+    originals: VideoIndex, row: int, *, name: str, out: Folder, settings: CopySettings
 ) -> CopyJob:
+    """The job of copying one video of an index."""
     source = Source(
         path=str(originals.path[row]),
         num_frames=int(originals.num_frames[row]),
@@ -224,7 +238,7 @@ def _copy_all(
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         bar = _CopyBar(jobs, console)
         with bar.progress:
-            for result in _run(_tasks(jobs, cpus), timeout_seconds):
+            for result in _run(_tasks(jobs, estimate, cpus), timeout_seconds):
                 for path, end in result.items():
                     if isinstance(end, NotWritten):
                         raise StorageError(end.reason)
@@ -282,18 +296,20 @@ def _reason(lost: Lost[Any]) -> str:
     return f"not copied: {lost.reason.removeprefix('probe failed: ').removeprefix('probe ')}"
 
 
-def _tasks(jobs: Sequence[CopyJob], cpus: int) -> list[list[CopyJob]]:
+def _tasks(jobs: Sequence[CopyJob], estimate: Estimate | None, cpus: int) -> list[list[CopyJob]]:
     """Jobs in groups of about the same work, the longest first."""
-    total = sum(job.source.num_frames for job in jobs)
-    most = min(TASK_FRAMES, total / (TASKS_A_CPU * cpus))
+    total = sum(map(_work, jobs))
+    seconds = estimate.cpu_seconds if estimate else 0.0
+    least, most = TASK_SECONDS
+    share = total * min(max(seconds / (TASKS_A_CPU * cpus), least), most) / max(seconds, least)
     tasks: list[list[CopyJob]] = []
-    frames = most
-    for job in sorted(jobs, key=lambda job: -job.source.num_frames):
-        if frames + job.source.num_frames > most:
+    filled = share
+    for job in sorted(jobs, key=_work, reverse=True):
+        if filled + _work(job) > share:
             tasks.append([])
-            frames = 0
+            filled = 0.0
         tasks[-1].append(job)
-        frames += job.source.num_frames
+        filled += _work(job)
     return tasks
 
 
@@ -302,10 +318,10 @@ def _num_cpus() -> int:
 
 
 def estimated(jobs: Sequence[CopyJob], timeout_seconds: float) -> Estimate | None:
-    """What all jobs will take, from windows of some of them; None if none can be read."""
-    by_size = sorted(jobs, key=lambda job: job.source.num_frames * _pixels(job.source))
-    chosen = np.linspace(0, len(by_size) - 1, SAMPLES + 2)[1:-1].round().astype(int)
-    sampled = [by_size[n] for n in sorted(set(chosen.tolist()))]
+    """What all jobs will take, from windows of some of them; None if none can be copied."""
+    by_work = sorted(jobs, key=_work)
+    chosen = np.linspace(0, len(jobs) - 1, SAMPLES + 2)[1:-1].round().astype(int)
+    sampled = [by_work[n] for n in sorted(set(chosen.tolist()))]
     events = run_killable(
         copy_sample,
         sampled,
@@ -316,37 +332,37 @@ def estimated(jobs: Sequence[CopyJob], timeout_seconds: float) -> Estimate | Non
         found = [event.result for event in events if isinstance(event, Done)]
     if not found:
         return None
-    copied, read = (sum(values) for values in zip(*(each[:2] for each in found), strict=True))
-    num_bytes, seconds = (sum(values) for values in zip(*(each[2:] for each in found), strict=True))
     return Estimate(
-        num_bytes=num_bytes / copied * sum(j.source.num_frames * _copy_pixels(j) for j in jobs),
-        cpu_seconds=seconds / read * sum(j.source.num_frames * _pixels(j.source) for j in jobs),
+        num_bytes=sum(map(_copied, jobs)) * mean(each.bytes_a_pixel for each in found),
+        cpu_seconds=sum(map(_work, jobs)) * mean(each.seconds_a_pixel for each in found),
     )
 
 
-def copy_sample(job: CopyJob, tick: Tick) -> tuple[int, int, int, float]:
-    """Copy frames from the middle: pixels written, pixels read, bytes and seconds that it took."""
-    access, middle = job.source.access, job.source.num_frames // 2
-    first = access.entry(middle)
+def copy_sample(job: CopyJob, tick: Tick) -> Sample:
+    """Copy some frames from the middle of a video."""
+    middle = job.source.num_frames // 2
+    first = job.source.access.entry(middle)
     num_frames = min(SAMPLE_FRAMES, job.source.num_frames - first)
-    source = replace(job.source, first=first, num_frames=num_frames)
+    job = replace(job, source=replace(job.source, first=first, num_frames=num_frames))
     with TemporaryDirectory(prefix="adassl-") as folder:
         path = Path(folder) / "sample.mp4"
         began = time.perf_counter()
-        write_copy(source, path, job.settings, tick)
-        seconds = time.perf_counter() - began
-        num_bytes = path.stat().st_size
-    copied, read = (pixels * num_frames for pixels in (_copy_pixels(job), _pixels(source)))
-    return copied, read, num_bytes, seconds
+        checked_copy(job, path, tick, try_decord=True)
+        return Sample(
+            seconds_a_pixel=(time.perf_counter() - began) / _work(job),
+            bytes_a_pixel=path.stat().st_size / _copied(job),
+        )
 
 
-def _pixels(source: Source) -> int:
-    return source.width * source.height
+def _work(job: CopyJob) -> int:
+    """Pixels to be read."""
+    return job.source.num_frames * job.source.width * job.source.height
 
 
-def _copy_pixels(job: CopyJob) -> int:
+def _copied(job: CopyJob) -> int:
+    """Pixels to be written."""
     width, height = copy_size(job.source.width, job.source.height, job.settings.short_side)
-    return width * height
+    return job.source.num_frames * width * height
 
 
 def _free_bytes(out: Folder) -> int | None:
@@ -397,17 +413,16 @@ class _CopyBar:
             TimeRemainingColumn(),
         )
         self.progress = Progress(*columns, console=console, disable=console is None)
-        self.sources = {job.source.path: job.source for job in jobs}
-        work = sum(s.num_frames * _pixels(s) for s in self.sources.values())
-        self.task = self.progress.add_task("", total=work, text="")
+        self.jobs = {job.source.path: job for job in jobs}
+        self.task = self.progress.add_task("", total=sum(map(_work, jobs)), text="")
         self.num_ended = self.num_failed = self.num_frames = 0
 
     def ended(self, path: str, *, is_failed: bool) -> None:
-        source = self.sources[path]
+        job = self.jobs[path]
         self.num_ended += 1
         self.num_failed += is_failed
-        self.num_frames += 0 if is_failed else source.num_frames
+        self.num_frames += 0 if is_failed else job.source.num_frames
         seconds = self.progress.tasks[0].elapsed or 0.0
         rate = f", {self.num_frames / seconds:,.0f} frames/s" if seconds else ""
-        text = f"{self.num_ended} of {len(self.sources)} videos, {self.num_failed} skipped{rate}"
-        self.progress.update(self.task, advance=source.num_frames * _pixels(source), text=text)
+        text = f"{self.num_ended} of {len(self.jobs)} videos, {self.num_failed} skipped{rate}"
+        self.progress.update(self.task, advance=_work(job), text=text)
