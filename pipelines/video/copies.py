@@ -93,7 +93,6 @@ def make_copy(job: CopyJob, tick: Tick) -> Made | NotWritten:
     Raises:
         CopyError: if the copy is not as good as it must be, or the original has changed.
         DecodeError: if the original does not give its frames.
-        FFmpegError: if they cannot be encoded.
     """
     source, out = job.source, Folder(job.out)
     try:
@@ -128,7 +127,7 @@ def checked_copy(
     Raises:
         CopyError: if the copy is not as good as it must be.
         DecodeError: if the original does not give its frames.
-        FFmpegError: if they cannot be encoded.
+        OSError: if the copy cannot be written.
     """
     kept = write_copy(job.source, path, job.settings, tick)
     probe = probe_video(str(path), tick, try_decord=try_decord)

@@ -9,6 +9,8 @@ The copy is read again by the same readers and compared with frames kept from th
 must be close to them, and no frame may be closer to a neighbour of the one with its number.
 """
 
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -34,6 +36,7 @@ NEARER_DB = 3.0
 """By so much closer to a neighbour than to the frame of its own number, a frame is misplaced."""
 MOST_DENOMINATOR = 10_000
 """Of the frame rate as a fraction: mp4 counts time in whole numbers of 32 bits."""
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 class CopyError(ValueError):
@@ -101,8 +104,18 @@ def write_copy(source: Source, out: Path, settings: CopySettings, tick: Tick) ->
 
     Raises:
         DecodeError: if the source does not give its frames.
-        FFmpegError: if the file cannot be written.
+        CopyError: if they cannot be encoded.
+        OSError: if the file cannot be written.
     """
+    try:
+        return _write(source, out, settings, tick)
+    except av.FFmpegError as error:
+        if error.errno in _OF_THE_DISK:
+            raise OSError(error.errno, os.strerror(error.errno), str(out)) from error
+        raise CopyError(f"cannot be encoded: {error.strerror}") from error
+
+
+def _write(source: Source, out: Path, settings: CopySettings, tick: Tick) -> Kept:
     width, height = copy_size(source.width, source.height, settings.short_side)
     every = max(1, -(-source.num_frames * width * height // KEPT_BYTES))
     kept = Kept(every=every, frames=[])
@@ -199,9 +212,8 @@ class _ToYuv:
     def __init__(self, width: int, height: int) -> None:
         self._graph = Graph()
         self._graph.threads = 1
-        second = Fraction(1, 1)
         source = self._graph.add_buffer(
-            width=width, height=height, format=av.VideoFormat("rgb24"), time_base=second
+            width=width, height=height, format=av.VideoFormat("rgb24"), time_base=Fraction(1)
         )
         matrix = "out_color_matrix=bt709:out_range=limited"
         scale = self._graph.add("scale", f"{matrix}:flags=bicubic+full_chroma_inp+accurate_rnd")
