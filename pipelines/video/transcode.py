@@ -6,7 +6,7 @@ in the file, and their colours are right whatever its matrix and range; the copy
 with the limited range, and says so.
 
 The copy is read again by the same readers and compared with frames kept from the source: its luma
-must be close to them, and no frame may be closer to a neighbour of the one with its number.
+must be close to them, and nowhere closer to the neighbours of the frames with its numbers.
 """
 
 import errno
@@ -32,8 +32,11 @@ KEPT_BYTES = 64 << 20
 LEAST_PSNR = 25.0
 """Decibels below which a frame of a copy is not the source's. Noise, the hardest to encode, has 33
 at the default CRF; a frame in the wrong place falls below wherever something moves."""
-NEARER_DB = 3.0
-"""By so much closer to a neighbour than to the frame of its own number, a frame is misplaced."""
+NEARER = 2.0
+"""Frames are misplaced where the error against their neighbours is smaller by this factor than the
+error against the frames of their own numbers, over `TOGETHER` frames: the quality of single frames
+goes up and down while a picture stands still."""
+TOGETHER = 16
 MOST_DENOMINATOR = 10_000
 """Of the frame rate as a fraction: mp4 counts time in whole numbers of 32 bits."""
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
@@ -152,37 +155,51 @@ def compare(copy: Path, kept: Kept, num_frames: int, access: Access, tick: Tick)
     frames = read_frames(
         copy, first=0, num_frames=num_frames, width=None, height=None, access=access
     )
-    found: list[float] = []
+    errors: list[tuple[float, float, float]] = []
     for number, around in _with_neighbours(frames):
         tick(number / num_frames)
         if number % kept.every:
             continue
         expected = kept.frames[number // kept.every]
-        own, *others = (psnr(luma(frame)[..., 0], expected) for frame in around)
-        if own < LEAST_PSNR or max(others, default=own) > own + NEARER_DB:
+        own, before, after = (_error(frame, expected) for frame in around)
+        if psnr(own) < LEAST_PSNR:
             raise CopyError(
-                f"frame {number} of its copy is not the source's: PSNR {own:.1f} dB, "
-                f"of the frames beside it {max(others, default=own):.1f} dB"
+                f"frame {number} of its copy is not the source's: PSNR of luma {psnr(own):.1f} dB"
             )
-        found.append(own)
+        errors.append((own, before, after))
+    blocks = np.array_split(np.asarray(errors), max(1, len(errors) // TOGETHER))
+    for block, first in zip(blocks, np.cumsum([0, *map(len, blocks)]), strict=False):
+        for side in (1, 2):
+            known = ~np.isnan(block[:, side])
+            if NEARER * block[known, side].sum() < block[known, 0].sum():
+                raise CopyError(
+                    f"its copy is shifted by a frame {'early' if side == 1 else 'late'} "
+                    f"from frame {first * kept.every} on"
+                )
+    found = [psnr(own) for own, _, _ in errors]
     return Quality(mean_psnr=float(np.mean(found)), least_psnr=min(found))
 
 
-def psnr(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio in decibels; at most 68, for frames that hardly differ."""
-    error = np.mean(np.square(one.astype(np.int16) - other, dtype=np.int32))
-    return float(10 * np.log10(255**2 / max(float(error), 0.01)))
+def psnr(error: float) -> float:
+    """Peak signal-to-noise ratio in decibels of a mean squared error; at most 68."""
+    return float(10 * np.log10(255**2 / max(error, 0.01)))
 
 
-def _with_neighbours(frames: Iterator[Any]) -> Iterator[tuple[int, list[Any]]]:
-    """Each frame's number, and the frame followed by those before and after it."""
-    before: list[Any] = []
-    current = next(frames, None)
-    number = 0
+def _error(frame: NDArray[np.uint8] | None, expected: NDArray[np.uint8]) -> float:
+    """Mean squared error of the luma of a frame; NaN without a frame."""
+    if frame is None:
+        return float("nan")
+    difference = luma(frame)[..., 0].astype(np.int16) - expected
+    return float(np.mean(np.square(difference, dtype=np.int32)))
+
+
+def _with_neighbours(frames: Iterator[Any]) -> Iterator[tuple[int, tuple[Any, Any, Any]]]:
+    """Each frame's number, and the frame, the one before and the one after, None at the ends."""
+    before, current, number = None, next(frames, None), 0
     while current is not None:
         after = next(frames, None)
-        yield number, [current, *before, *([] if after is None else [after])]
-        before, current, number = [current], after, number + 1
+        yield number, (current, before, after)
+        before, current, number = current, after, number + 1
 
 
 def _add_stream(
