@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
 from pipelines.storage.folder import Folder, StorageError
-from pipelines.video.frames import Access
+from pipelines.video.frames import Access, DecodeError
 from pipelines.video.index import SCHEMA
 from pipelines.video.killable import Tick
 from pipelines.video.probe import Probe, Unusable, probe_video
@@ -74,6 +74,13 @@ class CopyJob:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotCopied:
+    """Why a video has no copy."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class NotWritten:
     """Why nothing can be written to OUT: no fault of the video."""
 
@@ -85,14 +92,10 @@ def key_of(original: str) -> str:
     return hashlib.blake2b(original.encode(), digest_size=16).hexdigest()
 
 
-def make_copy(job: CopyJob, tick: Tick) -> Made | NotWritten:
+def make_copy(job: CopyJob, tick: Tick) -> Made | NotCopied | NotWritten:
     """Copy one video, check the copy, put it in its place, and write its record.
 
     A copy that an earlier try has finished is left as it is.
-
-    Raises:
-        CopyError: if the copy is not as good as it must be, or the original has changed.
-        DecodeError: if the original does not give its frames.
     """
     source, out = job.source, Folder(job.out)
     try:
@@ -116,6 +119,10 @@ def make_copy(job: CopyJob, tick: Tick) -> Made | NotWritten:
         out.write_json(record, asdict(made))
     except StorageError as error:
         return NotWritten(reason=str(error))
+    except DecodeError as error:
+        return NotCopied(reason=error.reason)
+    except CopyError as error:
+        return NotCopied(reason=str(error))
     return made
 
 

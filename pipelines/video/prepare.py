@@ -5,16 +5,11 @@ hang while it holds the GIL. A copy and its record are written as soon as it is 
 that was killed, or a task whose node was lost, makes none of them again.
 """
 
-import os
-import shutil
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,17 +22,17 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from pipelines.cluster import connected
 from pipelines.config.run import ClusterConfig
-from pipelines.numbers import duration, plural
+from pipelines.numbers import plural
 from pipelines.storage.folder import Folder, StorageError
 from pipelines.storage.lease import only_one
 from pipelines.video.copies import (
     INDEX,
     CopyJob,
     Made,
+    NotCopied,
     NotWritten,
     PrepareError,
     Row,
-    checked_copy,
     copy_row,
     failed_row,
     is_copy_of,
@@ -47,12 +42,11 @@ from pipelines.video.copies import (
     records,
     register,
 )
+from pipelines.video.estimate import Estimate, estimated, expectation, refuse_full, size, work_of
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
-from pipelines.video.killable import Done, Lost, Moved, Tick, run_killable
-from pipelines.video.transcode import CopySettings, Source, copy_size
+from pipelines.video.killable import Done, Lost, Moved, run_killable
+from pipelines.video.transcode import CopySettings, Source
 
-SAMPLES, SAMPLE_FRAMES = 3, 64
-"""Videos of which a window is copied for the estimate, and its frames."""
 TASK_SECONDS = (20.0, 120.0)
 """Work of a task: so much that its processes are worth starting, and so little that progress shows
 and that the last ones end together. A longer video is a task of its own."""
@@ -60,26 +54,6 @@ TASKS_A_CPU = 8
 """Tasks for each CPU, if the videos are enough."""
 RETRIES = 8
 """Times that a task is given to another node after its own was lost."""
-ROOM = 1.1
-"""Free space that is asked for, as a multiple of the size expected."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """What the copies still to be made will take."""
-
-    num_bytes: float
-    cpu_seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """What the copy of a window took."""
-
-    seconds_a_pixel: float
-    """Of the original."""
-    bytes_a_pixel: float
-    """Of the copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,11 +204,11 @@ def _copy_all(
 ) -> None:
     """Add a record to `made`, or a reason to `failed`, for each job as it ends."""
     estimate = estimated(jobs, timeout_seconds)
-    _refuse_full(estimate, out)
+    refuse_full(estimate, out)
     with connected(ClusterConfig(address=address)):
         cpus = _num_cpus()
         if console:
-            line = _expectation(jobs, estimate, cpus, out)
+            line = expectation(jobs, estimate, cpus, out)
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         bar = _CopyBar(jobs, console)
         with bar.progress:
@@ -245,12 +219,12 @@ def _copy_all(
                     if isinstance(end, Made):
                         made[path] = end
                     else:
-                        failed[path] = end
+                        failed[path] = f"not copied: {end.reason}"
                     bar.ended(path, is_failed=path in failed)
 
 
-Ends = dict[str, Made | NotWritten | str]
-"""How the jobs of a task ended, by the original: a record, or why there is none."""
+Ends = dict[str, Made | NotCopied | NotWritten]
+"""How the jobs of a task ended, by the original."""
 
 
 def _run(tasks: Sequence[Sequence[CopyJob]], timeout_seconds: float) -> Iterator[Ends]:
@@ -269,8 +243,8 @@ def _run(tasks: Sequence[Sequence[CopyJob]], timeout_seconds: float) -> Iterator
                 try:
                     yield ray.get(task)
                 except RayError as error:
-                    reason = f"its task was lost: {type(error).__name__}"
-                    yield {job.source.path: reason for job in jobs}
+                    lost = NotCopied(reason=f"its task was lost: {type(error).__name__}")
+                    yield {job.source.path: lost for job in jobs}
     finally:
         for task in running:
             ray.cancel(task, force=True)
@@ -284,121 +258,37 @@ def _copy_some(jobs: Sequence[CopyJob], timeout_seconds: float) -> Ends:
         for event in events:
             if isinstance(event, Moved):
                 continue
-            path = event.item.source.path
-            ends[path] = event.result if isinstance(event, Done) else _reason(event)
-            if isinstance(ends[path], NotWritten):
+            end = event.result if isinstance(event, Done) else NotCopied(reason=_why(event))
+            ends[event.item.source.path] = end
+            if isinstance(end, NotWritten):
                 break
     return ends
 
 
-def _reason(lost: Lost[Any]) -> str:
-    """Why a video has no copy: the probe of a file and its copy are killed in the same words."""
-    return f"not copied: {lost.reason.removeprefix('probe failed: ').removeprefix('probe ')}"
+def _why(lost: Lost[Any]) -> str:
+    """What ended the process of a copy, in the words for that of a probe."""
+    return lost.reason.removeprefix("probe ")
 
 
 def _tasks(jobs: Sequence[CopyJob], estimate: Estimate | None, cpus: int) -> list[list[CopyJob]]:
     """Jobs in groups of about the same work, the longest first."""
-    total = sum(map(_work, jobs))
-    seconds = estimate.cpu_seconds if estimate else 0.0
-    least, most = TASK_SECONDS
-    share = total * min(max(seconds / (TASKS_A_CPU * cpus), least), most) / max(seconds, least)
+    share = sum(map(work_of, jobs)) / (TASKS_A_CPU * cpus)
+    if estimate:
+        least, most = (sum(map(work_of, jobs)) * s / estimate.cpu_seconds for s in TASK_SECONDS)
+        share = min(max(share, least), most)
     tasks: list[list[CopyJob]] = []
     filled = share
-    for job in sorted(jobs, key=_work, reverse=True):
-        if filled + _work(job) > share:
+    for job in sorted(jobs, key=work_of, reverse=True):
+        if filled + work_of(job) > share:
             tasks.append([])
             filled = 0.0
         tasks[-1].append(job)
-        filled += _work(job)
+        filled += work_of(job)
     return tasks
 
 
 def _num_cpus() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
-
-
-def estimated(jobs: Sequence[CopyJob], timeout_seconds: float) -> Estimate | None:
-    """What all jobs will take, from windows of some of them; None if none can be copied."""
-    by_work = sorted(jobs, key=_work)
-    chosen = np.linspace(0, len(jobs) - 1, SAMPLES + 2)[1:-1].round().astype(int)
-    sampled = [by_work[n] for n in sorted(set(chosen.tolist()))]
-    events = run_killable(
-        copy_sample,
-        sampled,
-        num_workers=min(len(sampled), os.cpu_count() or 1),
-        timeout_seconds=timeout_seconds,
-    )
-    with closing(events):
-        found = [event.result for event in events if isinstance(event, Done)]
-    if not found:
-        return None
-    return Estimate(
-        num_bytes=sum(map(_copied, jobs)) * mean(each.bytes_a_pixel for each in found),
-        cpu_seconds=sum(map(_work, jobs)) * mean(each.seconds_a_pixel for each in found),
-    )
-
-
-def copy_sample(job: CopyJob, tick: Tick) -> Sample:
-    """Copy some frames from the middle of a video."""
-    middle = job.source.num_frames // 2
-    first = job.source.access.entry(middle)
-    num_frames = min(SAMPLE_FRAMES, job.source.num_frames - first)
-    job = replace(job, source=replace(job.source, first=first, num_frames=num_frames))
-    with TemporaryDirectory(prefix="adassl-") as folder:
-        path = Path(folder) / "sample.mp4"
-        began = time.perf_counter()
-        checked_copy(job, path, tick, try_decord=True)
-        return Sample(
-            seconds_a_pixel=(time.perf_counter() - began) / _work(job),
-            bytes_a_pixel=path.stat().st_size / _copied(job),
-        )
-
-
-def _work(job: CopyJob) -> int:
-    """Pixels to be read."""
-    return job.source.num_frames * job.source.width * job.source.height
-
-
-def _copied(job: CopyJob) -> int:
-    """Pixels to be written."""
-    width, height = copy_size(job.source.width, job.source.height, job.settings.short_side)
-    return job.source.num_frames * width * height
-
-
-def _free_bytes(out: Folder) -> int | None:
-    """Free space where the folder is; None where nobody says."""
-    return shutil.disk_usage(out.local).free if out.local else None
-
-
-def _refuse_full(estimate: Estimate | None, out: Folder) -> None:
-    free = _free_bytes(out)
-    if estimate and free is not None and estimate.num_bytes * ROOM > free:
-        raise PrepareError(
-            f"the copies will take about {size(estimate.num_bytes)}, and {out} has {size(free)} "
-            "free: choose another disk or bucket, or a smaller --short-side"
-        )
-
-
-def _expectation(jobs: Sequence[CopyJob], estimate: Estimate | None, cpus: int, out: Folder) -> str:
-    frames = sum(job.source.num_frames for job in jobs)
-    what = f"{plural(len(jobs), 'video')} to copy, {frames:,} frames"
-    if estimate is None:
-        return f"{what}; no estimate, for none of the videos tried could be copied"
-    free = _free_bytes(out)
-    room = f"; {size(free)} are free" if free is not None else ""
-    return (
-        f"{what}: about {size(estimate.num_bytes)}, {duration(estimate.cpu_seconds / cpus)} on "
-        f"{plural(cpus, 'CPU')}{room}"
-    )
-
-
-def size(num_bytes: float) -> str:
-    """Bytes in words."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.3g} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:,.3g} TB"
 
 
 class _CopyBar:
@@ -414,7 +304,7 @@ class _CopyBar:
         )
         self.progress = Progress(*columns, console=console, disable=console is None)
         self.jobs = {job.source.path: job for job in jobs}
-        self.task = self.progress.add_task("", total=sum(map(_work, jobs)), text="")
+        self.task = self.progress.add_task("", total=sum(map(work_of, jobs)), text="")
         self.num_ended = self.num_failed = self.num_frames = 0
 
     def ended(self, path: str, *, is_failed: bool) -> None:
@@ -425,4 +315,4 @@ class _CopyBar:
         seconds = self.progress.tasks[0].elapsed or 0.0
         rate = f", {self.num_frames / seconds:,.0f} frames/s" if seconds else ""
         text = f"{self.num_ended} of {len(self.jobs)} videos, {self.num_failed} skipped{rate}"
-        self.progress.update(self.task, advance=_work(job), text=text)
+        self.progress.update(self.task, advance=work_of(job), text=text)
