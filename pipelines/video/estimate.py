@@ -96,6 +96,11 @@ def _free_bytes(out: Folder) -> int | None:
 
 
 def refuse_full(estimate: Estimate | None, out: Folder) -> None:
+    """Refuse a disk that has no room for what is expected.
+
+    Raises:
+        PrepareError: saying how much it takes, and how much is free.
+    """
     free = _free_bytes(out)
     if estimate and free is not None and estimate.num_bytes * ROOM > free:
         raise PrepareError(
@@ -105,6 +110,7 @@ def refuse_full(estimate: Estimate | None, out: Folder) -> None:
 
 
 def expectation(jobs: Sequence[CopyJob], estimate: Estimate | None, cpus: int, out: Folder) -> str:
+    """The line that is shown before the work begins."""
     frames = sum(job.source.num_frames for job in jobs)
     what = f"{plural(len(jobs), 'video')} to copy, {frames:,} frames"
     if estimate is None:
