@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean
 from tempfile import TemporaryDirectory
 
 import numpy as np
@@ -34,12 +33,14 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What the copy of a window took."""
+    """What the copy of a window took, and how large the window is."""
 
-    seconds_a_pixel: float
-    """Of the original."""
-    bytes_a_pixel: float
-    """Of the copy."""
+    seconds: float
+    num_bytes: int
+    read: int
+    """Pixels of the original."""
+    copied: int
+    """Pixels of the copy."""
 
 
 def estimated(jobs: Sequence[CopyJob], timeout_seconds: float) -> Estimate | None:
@@ -57,9 +58,11 @@ def estimated(jobs: Sequence[CopyJob], timeout_seconds: float) -> Estimate | Non
         found = [event.result for event in events if isinstance(event, Done)]
     if not found:
         return None
+    bytes_a_pixel = sum(each.num_bytes for each in found) / sum(each.copied for each in found)
+    seconds_a_pixel = sum(each.seconds for each in found) / sum(each.read for each in found)
     return Estimate(
-        num_bytes=sum(map(_copied, jobs)) * mean(each.bytes_a_pixel for each in found),
-        cpu_seconds=sum(map(work_of, jobs)) * mean(each.seconds_a_pixel for each in found),
+        num_bytes=bytes_a_pixel * sum(map(_copied, jobs)),
+        cpu_seconds=seconds_a_pixel * sum(map(work_of, jobs)),
     )
 
 
@@ -74,8 +77,10 @@ def copy_sample(job: CopyJob, tick: Tick) -> Sample:
         began = time.perf_counter()
         checked_copy(job, path, tick, try_decord=True)
         return Sample(
-            seconds_a_pixel=(time.perf_counter() - began) / work_of(job),
-            bytes_a_pixel=path.stat().st_size / _copied(job),
+            seconds=time.perf_counter() - began,
+            num_bytes=path.stat().st_size,
+            read=work_of(job),
+            copied=_copied(job),
         )
 
 
