@@ -159,7 +159,10 @@ def prepare(
         typer.Argument(help="Folder of the copies: a path or a URI that every node can write."),
     ],
     short_side: Annotated[
-        int, typer.Option(help="Of the copies, in pixels, even; none is made larger.", min=16)
+        int,
+        typer.Option(
+            help="Of the copies, in pixels, rounded to even; none is made larger.", min=16
+        ),
     ] = 128,
     key_frame_every: Annotated[
         int, typer.Option(help="Frames in a group of pictures.", min=1)

@@ -51,7 +51,7 @@ class CopySettings:
     """How copies are encoded."""
 
     short_side: int
-    """Pixels, even; a smaller video keeps its size."""
+    """Pixels, rounded to even; a smaller video keeps its size."""
     key_frame_every: int = 16
     """Frames in a group of pictures."""
     crf: int = 20
