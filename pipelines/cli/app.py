@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli import sweep as commands
+from pipelines.cli.data import data_app
 from pipelines.cli.experiment import experiment
 from pipelines.cli.options import Out, Set, VideosRoot, console, resolve
 
@@ -48,7 +49,6 @@ app = typer.Typer(
 
     `adassl demo` shows it all on digits that it makes itself.""",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Make or index videos.")
 app.add_typer(data_app, name="data")
 
 
@@ -66,147 +66,6 @@ def options(
     ] = False,
 ) -> None:
     """Take the options that belong to no command."""
-
-
-@data_app.command("moving-digits")
-def moving_digits(
-    out: Annotated[Path, typer.Argument(help="Folder for the videos and factors.parquet.")],
-    num_videos: Annotated[int, typer.Option(help="Videos over all splits.", min=1)] = 2000,
-    setting: Annotated[
-        Literal["A", "B"],
-        typer.Option(help="A: both axes change alike; B: by the digit."),
-    ] = "A",
-    num_frames: Annotated[int, typer.Option(help="Frames a scene; the law is of 9.", min=9)] = 9,
-    scenes: Annotated[
-        int, typer.Option(help="Scenes of a video, each with a digit of its own.", min=1)
-    ] = 1,
-    canvas: Annotated[int, typer.Option(help="Side in pixels.", min=16)] = 64,
-    fps: Annotated[int, typer.Option(help="Frames per second of the files.", min=1)] = 10,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same videos.", min=0)] = 0,
-) -> None:
-    """Write stochastic moving digits as mp4 files, with their true factors beside them.
-
-    A handwritten digit moves over the canvas; before the fourth frame the velocity along one axis
-    changes at random (arXiv 2602.02381). Train and test split by the identity of the glyph.
-    """
-    from pipelines.sources.moving_digits import write_moving_digits
-
-    summary = write_moving_digits(
-        out,
-        num_videos=num_videos,
-        setting=setting,
-        num_frames=num_frames,
-        scenes=scenes,
-        canvas=canvas,
-        fps=fps,
-        seed=seed,
-        console=console,
-    )
-    console.print(f"{summary.num_videos} videos in {out}, factors in {out / 'factors.parquet'}")
-
-
-@data_app.command("index")
-def index(
-    paths: Annotated[list[Path], typer.Argument(help="Folders and files.")],
-    out: Annotated[
-        str, typer.Option(help="The index to write or bring up to date: a path or a URI.")
-    ] = "videos.parquet",
-    val_share: Annotated[float, typer.Option(help="Share of videos for validation.")] = 0.1,
-    test_share: Annotated[float, typer.Option(help="Share of videos for tests.")] = 0.1,
-    timeout_seconds: Annotated[
-        float, typer.Option(help="A file whose probe is silent for longer is skipped.")
-    ] = 30.0,
-    labels: Annotated[
-        list[Path] | None,
-        typer.Option(help="A table of labels that does not lie beside the videos. Repeatable."),
-    ] = None,
-    split_lists: Annotated[
-        list[Path] | None,
-        typer.Option(help="Lists such as trainlist01.txt, or their folder. Repeatable."),
-    ] = None,
-    fold: Annotated[
-        int, typer.Option(help="Which of several divisions of split lists counts.", min=1)
-    ] = 1,
-    class_folders: Annotated[
-        bool | None,
-        typer.Option(
-            help="Whether folders are classes; unset: where all videos lie in CLASS/ or "
-            "SPLIT/CLASS/ and no table names them."
-        ),
-    ] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(help="A column of the tables (session, person, track): one value, one split."),
-    ] = None,
-) -> None:
-    """Look at every video once: what can be decoded, how, its labels, and its split.
-
-    Labels and splits are taken from tables beside the videos (factors, labels, clips or frames,
-    as .parquet or .csv), from split lists and class folders as UCF101, HMDB51 and Kinetics have
-    them. What cannot be used stands in the index with the reason. A second run looks only at what
-    is new or changed.
-    """
-    from pipelines.video.given import LabelSources
-    from pipelines.video.indexer import build_index
-
-    summary = build_index(
-        paths,
-        out,
-        val_share=val_share,
-        test_share=test_share,
-        timeout_seconds=timeout_seconds,
-        labels=LabelSources(
-            tables=tuple(map(str, labels or ())),
-            lists=tuple(map(str, split_lists or ())),
-            fold=fold,
-            class_folders=class_folders,
-            group=group,
-        ),
-        console=console,
-    )
-    for line in summary.lines():
-        console.print(line, markup=False, highlight=False)
-
-
-@data_app.command("lerobot")
-def lerobot(
-    data_set: Annotated[Path, typer.Argument(help="The folder with meta, data and videos.")],
-    out: Annotated[
-        Path, typer.Option(help="Folder for the episodes, their labels and videos.parquet.")
-    ] = Path("lerobot"),
-    camera: Annotated[
-        list[str] | None, typer.Option(help="A camera to use; unset: all. Repeatable.")
-    ] = None,
-    group: Annotated[
-        str, typer.Option(help="Episodes of one value of this label are in one split.")
-    ] = "episode",
-    val_share: Annotated[float, typer.Option(help="Share of episodes for validation.")] = 0.1,
-    test_share: Annotated[float, typer.Option(help="Share of episodes for tests.")] = 0.1,
-) -> None:
-    """Take a LeRobot data set (version 2 or 3): videos of episodes, states, actions, tasks.
-
-    Each episode becomes a video of its own, by a link or a cut, and stands in OUT/videos.parquet
-    with its split: the one of meta/info.json where that names more than train, else by its group.
-    """
-    from pipelines.sources.lerobot import write_lerobot
-    from pipelines.video.given import LabelSources
-    from pipelines.video.indexer import build_index
-
-    written = write_lerobot(data_set, out, cameras=camera or ())
-    for name, reason in written.skipped.items():
-        console.print(f"skipped {name}: {reason}", markup=False, highlight=False)
-    cameras, labels = ", ".join(written.cameras), len(written.labels)
-    console.print(f"{written.num_episodes} episodes, {labels} values a frame, cameras {cameras}")
-    summary = build_index(
-        [out / "videos"],
-        out / "videos.parquet",
-        val_share=val_share,
-        test_share=test_share,
-        labels=LabelSources(group=group),
-        console=console,
-    )
-    for line in summary.lines():
-        console.print(line, markup=False, highlight=False)
 
 
 @app.command()

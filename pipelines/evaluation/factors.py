@@ -19,13 +19,16 @@ _KEYS = ["path", "frame"]
 def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
     """Labels and factors of each pair, by its video and, where a table has frames, its first frame.
 
+    Copies go by the names of their originals.
     A table without a `frame` column holds for all frames of a video; of tables with the same column
     the nearest to the video counts. For each fraction of a table with frames there is also its
     change over the pair's own gap, where the table has both frames. Without any label there are no
     columns.
     """
+    names = dict(zip(videos.path, videos.named, strict=True))
+    of_pairs = [names[path] for path in pairs.path]
     moments = [
-        pd.DataFrame({"path": pairs.path, "frame": frame})
+        pd.DataFrame({"path": of_pairs, "frame": frame})
         for frame in (pairs.start, pairs.start + pairs.gap)
     ]
     found = pd.DataFrame(index=range(len(pairs.path)))
@@ -33,9 +36,9 @@ def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
     if any(classes.values()):
         found[CLASS] = pd.Series([classes[path] for path in pairs.path], dtype=object)
     named: dict[str, list[str]] = {}
-    for path, tables in zip(videos.path, videos.factors, strict=True):
+    for name, tables in zip(videos.named, videos.factors, strict=True):
         for table in tables:
-            named.setdefault(table, []).append(str(path))
+            named.setdefault(table, []).append(str(name))
     for table, paths in named.items():
         known = _read(table, paths)
         columns, later = (_at(known, moment) for moment in moments)

@@ -1,5 +1,6 @@
 """Frames from video files, by decord or by PyAV, whichever the index names for a file."""
 
+from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
@@ -13,6 +14,26 @@ CONVERTED_BYTES = 2**17
 """Frames of so many bytes go to grey at once: enough for the calls not to count, and few enough to
 stay in the processor's cache."""
 _READERS = {"decord": decord_reader.read, "pyav": pyav_reader.read}
+
+
+def read_frames(
+    path: str | Path,
+    *,
+    first: int,
+    num_frames: int,
+    width: int | None,
+    height: int | None,
+    access: Access | None = None,
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the frames that `read_window` would return together, one by one, in RGB.
+
+    Raises:
+        DecodeError: at the first frame that cannot be had.
+    """
+    access = access or Access()
+    return _READERS[access.decoder](
+        path, first=first, num_frames=num_frames, width=width, height=height, access=access
+    )
 
 
 def read_window(
@@ -47,8 +68,7 @@ def read_window(
         raise ValueError(
             f"first={first}, num_frames={num_frames}: frames count from 0, and one must be read"
         )
-    access = access or Access()
-    frames = _READERS[access.decoder](
+    frames = read_frames(
         path, first=first, num_frames=num_frames, width=width, height=height, access=access
     )
     frame = next(frames)

@@ -101,6 +101,12 @@ class VideoIndex:
         """Absolute path of each file."""
         return self.column("path")
 
+    @property
+    def named(self) -> NDArray[np.object_]:
+        """The path by which labels name each video: of the original, where it is a copy."""
+        originals = self.column("original")
+        return np.where(pc.is_valid(self.table["original"]), originals, self.path)
+
     @cached_property
     def num_frames(self) -> NDArray[np.int64]:
         """Frames of each video that decode."""

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.prepared import bench_prepared
 from tests.benchmarks.step import bench_step
 from tests.benchmarks.streams import bench_streams
 from tests.benchmarks.trials import bench_startup
@@ -46,6 +47,9 @@ GOALS = {
     "peak_memory_mib_224px": Goal("likewise", None, 3072),
     "stream_over_former_windows_1080p": Goal("sources of 1080p, 4 files, batches of 4", 3.5),
     "peak_memory_mib_1080p": Goal("likewise", None, 3072),
+    "prepared_over_originals_64px": Goal("pairs/s of copies / of their 1080p originals", 10),
+    "prepared_over_originals_128px": Goal("the same at 128 pixels", 10),
+    "prepared_share_of_bytes": Goal("size of the copies, short side 128 / of the originals"),
     "latent_share_of_step": Goal("what r adds to a training step", None, 0.05),
     "diagnostics_share_of_step": Goal("what the metrics of a logged step add", None, 0.01),
     "surrogate_share_of_step": Goal("what encoding x++ adds to it, a third encoding", None, 0.5),
@@ -67,6 +71,7 @@ def main(
     console = Console()
     metrics = {
         **bench_streams(folder, rounds=rounds, console=console),
+        **bench_prepared(folder, console=console),
         **bench_step(rounds=rounds, console=console),
         **bench_startup(folder, console=console),
     }

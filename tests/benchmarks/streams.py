@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
@@ -57,17 +57,11 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
     """The figures of the stream."""
     index = footage(folder, console)
     schedule = schedule_of(index)
-    quiet_ray()
-    ray.init(
-        num_cpus=2 * CORES + 1,
-        include_dashboard=False,
-        logging_config=ray.LoggingConfig(log_level="ERROR"),
-    )
     names = ("decode", "stream", "former", "map", "read_videos", "decord", "pyav")
     rates: dict[str, list[Rates]] = {name: [] for name in names}
     firsts, memory, busy = [], [], []
     stream = StreamRun(schedule)
-    with ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
+    with ray_up(), ProcessPoolExecutor(CORES, mp_context=get_context("spawn")) as pool:
         for number in range(rounds):
             console.print(f"round {number + 1} of {rounds}", highlight=False)
             firsts.append(first_batch_seconds(index, seed=number))
@@ -88,7 +82,6 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
             **short_run(pool, index, "224px", frame_size=224, moments_per_video=4),
             **short_run(pool, large_footage(folder, console), "1080p", batch=4),
         }
-    ray.shutdown()
     return {
         "pairs_per_decoded_frame": stream.pairs_per_decoded_frame,
         "pairs_per_decoded_frame_reuse_2": twice.pairs_per_decoded_frame,
@@ -106,6 +99,21 @@ def bench_streams(folder: Path, *, rounds: int, console: Console) -> dict[str, f
         **{f"stream_cpu_share_{kind}": median(shares[kind] for shares in busy) for kind in busy[0]},
         **others,
     }
+
+
+@contextmanager
+def ray_up() -> Iterator[None]:
+    """A Ray of our own with room for the decoders."""
+    quiet_ray()
+    ray.init(
+        num_cpus=2 * CORES + 1,
+        include_dashboard=False,
+        logging_config=ray.LoggingConfig(log_level="ERROR"),
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def schedule_of(index: VideoIndex, *, seed: int = 0, batch: int = BATCH, **data: int) -> Schedule:

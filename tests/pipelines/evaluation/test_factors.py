@@ -26,6 +26,7 @@ class Videos:
 
     def __init__(self, tables: dict[str, list[str]], classes: dict[str, str | None]) -> None:
         self.path, self.factors, self._classes = list(tables), list(tables.values()), classes
+        self.named = self.path
 
     def column(self, name: str) -> list[str | None]:
         assert name == "label"
