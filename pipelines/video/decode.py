@@ -1,22 +1,23 @@
 """Frames from video files, by decord or by PyAV, whichever the index names for a file."""
 
 from itertools import chain, islice
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.video import decord_reader, pyav_reader
+from pipelines.video.containers import Source, source_of
 from pipelines.video.frames import Access, luma
+from pipelines.video.remote_file import RemoteFile
 
 CONVERTED_BYTES = 2**17
 """Frames of so many bytes go to grey at once: enough for the calls not to count, and few enough to
 stay in the processor's cache."""
-_READERS = {"decord": decord_reader.read, "pyav": pyav_reader.read}
 
 
 def read_window(
-    path: str | Path,
+    path: Source,
     *,
     first: int,
     num_frames: int,
@@ -28,7 +29,7 @@ def read_window(
     """Read frames first .. first + num_frames - 1 in presentation order.
 
     Args:
-        path: the file.
+        path: the file, or an object, which only PyAV decodes.
         first: number of the first frame, as reading from the start counts them.
         num_frames: how many.
         width: of the frames returned, pixels, as displayed (after rotation); None: the file's own.
@@ -48,9 +49,17 @@ def read_window(
             f"first={first}, num_frames={num_frames}: frames count from 0, and one must be read"
         )
     access = access or Access()
-    frames = _READERS[access.decoder](
-        path, first=first, num_frames=num_frames, width=width, height=height, access=access
-    )
+    path = source_of(path)
+    wanted: dict[str, Any] = {
+        "first": first,
+        "num_frames": num_frames,
+        "width": width,
+        "height": height,
+    }
+    if access.decoder == "pyav" or isinstance(path, RemoteFile):
+        frames = pyav_reader.read(path, access=access, **wanted)
+    else:
+        frames = decord_reader.read(path, access=access, **wanted)
     frame = next(frames)
     window = np.empty((num_frames, *frame.shape[:2], 1 if grayscale else 3), np.uint8)
     rest, together = chain([frame], frames), max(1, CONVERTED_BYTES // frame.nbytes)
