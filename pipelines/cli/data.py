@@ -49,7 +49,12 @@ def moving_digits(
 
 @data_app.command("index")
 def index(
-    paths: Annotated[list[Path], typer.Argument(help="Folders and files.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folders and files, or URIs: s3://, gs://, http(s)://, hf://, file://."
+        ),
+    ],
     out: Annotated[
         str, typer.Option(help="The index to write or bring up to date: a path or a URI.")
     ] = "videos.parquet",
@@ -59,7 +64,7 @@ def index(
         float, typer.Option(help="A file whose probe is silent for longer is skipped.")
     ] = 30.0,
     labels: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(help="A table of labels that does not lie beside the videos. Repeatable."),
     ] = None,
     split_lists: Annotated[
@@ -98,7 +103,7 @@ def index(
         test_share=test_share,
         timeout_seconds=timeout_seconds,
         labels=LabelSources(
-            tables=tuple(map(str, labels or ())),
+            tables=tuple(labels or ()),
             lists=tuple(map(str, split_lists or ())),
             fold=fold,
             class_folders=class_folders,

@@ -23,7 +23,7 @@ import pyarrow.fs
 from pipelines.errors import UserError
 from pipelines.storage.remote import StorageError, explained, file_system
 
-__all__ = ["Folder", "StorageError", "absolute", "parent_and_name"]
+__all__ = ["Folder", "StorageError", "absolute", "parent_and_name", "scheme_of"]
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 
@@ -42,7 +42,7 @@ class Folder:
         self.uri, self._path = str(where), ""
         if isinstance(where, Folder):
             self.local, self._files, self._path = where.local, where._files, where._path
-        elif scheme := _remote_scheme(self.uri):
+        elif scheme := scheme_of(self.uri):
             self._files, self._path = file_system(scheme, self.uri)
         else:
             self.local = _local_path(self.uri)
@@ -259,14 +259,15 @@ def parent_and_name(where: str | Path) -> tuple[Folder, str]:
 
 def absolute(where: str) -> str:
     """The same place as other working directories can name it: URIs stay as they are."""
-    return where if _remote_scheme(where) else str(_local_path(where))
+    return where if scheme_of(where) else str(_local_path(where))
 
 
 def _above(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _remote_scheme(where: str) -> str | None:
+def scheme_of(where: str) -> str | None:
+    """The scheme of a URI; None for a path or a file:// URI."""
     found = _URI.match(where)
     scheme = found[1].lower() if found else "file"
     return None if scheme == "file" else scheme

@@ -84,3 +84,8 @@ def explained(error: Exception) -> str:
         if re.search(pattern, said):
             return f"{remedy} ({said[:300]})"
     return said[:300]
+
+
+def is_final(error: Exception) -> bool:
+    """Whether asking again is of no use: the service understood, and refused."""
+    return bool(re.search(rf"NO_SUCH_BUCKET|{_DENIED}", str(error)))

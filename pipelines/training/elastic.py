@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, ResizeDecision
+from ray.train.v2.api.config import ScalingConfig
 
 SECONDS_BETWEEN_NEWS = 30.0
 """Time between two lines about a wait for nodes."""
@@ -32,13 +32,12 @@ class GroupTrainer(TorchTrainer):
 
     def _initialize_and_run_controller(self, **given: Any) -> Any:
         if self._sizes:
-            given["scaling_policy"] = RoomPolicy(
-                self.scaling_config, self._sizes, self._decoders_per_worker
-            )
-        return super()._initialize_and_run_controller(**given)
+            config: Any = self.scaling_config
+            given["scaling_policy"] = RoomPolicy(config, self._sizes, self._decoders_per_worker)
+        return super()._initialize_and_run_controller(**given)  # type: ignore[misc]  # is v2's
 
 
-class RoomPolicy(ElasticScalingPolicy):  # type: ignore[misc]  # untyped
+class RoomPolicy(ElasticScalingPolicy):
     """As many workers as there is room for, beside their decoders, of the sizes allowed."""
 
     def __init__(

@@ -22,10 +22,10 @@ from ray.train import (
     ControllerError,
     FailureConfig,
     LoggingConfig,
-    ScalingConfig,
     TrainingFailedError,
     UserCallback,
 )
+from ray.train.v2.api.config import ScalingConfig
 
 from pipelines.cluster import Demand, quiet_ray
 from pipelines.config.run import ConfigError, RunConfig, parse

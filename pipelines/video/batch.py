@@ -16,6 +16,9 @@ class DecodedWindow:
     frames: Frames | None
     decoded_frames: int
     error: str | None = None
+    requests: int = 0
+    """Made for it, of a video that is an object."""
+    bytes_fetched: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class StreamCounts:
     failures: dict[str, str] = field(default_factory=dict)
     """Path to reason, for each video of which a window failed."""
     windows_failed: int = 0
+    requests: int = 0
+    bytes_fetched: int = 0
 
     @property
     def unused_share(self) -> float:
@@ -65,4 +70,6 @@ class StreamCounts:
             "data/decoded_unused_share": self.unused_share,
             "data/pairs_per_decoded_frame": self.pairs_per_decoded_frame,
             "data/windows_failed": float(self.windows_failed),
+            "data/requests_per_window": self.requests / max(1, self.windows),
+            "data/bytes_fetched_per_pair": self.bytes_fetched / max(1, self.pairs_due),
         }

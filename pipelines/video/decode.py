@@ -2,22 +2,23 @@
 
 from collections.abc import Iterator
 from itertools import chain, islice
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.video import decord_reader, pyav_reader
+from pipelines.video.containers import Source, source_of
 from pipelines.video.frames import Access, luma
+from pipelines.video.remote_file import RemoteFile
 
 CONVERTED_BYTES = 2**17
 """Frames of so many bytes go to grey at once: enough for the calls not to count, and few enough to
 stay in the processor's cache."""
-_READERS = {"decord": decord_reader.read, "pyav": pyav_reader.read}
 
 
 def read_frames(
-    path: str | Path,
+    path: Source,
     *,
     first: int,
     num_frames: int,
@@ -31,13 +32,20 @@ def read_frames(
         DecodeError: at the first frame that cannot be had.
     """
     access = access or Access()
-    return _READERS[access.decoder](
-        path, first=first, num_frames=num_frames, width=width, height=height, access=access
-    )
+    path = source_of(path)
+    wanted: dict[str, Any] = {
+        "first": first,
+        "num_frames": num_frames,
+        "width": width,
+        "height": height,
+    }
+    if access.decoder == "pyav" or isinstance(path, RemoteFile):
+        return pyav_reader.read(path, access=access, **wanted)
+    return decord_reader.read(path, access=access, **wanted)
 
 
 def read_window(
-    path: str | Path,
+    path: Source,
     *,
     first: int,
     num_frames: int,
@@ -49,7 +57,7 @@ def read_window(
     """Read frames first .. first + num_frames - 1 in presentation order.
 
     Args:
-        path: the file.
+        path: the file, or an object, which only PyAV decodes.
         first: number of the first frame, as reading from the start counts them.
         num_frames: how many.
         width: of the frames returned, pixels, as displayed (after rotation); None: the file's own.

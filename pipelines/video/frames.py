@@ -6,11 +6,12 @@ presentation; frames that an edit list hides have no number.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipelines.storage.objects import Stamp
 
 Numbers = Sequence[int] | NDArray[np.integer[Any]]
 Decoder = Literal["decord", "pyav"]
@@ -26,7 +27,7 @@ LUMA_601 = (77, 150, 29)
 class DecodeError(RuntimeError):
     """A file that does not give the frames asked for."""
 
-    def __init__(self, path: str | Path, reason: str) -> None:
+    def __init__(self, path: object, reason: str) -> None:
         """Keep the two apart, so that reasons can be counted."""
         super().__init__(path, reason)
         self.path, self.reason = str(path), reason
@@ -40,14 +41,20 @@ class Access:
     """How the frames of one file are reached, as its probe found out.
 
     `stream` and `key_times` serve PyAV alone; decord always takes the stream that FFmpeg deems
-    best. `key_times` are the presentation times of `key_frames`, in units of the stream.
+    best. `key_times` are the presentation times of `key_frames`, in units of the stream, and
+    `key_bytes` where their packets begin in the file; `header_bytes` are the ranges that opening
+    the file reads: start, end, start, end, … What is not known is empty. `stamp` tells a remote
+    file that was replaced.
     """
 
     decoder: Decoder = "decord"
     seek: Seek = "exact"
     key_frames: Numbers = (0,)
     key_times: Numbers = ()
+    key_bytes: Numbers = ()
+    header_bytes: Numbers = ()
     stream: int = 0
+    stamp: Stamp | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no decoder offers."""
@@ -62,6 +69,11 @@ class Access:
     def entry(self, first: int) -> int:
         """Number of the frame at which decoding begins in order to read from `first` on."""
         return 0 if self.seek == "start" else last_key_frame(first, self.key_frames)
+
+    def group_end(self, last: int) -> int | None:
+        """Number of the first key frame behind a frame; None where none is known."""
+        at = int(np.searchsorted(np.asarray(self.key_frames), last, side="right"))
+        return int(self.key_frames[at]) if at < len(self.key_frames) else None
 
     def decoded_frames(self, first: int, num_frames: int) -> int:
         """Frames that must be decoded to read a window: those asked for and those on the way."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipelines.storage.folder import absolute
+from pipelines.storage.objects import is_remote
 from pipelines.video.labels import (
     FactorsError,
     VideoNames,
@@ -14,7 +16,7 @@ from pipelines.video.labels import (
     read_splits,
 )
 from pipelines.video.layouts import read_folders, read_lists
-from pipelines.video.splits import SPLITS, VideoFile, hash_split
+from pipelines.video.splits import SPLITS, VideoFile, hash_split, objects_beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +67,10 @@ def read_given(files: Sequence[VideoFile], sources: LabelSources) -> dict[str, G
     """
     names = VideoNames(file.path for file in files)
     given = {file.path: Given() for file in files}
-    further = [os.path.abspath(table) for table in sources.tables]
-    for table in [*find_tables(files), *further]:
-        if not Path(table).is_file():
+    further = [absolute(table) for table in sources.tables]
+    objects = objects_beside(files)
+    for table in [*find_tables(files, objects), *further]:
+        if not (is_remote(table) or Path(table).is_file()):
             raise FactorsError(f"{table}: no such table of labels")
         _add_table(given, names, table, sources.group, below=table not in further)
     if sources.group is not None and not any(each.group for each in given.values()):
@@ -75,7 +78,7 @@ def read_given(files: Sequence[VideoFile], sources: LabelSources) -> dict[str, G
             f"no table beside the videos has a column {sources.group} to make groups by"
         )
     has_tables = any(each.tables for each in given.values())
-    lists = read_lists(files, names, sources.lists, fold=sources.fold)
+    lists = read_lists(files, names, sources.lists, fold=sources.fold, objects=objects)
     for path, listed in lists.items():
         left_out = listed.split is None
         given[path] = replace(

@@ -22,7 +22,9 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.storage.folder import parent_and_name
+from pipelines.storage.objects import Stamp, is_remote
 from pipelines.storage.parquet import not_parquet
+from pipelines.video.containers import Source, opened_bytes
 from pipelines.video.frames import Access
 from pipelines.video.splits import SPLITS
 
@@ -108,6 +110,11 @@ class VideoIndex:
         return np.where(pc.is_valid(self.table["original"]), originals, self.path)
 
     @cached_property
+    def is_remote(self) -> bool:
+        """Whether some of the videos are objects."""
+        return any(map(is_remote, self.path))
+
+    @cached_property
     def num_frames(self) -> NDArray[np.int64]:
         """Frames of each video that decode."""
         return self.column("num_frames")
@@ -157,16 +164,22 @@ class VideoIndex:
     def access(self, row: int) -> Access:
         """How one video's frames are reached."""
         row = int(row)
-        decoder, seek, stream = (
-            self.table[name][row].as_py() for name in ("decoder", "seek", "stream")
-        )
+        names = ("decoder", "seek", "stream", "size_bytes", "mtime_ns")
+        decoder, seek, stream, size, changed = (self.table[name][row].as_py() for name in names)
         return Access(
             decoder=decoder,
             seek=seek,
             key_frames=self.key_frames(row),
-            key_times=self.table["key_times"][row].values.to_numpy(),
+            key_times=self._numbers("key_times", row),
+            key_bytes=self._numbers("key_bytes", row),
+            header_bytes=self._numbers("header_bytes", row),
             stream=stream,
+            stamp=None if size is None else Stamp(size_bytes=size, mtime_ns=changed),
         )
+
+    def _numbers(self, name: str, row: int) -> NDArray[np.int64]:
+        values = self.table[name][row].values
+        return np.empty(0, np.int64) if values is None else values.to_numpy()
 
     def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> "VideoIndex":
         """Some rows, in the order given."""
@@ -229,14 +242,14 @@ def load_index(path: str | Path) -> VideoIndex:
     return VideoIndex(table=table.combine_chunks())
 
 
-def content_digest(path: str, tick: Callable[[float], None] | None = None) -> str:
+def content_digest(source: Source, tick: Callable[[float], None] | None = None) -> str:
     """BLAKE2 of a file's content: the same wherever the file lies and whatever its name.
 
     `tick` is called after each part that was read. The digest of an empty file is "".
     """
     digest = hashlib.blake2b(digest_size=16)
     num_bytes = 0
-    with open(path, "rb") as file:
+    with opened_bytes(source) as file:
         while chunk := file.read(DIGEST_CHUNK_BYTES):
             digest.update(chunk)
             num_bytes += len(chunk)

@@ -24,7 +24,7 @@ from pipelines.video.given import Given, LabelSources, read_given, splits_of
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
 from pipelines.video.killable import Done, Lost, Moved, run_killable
 from pipelines.video.probe import Probe, probe_video, probe_without_decord
-from pipelines.video.splits import NoVideosError, find_videos
+from pipelines.video.splits import NoVideosError, VideoFile, find_videos
 
 RETRIED = "probe "
 """How the reasons begin that say nothing about the file."""
@@ -97,7 +97,7 @@ def build_index(
     """Probe the videos under some folders and write the index; Ctrl-C keeps what was probed.
 
     Args:
-        paths: folders, walked to their depth, and files.
+        paths: folders, walked to their depth, and files; or URIs of them.
         out: path or URI of the Parquet file; one of an earlier run is reused row by row.
         val_share: share of the videos for validation, where nothing tells their split.
         test_share: likewise for the test.
@@ -127,7 +127,7 @@ def build_index(
     given = read_given(files, labels or LabelSources())
     folder, name = parent_and_name(out)
     earlier = _earlier_rows(out) if folder.exists(name) else {}
-    stamps = {file.path: _stamp(file.path) for file in files}
+    stamps = {file.path: _stamp(file) for file in files}
     rows = {path: earlier[path] for path in stamps if _still_true(earlier.get(path), stamps[path])}
     num_reused = len(rows)
     todo = {path: stamp for path, stamp in stamps.items() if path not in rows}
@@ -230,9 +230,11 @@ def _earlier_rows(out: str | Path) -> dict[str, Row]:
     )
 
 
-def _stamp(path: str) -> Row:
+def _stamp(file: VideoFile) -> Row:
+    if file.stamp is not None:
+        return asdict(file.stamp)
     try:
-        status = os.stat(path)
+        status = os.stat(file.path)
     except OSError:  # a dangling link: its probe will say so
         return {"size_bytes": 0, "mtime_ns": 0}
     return {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}

@@ -5,15 +5,19 @@ relative to its own folder or to one below, with or without its suffix. Optional
 (train, val, test) and `frame`, the number that the row is about; every other column is a label.
 """
 
+import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
+from pipelines.storage.folder import StorageError
+from pipelines.storage.objects import is_remote, read_object
 from pipelines.storage.parquet import not_parquet
 from pipelines.video.splits import SPLITS, VIDEO_SUFFIXES, VideoFile
 
@@ -45,14 +49,20 @@ class VideoNames:
             folder: that the name is relative to; None: to any.
             below: whether only videos in or below the folder can be meant.
         """
-        name = os.path.normpath(name)
-        exact = name if folder is None else os.path.join(folder, name)
+        name = _normal(name)
+        exact = _normal(name if folder is None else os.path.join(folder, name))
         same = self._by_stem.get(os.path.basename(_stem(name)), [])
-        if os.path.normpath(exact) in same:
-            return [os.path.normpath(exact)]
+        if exact in same:
+            return [exact]
         end = os.sep + _stem(name)
         start = folder + os.sep if folder and below else ""
         return [path for path in same if path.startswith(start) and _stem(path).endswith(end)]
+
+
+def _normal(path: str) -> str:
+    """Without `.` and `..`; of a URI, whose two slashes stay, the path."""
+    scheme, mark, rest = path.rpartition("://")
+    return scheme + mark + os.path.normpath(rest)
 
 
 def _stem(path: str) -> str:
@@ -60,10 +70,14 @@ def _stem(path: str) -> str:
     return stem if suffix.lower() in VIDEO_SUFFIXES else path
 
 
-def find_tables(files: Iterable[VideoFile]) -> list[str]:
+def find_tables(files: Iterable[VideoFile], objects: Collection[str] = ()) -> list[str]:
     """Tables in the folders of videos and those above, up to one above the folder that was named.
 
     The farthest from the videos come first.
+
+    Args:
+        files: the videos.
+        objects: that lie beside videos that are objects.
     """
     folders: set[str] = set()
     for file in files:
@@ -75,7 +89,11 @@ def find_tables(files: Iterable[VideoFile]) -> list[str]:
             folder = os.path.dirname(folder)
     names = [stem + suffix for stem in STEMS for suffix in SUFFIXES]
     tables = [os.path.join(f, n) for f in sorted(folders, key=lambda f: (len(f), f)) for n in names]
-    return [table for table in tables if os.path.isfile(table) and _names_videos(table)]
+    return [
+        table
+        for table in tables
+        if (table in objects or os.path.isfile(table)) and _names_videos(table)
+    ]
 
 
 def _names_videos(table: str) -> bool:
@@ -99,9 +117,9 @@ def read_table(table: str, only: Sequence[str] | None = None) -> pd.DataFrame:
     wanted = [n for n in columns if only is None or n in only or n in (path, frame)]
     try:
         if table.endswith(".csv"):
-            found = pd.read_csv(table, usecols=wanted, dtype={path: str})
+            found = pd.read_csv(_opened(table), usecols=wanted, dtype={path: str})
         else:
-            found = pd.read_parquet(table, columns=wanted)
+            found = pd.read_parquet(_opened(table), columns=wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FactorsError(f"{table}: cannot be read: {error}") from error
     found = found.rename(columns={path: "path"} | ({frame: "frame"} if frame else {}))
@@ -149,12 +167,20 @@ def read_groups(table: str, column: str) -> dict[str, str]:
     return groups
 
 
+def _opened(table: str) -> Any:
+    """A table's path, or the content of one that is an object."""
+    return io.BytesIO(read_object(table)) if is_remote(table) else table
+
+
 def _columns(table: str) -> list[str]:
     try:
         if table.endswith(".csv"):
-            return [str(name) for name in pd.read_csv(table, nrows=0).columns]
-        return [str(name) for name in pq.read_schema(table).names]
+            return [str(name) for name in pd.read_csv(_opened(table), nrows=0).columns]
+        return [str(name) for name in pq.read_schema(_opened(table)).names]
+    except StorageError as error:
+        raise FactorsError(str(error)) from error
     except (pa.ArrowException, OSError) as error:
-        raise FactorsError(f"{table}: {not_parquet(table, error)}") from error
+        why = error if is_remote(table) else not_parquet(table, error)
+        raise FactorsError(f"{table}: {why}") from error
     except ValueError as error:
         raise FactorsError(f"{table}: not a table of comma-separated values: {error}") from error

@@ -9,11 +9,12 @@ others      train.txt, val.txt, test.txt with lines `CLASS/NAME.mp4` or `NAME.mp
 import csv
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
+from pipelines.storage.objects import is_remote, read_object
 from pipelines.video.labels import VideoNames
 from pipelines.video.splits import VideoFile
 
@@ -45,7 +46,12 @@ class Listed:
 
 
 def read_lists(
-    files: Sequence[VideoFile], names: VideoNames, lists: Sequence[str | Path], *, fold: int
+    files: Sequence[VideoFile],
+    names: VideoNames,
+    lists: Sequence[str | Path],
+    *,
+    fold: int,
+    objects: Collection[str] = (),
 ) -> dict[str, Listed]:
     """What split lists say of videos; those in the folders of the videos, and others given.
 
@@ -56,16 +62,18 @@ def read_lists(
         names: the same videos, to be found by name.
         lists: further lists, or folders of lists.
         fold: which of several divisions counts, by the number in the names of the lists.
+        objects: that lie beside videos that are objects.
 
     Raises:
         SplitListError: if a video is in two splits, or `lists` name no video.
     """
     found: dict[str, Listed] = {}
     given = [os.path.abspath(path) for path in lists]
-    roots = dict.fromkeys(file.root for file in files)
+    roots = dict.fromkeys(file.root for file in files if not is_remote(file.root))
+    roots |= dict.fromkeys(sorted(path for path in objects if _LIST.fullmatch(_name(path))))
     for place in [*roots, *given]:
         before = len(found)
-        for path in _walk(place):
+        for path in [place] if is_remote(place) else _walk(place):
             for name, listed in _read(path, fold):
                 for video in names.meant_by(name, None):
                     if video in found and found[video].split != listed.split:
@@ -79,29 +87,34 @@ def read_lists(
     return found
 
 
-def _walk(place: str) -> list[Path]:
+def _name(path: str) -> str:
+    return os.path.basename(path).lower()
+
+
+def _walk(place: str) -> list[str]:
     if os.path.isfile(place):
-        return [Path(place)]
+        return [place]
     found = []
     for folder, subfolders, names in os.walk(place):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [Path(folder, name) for name in sorted(names)]
-    return [path for path in found if _LIST.fullmatch(path.name.lower())]
+        found += [os.path.join(folder, name) for name in sorted(names)]
+    return [path for path in found if _LIST.fullmatch(_name(path))]
 
 
-def _read(path: Path, fold: int) -> Iterator[tuple[str, Listed]]:
+def _read(path: str, fold: int) -> Iterator[tuple[str, Listed]]:
     """Names and what is said of them; nothing of another fold."""
-    kind = _LIST.fullmatch(path.name.lower())
+    kind = _LIST.fullmatch(_name(path))
     if kind is None or int(kind["fold"] or fold) != fold:
         return
-    text = path.read_text(errors="replace")
+    data = read_object(path) if is_remote(path) else Path(path).read_bytes()
+    text = data.decode(errors="replace")
     split = SPLIT_WORDS[kind["split"]]
-    if path.suffix.lower() == ".csv":
+    if _name(path).endswith(".csv"):
         yield from _read_csv(text, split)
         return
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     parts = [re.fullmatch(r"(.+?)(?:\s+(\d+))?", line) for line in lines]
-    hmdb = _HMDB_LIST.fullmatch(path.name)
+    hmdb = _HMDB_LIST.fullmatch(os.path.basename(path))
     if hmdb and all(part and part[2] in _HMDB_SPLITS for part in parts):
         for part in parts:
             if part:

@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError
+from pipelines.storage.folder import absolute
+from pipelines.storage.objects import Stamp, is_remote, objects_below
 from pipelines.video.index import SCHEMA, VideoIndex, content_digest, load_index
 
 _SHOWN = 3
@@ -24,9 +26,9 @@ def find_indexed(data: DataConfig) -> VideoIndex:
     rows = np.flatnonzero(index.column("usable"))
     paths = [str(index.path[row]) for row in rows]
     if data.videos_root is None:
-        missing = [path for path in paths if not os.path.exists(path)]
+        missing = _missing(paths)
     else:
-        index, missing = _moved(index, rows.tolist(), data.videos_root)
+        index, missing = _moved(index, rows.tolist(), absolute(data.videos_root))
     if len(missing) > data.max_failed_share * len(paths):
         where = "where the index has them" if data.videos_root is None else "there"
         shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
@@ -41,13 +43,12 @@ def find_indexed(data: DataConfig) -> VideoIndex:
 def _moved(index: VideoIndex, rows: list[int], root: str) -> tuple[VideoIndex, list[str]]:
     """The index with the paths that its videos have below `root`, and those not found there."""
     there: dict[tuple[str, int], list[str]] = {}
-    for folder, _, names in os.walk(root, followlinks=True):
-        for path in (Path(folder, name) for name in names):
-            if path.is_file():
-                there.setdefault((path.name, path.stat().st_size), []).append(str(path.absolute()))
+    stamps = _files_below(root)
+    for path, stamp in stamps.items():
+        there.setdefault((os.path.basename(path), stamp.size_bytes), []).append(path)
     paths, factors = list(index.path), list(index.factors)
     sizes, digests = index.column("size_bytes"), index.column("digest")
-    missing = []
+    changed, missing = index.column("mtime_ns").copy(), []
     for row in rows:
         old = str(paths[row])
         found = there.get((Path(old).name, int(sizes[row])), [])
@@ -57,13 +58,59 @@ def _moved(index: VideoIndex, rows: list[int], root: str) -> tuple[VideoIndex, l
         if not found:
             missing.append(old)
             continue
-        paths[row] = found[0]
+        paths[row], changed[row] = found[0], stamps[found[0]].mtime_ns
         factors[row] = [_moved_table(table, old, found[0]) for table in factors[row]]
+    columns = {"path": paths, "factors": factors, "mtime_ns": changed}
+    if is_remote(root):
+        columns |= _decoded_by_pyav(index, rows)
     table = index.table
-    for name, values in (("path", paths), ("factors", factors)):
+    for name, values in columns.items():
         at = SCHEMA.get_field_index(name)
         table = table.set_column(at, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
     return VideoIndex(table=table), missing
+
+
+def _decoded_by_pyav(index: VideoIndex, rows: list[int]) -> dict[str, list[str | None]]:
+    """How PyAV reaches the frames of videos that decord would have read as files."""
+    decoders, seeks = (index.table[name].to_pylist() for name in ("decoder", "seek"))
+    times = index.table["key_times"].to_pylist()
+    for row in rows:
+        if decoders[row] == "decord":
+            decoders[row], seeks[row] = "pyav", "key_frame" if times[row] else "start"
+    return {"decoder": decoders, "seek": seeks}
+
+
+def _missing(paths: list[str]) -> list[str]:
+    """Those that are not there; objects are listed once for each bucket, not asked for one by one.
+
+    A web server need not tell what it has: what is missing there comes out when it is read.
+    """
+    objects: dict[str, list[str]] = {}
+    for path in filter(is_remote, paths):
+        objects.setdefault("/".join(path.split("/")[:3]), []).append(path)
+    there: set[str] = set()
+    for bucket, some in objects.items():
+        if bucket.startswith("http"):
+            there |= set(some)
+        else:
+            within = os.path.commonpath([path.removeprefix(bucket) for path in some])
+            folder = os.path.dirname(within) if len(some) == 1 else within
+            there |= objects_below(bucket + folder.rstrip("/")).keys()
+    return [path for path in paths if path not in there and not os.path.exists(path)]
+
+
+def _files_below(root: str) -> dict[str, Stamp]:
+    """All files below a folder, at a path or a URI."""
+    if is_remote(root):
+        return objects_below(root)
+    files = {}
+    for folder, _, names in os.walk(root, followlinks=True):
+        for path in (Path(folder, name) for name in names):
+            if path.is_file():
+                status = path.stat()
+                stamp = Stamp(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+                files[str(path.absolute())] = stamp
+    return files
 
 
 def _moved_table(table: str, old: str, new: str) -> str:

@@ -73,6 +73,8 @@ class PairCutter:
         window, counts = self.schedule.window(expected), self.counts
         counts.windows += 1
         counts.frames_decoded += decoded.decoded_frames
+        counts.requests += decoded.requests
+        counts.bytes_fetched += decoded.bytes_fetched
         if decoded.frames is None:
             self._skip(window, decoded.error or "no frames")
         else:

@@ -26,11 +26,13 @@ import av
 import numpy as np
 
 from pipelines.video import decord_reader
+from pipelines.video.containers import Source, header_ranges, open_container, source_of
 from pipelines.video.decode import read_window
 from pipelines.video.frames import Access, DecodeError, Decoder, Seek, resized_shape
 from pipelines.video.index import content_digest
 from pipelines.video.killable import Tick
 from pipelines.video.pyav_reader import ToRgb, clockwise, frames_of
+from pipelines.video.remote_file import RemoteFile
 
 THUMBNAIL_SIDE = 32
 """Short side of the frames that are compared, pixels."""
@@ -39,6 +41,8 @@ FRAMES_IN_ORDER = 600
 CHECKED_KEY_FRAMES = 32
 """Groups of pictures, spread over the video, in which seeks are checked."""
 CHECKED_FRAMES = 3
+CHECKED_STARTS_OF_OTHER = 8
+"""Seeks by which PyAV is checked where decord is taken."""
 INTO_GROUP = 8
 """Frames from a key frame to where a group is entered in its middle, by a second seek."""
 HARMLESS_ERRORS = ("co located POCs unavailable",)
@@ -74,7 +78,12 @@ class Probe:
     seek: Seek
     stream: int
     key_times: list[int]
-    """Presentation times of the key frames, in units of the stream; empty if decord decodes."""
+    """Presentation times of the key frames, in units of the stream; empty where PyAV does not find
+    the frames by them."""
+    key_bytes: list[int]
+    """Where their packets begin in the file; empty where that is not known."""
+    header_bytes: list[int]
+    """What opening the file reads of it: start, end, start, end, …"""
     digest: str
 
 
@@ -95,6 +104,7 @@ class _Reference:
     key_frames: list[int]
     key_times: list[int] | None
     """None where frames share a time or have none."""
+    key_bytes: list[int]
 
     @property
     def thumbnail(self) -> tuple[int, int]:
@@ -114,6 +124,8 @@ def probe_video(path: str, tick: Tick, *, try_decord: bool = True) -> Probe | Un
         return _probe(path, tick, try_decord)
     except av.FFmpegError as error:
         return Unusable(reason=f"not a readable video: {error.strerror}")
+    except FileNotFoundError:
+        return Unusable(reason="unreadable: no such file")
     except OSError as error:
         return Unusable(reason=f"unreadable: {error.strerror or error}")
     except UnusableVideoError as error:
@@ -126,11 +138,14 @@ def probe_without_decord(path: str, tick: Tick) -> Probe | Unusable:
 
 
 def _probe(path: str, tick: Tick, try_decord: bool) -> Probe:
-    digest = content_digest(path, tick)
+    source = source_of(path)
+    digest = content_digest(source, tick)
     if not digest:
         raise UnusableVideoError("empty file")
-    found = _reference(path, tick)
-    access = _access(path, found, tick, try_decord)
+    found = _reference(source, tick)
+    access = _access(source, found, tick, try_decord and not isinstance(source, RemoteFile))
+    second = [numbers[1:2] for numbers in (found.key_times or [], found.key_bytes)]
+    time, byte = (numbers[0] if numbers else None for numbers in second)
     return Probe(
         num_frames=found.num_frames,
         fps=found.fps,
@@ -144,20 +159,22 @@ def _probe(path: str, tick: Tick, try_decord: bool) -> Probe:
         seek=access.seek,
         stream=access.stream,
         key_times=list(access.key_times),
+        key_bytes=found.key_bytes,
+        header_bytes=header_ranges(source, found.stream, time, byte),
         digest=digest,
     )
 
 
-def _reference(path: str, tick: Tick) -> _Reference:
+def _reference(path: Source, tick: Tick) -> _Reference:
     """The best stream of a file that holds frames, decoded by PyAV."""
-    with av.open(path) as container:
+    with open_container(path) as container:
         best = container.streams.best("video")
         streams = [s.index for s in container.streams.video if not _is_picture(s)]
         streams.sort(key=lambda index: best is None or index != best.index)
     if not streams:
         raise UnusableVideoError("no video stream")
     for number in streams:
-        with av.open(path) as container, _decoder_errors() as errors:
+        with open_container(path) as container, _decoder_errors() as errors:
             found = _decode(container, container.streams[number], errors, tick)
         if found:
             return found
@@ -174,6 +191,7 @@ def _is_picture(stream: Any) -> bool:
 def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> _Reference | None:
     hashes: dict[int, int] = {}
     times: list[int | None] = []
+    places: dict[int, int] = {}
     key_frames = [0]
     sample: Any = None
     newest: deque[Any] = deque(maxlen=CHECKED_FRAMES)
@@ -183,6 +201,8 @@ def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> _Refe
         if began:
             _refuse_errors(stream, errors, len(times))
         errors.clear()
+        if packet.pts is not None and packet.pos is not None:
+            places[packet.pts] = packet.pos
         for frame in frames:
             number = len(times)
             if sample is None:
@@ -202,7 +222,7 @@ def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> _Refe
         return None
     for number, frame in enumerate(newest, len(times) - len(newest)):
         hashes[number] = hash(to_rgb(frame).tobytes())
-    return _describe(stream, sample, hashes, times, key_frames)
+    return _describe(stream, sample, hashes, times, key_frames, places)
 
 
 def _undamaged(
@@ -256,7 +276,12 @@ def _displayed_size(stream: Any, frame: Any) -> tuple[int, int]:
 
 
 def _describe(
-    stream: Any, frame: Any, hashes: dict[int, int], times: list[int | None], key_frames: list[int]
+    stream: Any,
+    frame: Any,
+    hashes: dict[int, int],
+    times: list[int | None],
+    key_frames: list[int],
+    places: dict[int, int],
 ) -> _Reference:
     known = [time for time in times if time is not None]
     ordered = len(known) == len(times) and all(a < b for a, b in pairwise(known))
@@ -269,6 +294,8 @@ def _describe(
         raise UnusableVideoError("no frame rate")
     seconds = span if ordered else (len(times) - 1) / rate
     width, height = _displayed_size(stream, frame)
+    key_times = [known[number] for number in key_frames] if ordered else None
+    key_bytes = [places[time] for time in key_times or () if time in places]
     return _Reference(
         stream=stream.index,
         codec=stream.codec_context.codec.canonical_name,
@@ -280,37 +307,47 @@ def _describe(
         num_frames=len(times),
         hashes=hashes,
         key_frames=key_frames,
-        key_times=[known[number] for number in key_frames] if ordered else None,
+        key_times=key_times,
+        key_bytes=key_bytes if len(key_bytes) == len(key_frames) else [],
     )
 
 
-def _access(path: str, found: _Reference, tick: Tick, try_decord: bool) -> Access:
+def _access(path: Source, found: _Reference, tick: Tick, try_decord: bool) -> Access:
     """The first way to read under which every frame checked is PyAV's in order."""
-    decord = Access(decoder="decord", seek="start", key_frames=found.key_frames)
-    pyav = replace(decord, decoder="pyav", stream=found.stream)
-    ways: list[Access] = []
+    pyav = Access(decoder="pyav", seek="start", key_frames=found.key_frames, stream=found.stream)
+    decord = replace(pyav, decoder="decord")
+    by_key_frame = replace(
+        pyav, seek="key_frame", key_times=found.key_times or (), key_bytes=found.key_bytes
+    )
+    starts = _checked_starts(found.key_frames, found.num_frames)
+
+    def is_right(way: Access, starts: list[int]) -> bool:
+        return all(_same_window(path, found, way, start, tick) for start in starts)
+
     in_order = try_decord and _same_in_order(path, found, decord, tick)
     if in_order:
+        ways = [replace(decord, seek="key_frame")]
         # Where decord has the key frames wrong, some windows could miss those it gets wrong.
-        if decord_reader.inspect(path).key_frames == found.key_frames:
-            ways.append(replace(decord, seek="exact"))
-        ways.append(replace(decord, seek="key_frame"))
-    if found.key_times:
-        ways.append(replace(pyav, seek="key_frame", key_times=found.key_times))
-    starts = _checked_starts(found.key_frames, found.num_frames)
-    for way in ways:
-        if all(_same_window(path, found, way, start, tick) for start in starts):
-            return way
+        if decord_reader.inspect(str(path)).key_frames == found.key_frames:
+            ways.insert(0, replace(decord, seek="exact"))
+        for way in ways:
+            if is_right(way, starts):
+                # PyAV reads the file if it is moved to a bucket.
+                some = starts[:: max(1, len(starts) // CHECKED_STARTS_OF_OTHER)]
+                also = found.key_times and is_right(by_key_frame, some)
+                return replace(way, key_times=found.key_times or () if also else ())
+    if found.key_times and is_right(by_key_frame, starts):
+        return by_key_frame
     return decord if in_order and found.num_frames <= FRAMES_IN_ORDER else pyav
 
 
-def _same_in_order(path: str, found: _Reference, access: Access, tick: Tick) -> bool:
+def _same_in_order(path: Source, found: _Reference, access: Access, tick: Tick) -> bool:
     """Whether decord delivers the first frames as PyAV does: of a short video, all of them."""
     width, height = found.thumbnail
     num_frames = min(found.num_frames, FRAMES_IN_ORDER)
     try:
         frames = decord_reader.read(
-            path, first=0, num_frames=num_frames, width=width, height=height, access=access
+            str(path), first=0, num_frames=num_frames, width=width, height=height, access=access
         )
         for number, frame in enumerate(frames):
             if hash(frame.tobytes()) != found.hashes[number]:
@@ -332,7 +369,7 @@ def _checked_starts(key_frames: list[int], num_frames: int) -> list[int]:
     return sorted(starts - {0})
 
 
-def _same_window(path: str, found: _Reference, access: Access, first: int, tick: Tick) -> bool:
+def _same_window(path: Source, found: _Reference, access: Access, first: int, tick: Tick) -> bool:
     end = min(first + CHECKED_FRAMES, found.num_frames)
     expected = [found.hashes[number] for number in range(first, end)]
     width, height = found.thumbnail

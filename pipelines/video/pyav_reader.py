@@ -5,8 +5,8 @@ pixels of both agree to the last bit where both are built on the same FFmpeg.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, dropwhile, islice
-from pathlib import Path
 from typing import Any
 
 import av
@@ -14,7 +14,10 @@ import numpy as np
 from av.filter import Graph
 from numpy.typing import NDArray
 
+from pipelines.storage.remote import StorageError
+from pipelines.video.containers import Source, open_container, seek_to
 from pipelines.video.frames import Access, DecodeError
+from pipelines.video.remote_file import RemoteFile
 
 _TURNS = {90: ["1"], 180: ["1", "1"], 270: ["2"]}
 """Degrees clockwise to the directions of FFmpeg's transpose."""
@@ -23,7 +26,7 @@ _SHOWS_BEFORE_KEY_FRAME = ("flv", "h263", "mpeg4", "msmpeg4", "wmv")
 
 
 def read(
-    path: str | Path,
+    path: Source,
     *,
     first: int,
     num_frames: int,
@@ -38,20 +41,47 @@ def read(
     """
     number = 0
     try:
-        with av.open(str(path)) as container:
-            stream, entry = container.streams[access.stream], access.entry(first)
-            frames = _frames_from(container, stream, entry, access)
-            to_rgb = ToRgb(width, height)
-            for frame in islice(frames, first - entry, first - entry + num_frames):
-                yield to_rgb(frame)
-                number += 1
+        # Of a remote file, what is behind the last group would be a request of its own.
+        stops = isinstance(path, RemoteFile) and len(access.key_bytes) > 0
+        for stops_early in (True, False) if stops else (False,):
+            if number < num_frames:
+                frames = _window(path, first + number, num_frames - number, access, stops_early)
+                to_rgb = ToRgb(width, height)
+                for frame in frames:
+                    yield to_rgb(frame)
+                    number += 1
+        if isinstance(path, RemoteFile):
+            path.verify()
     except FileNotFoundError as error:
         raise DecodeError(path, "no such file") from error
+    except StorageError as error:
+        raise DecodeError(path, str(error)) from error
     except (av.FFmpegError, IndexError) as error:
+        _refuse_replaced(path)
         reason = getattr(error, "strerror", None) or str(error)
         raise DecodeError(path, f"PyAV says {reason!r}") from error
     if number < num_frames:
+        _refuse_replaced(path)
         raise DecodeError(path, f"only {number} of {num_frames} frames from frame {first} on")
+
+
+def _refuse_replaced(path: Source) -> None:
+    """Of an object that does not decode, first ask whether it is still the one indexed."""
+    if isinstance(path, RemoteFile):
+        try:
+            path.verify(anew=True)
+        except (StorageError, FileNotFoundError) as error:
+            raise DecodeError(path, str(error)) from error
+
+
+def _window(
+    path: Source, first: int, num_frames: int, access: Access, stops_early: bool
+) -> Iterator[Any]:
+    with open_container(path) as container:
+        stream, entry = container.streams[access.stream], access.entry(first)
+        end = access.group_end(first + num_frames - 1) if stops_early else None
+        frames = _frames_from(container, stream, entry, end, access)
+        yield from islice(frames, first - entry, first - entry + num_frames)
 
 
 def frames_of(container: Any, stream: Any) -> Iterator[tuple[Any, list[Any]]]:
@@ -83,16 +113,27 @@ def frames_of(container: Any, stream: Any) -> Iterator[tuple[Any, list[Any]]]:
         yield packet, frames
 
 
-def _frames_from(container: Any, stream: Any, entry: int, access: Access) -> Iterator[Any]:
-    """The frames from `entry` on, which is 0 or a key frame."""
+def _frames_from(
+    container: Any, stream: Any, entry: int, end: int | None, access: Access
+) -> Iterator[Any]:
+    """The frames from `entry` on, which is 0 or a key frame, at least up to the key frame `end`."""
+    numbers = list(access.key_frames)
+    due = None
+    if end is not None and len(access.key_times):
+        times = [int(access.key_times[numbers.index(number)]) for number in (entry, end)]
+        due = _Due(num_packets=end - entry, first_time=times[0], end_time=times[1])
     if entry == 0:
-        return _flat(container, stream)
-    time = int(access.key_times[list(access.key_frames).index(entry)])
+        return _flat(container, stream, due)
+    at = numbers.index(entry)
+    time, byte = (
+        int(access.key_times[at]),
+        int(access.key_bytes[at]) if len(access.key_bytes) else None,
+    )
     second = round(1 / stream.time_base)
     back = 0
     while True:
-        container.seek(time - back, stream=stream)
-        frames = _flat(container, stream)
+        seek_to(container, stream, time - back, None if back else byte)
+        frames = _flat(container, stream, due)
         found = next(frames, None)
         # Where nothing marks the key frames, as in MPEG-TS, a seek can land behind its aim.
         if found is not None and found.pts is not None and found.pts <= time:
@@ -104,9 +145,28 @@ def _frames_from(container: Any, stream: Any, entry: int, access: Access) -> Ite
         back = max(second, 2 * back)
 
 
-def _flat(container: Any, stream: Any) -> Iterator[Any]:
-    for _, frames in frames_of(container, stream):
+@dataclass(frozen=True, kw_only=True)
+class _Due:
+    """The packets of some groups of pictures, one for each frame, by their presentation times."""
+
+    num_packets: int
+    first_time: int
+    end_time: int
+
+    def has(self, packet: Any) -> bool:
+        """Whether a packet is one of them."""
+        return packet.pts is not None and self.first_time <= packet.pts < self.end_time
+
+
+def _flat(container: Any, stream: Any, due: _Due | None = None) -> Iterator[Any]:
+    """Frames, all; or those that the packets due complete, without reading what is behind them."""
+    num_packets = 0
+    for packet, frames in frames_of(container, stream):
         yield from frames
+        num_packets += due is not None and due.has(packet)
+        if due is not None and num_packets == due.num_packets:
+            yield from stream.codec_context.decode(None)
+            return
 
 
 class ToRgb:

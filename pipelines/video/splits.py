@@ -1,11 +1,13 @@
 """Which files there are, and which of them are for training, validation and test."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
+from pipelines.storage.folder import absolute
+from pipelines.storage.objects import Stamp, is_remote, objects_below
 
 SPLITS = ("train", "val", "test")
 VIDEO_SUFFIXES = frozenset(
@@ -21,15 +23,17 @@ class NoVideosError(UserError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFile:
-    """A file to index and the folder under which it was found."""
+    """A file to index and the folder under which it was found; `stamp` of an object only."""
 
     path: str
     root: str
+    stamp: Stamp | None = None
 
 
 def find_videos(paths: Sequence[str | Path]) -> tuple[list[VideoFile], dict[str, str]]:
     """Every video file under some folders, and files named themselves; each once, by path.
 
+    Folders may be URIs: of a bucket, a web page that links to videos, a data set on the Hub.
     Hidden files and folders are passed over. Symbolic links are followed; a file or folder that
     two of them reach counts once.
 
@@ -39,11 +43,17 @@ def find_videos(paths: Sequence[str | Path]) -> tuple[list[VideoFile], dict[str,
 
     Raises:
         NoVideosError: if a path does not exist or cannot be read, or none holds a video file.
+        StorageError: if the objects at a URI cannot be listed.
     """
     found: dict[str, VideoFile] = {}
     skipped: dict[str, str] = {}
     seen_folders: set[str] = set()
-    for path in (os.path.abspath(path) for path in paths):
+    for path in (absolute(str(path)) for path in paths):
+        if is_remote(path):
+            for file in _objects(path.rstrip("/"), skipped):
+                found.setdefault(file.path, file)
+            continue
+        path = os.path.abspath(path)
         if os.path.isdir(path):
             files = _walk(path, seen_folders, skipped)
         elif os.path.exists(path):
@@ -88,6 +98,37 @@ def _walk(root: str, seen_folders: set[str], skipped: dict[str, str]) -> list[Vi
             for name in names
             if Path(name).suffix.lower() in VIDEO_SUFFIXES and not name.startswith(".")
         ]
+    return files
+
+
+def objects_beside(files: Iterable[VideoFile]) -> set[str]:
+    """The tables and lists below the URIs under which videos were found, and one above each."""
+    found: set[str] = set()
+    for root in {file.root for file in files if is_remote(file.path)}:
+        found |= objects_below(root).keys()
+        above = os.path.dirname(root)
+        if above.count("/") >= 2:  # a bucket, or a folder in one
+            found |= objects_below(above, deep=False).keys()
+    return {uri for uri in found if uri.lower().endswith((".csv", ".parquet", ".txt"))}
+
+
+def _objects(root: str, skipped: dict[str, str]) -> list[VideoFile]:
+    """The videos at a URI, as folders are walked."""
+    files = []
+    stamps = objects_below(root)
+    if not stamps:
+        raise NoVideosError(f"{root}: there is nothing")
+    root = os.path.dirname(root) if list(stamps) == [root] else root
+    for uri, stamp in stamps.items():
+        names = uri.removeprefix(root).split("/")
+        if any(name.startswith(".") for name in names):
+            continue
+        if os.path.splitext(uri)[1].lower() not in VIDEO_SUFFIXES:
+            continue
+        if "?" in uri or "#" in uri:
+            skipped[uri] = "name has a ? or #: rename the object"
+        else:
+            files.append(VideoFile(path=uri, root=root, stamp=stamp))
     return files
 
 

@@ -22,10 +22,13 @@ import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 
+from pipelines.storage.folder import StorageError
+from pipelines.storage.objects import is_remote
 from pipelines.video.batch import DecodedWindow, PairBatch, StreamCounts
 from pipelines.video.decode import read_window
 from pipelines.video.frames import DecodeError, resized_shape
 from pipelines.video.pairs import PairCutter
+from pipelines.video.remote_file import RemoteFile, window_ranges
 from pipelines.video.schedule import Schedule
 from pipelines.video.stderr import without_stderr
 
@@ -44,6 +47,8 @@ pool of actors starts anew with each."""
 STORE_BYTES = 2**29
 """Most bytes of decoded frames in Ray's object store for one stream."""
 BATCHES_AHEAD = 2
+WINDOWS_AHEAD = 8
+"""Windows whose bytes an actor fetches at once, of videos that are objects."""
 NEWS_SECONDS = 60.0
 """Between lines that say that no batch has come."""
 CLOSE_SECONDS = 30.0
@@ -132,7 +137,7 @@ def _decode_segment(
         decoded = graph.map_batches(
             WindowDecoder,
             fn_constructor_args=(schedule,),
-            compute=ActorPoolStrategy(size=min(share.num_decoders, len(blocks))),
+            compute=_pool(schedule, min(share.num_decoders, len(blocks))),
             num_cpus=1,
             batch_size=None,
             batch_format="pyarrow",
@@ -142,7 +147,7 @@ def _decode_segment(
         with without_stderr:  # Ray notes there that it may start the pool's actors again
             first = next(tables)
         for table in chain([first], tables):
-            yield from _windows_of(table)
+            yield from windows_of(table)
 
 
 def pin_data_actors_here() -> None:
@@ -175,18 +180,61 @@ class _Nothing:
         return block
 
 
+def _pool(schedule: Schedule, size: int) -> ActorPoolStrategy:
+    """A fixed number of actors; where videos are objects, each fetches one block ahead."""
+    if not schedule.index.is_remote:
+        return ActorPoolStrategy(size=size)
+    return ActorPoolStrategy(
+        size=size, max_concurrent_calls_per_actor=2, enable_true_multi_threading=True
+    )
+
+
 class WindowDecoder:
-    """An actor of the decoding pool: from window numbers to their frames."""
+    """An actor of the decoding pool: from window numbers to their frames.
+
+    Of videos that are objects, the bytes of all windows of a block are fetched while others are
+    decoded: those before them, and those of the block before, whose call runs in another thread.
+    """
 
     def __init__(self, schedule: Schedule) -> None:
         """Keep the schedule: a window is a function of its number."""
         self._schedule = schedule
+        self._fetching = ThreadPoolExecutor(WINDOWS_AHEAD, thread_name_prefix="windows-ahead")
+        self._decoding = threading.Lock()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Decode the windows of one block."""
-        return _table_of([self.decode(number) for number in block["number"].to_pylist()])
+        numbers = block["number"].to_pylist()
+        if not self._schedule.index.is_remote:
+            return _table_of([self.decode(number) for number in numbers])
+        ahead = [self._fetching.submit(self.fetch, number) for number in numbers]
+        with self._decoding:  # one core is this actor's
+            return _table_of(
+                [self.decode(n, file.result()) for n, file in zip(numbers, ahead, strict=True)]
+            )
 
-    def decode(self, number: int) -> DecodedWindow:
+    def fetch(self, number: int) -> RemoteFile | DecodeError | None:
+        """The video of a window with the bytes that it needs, or why they cannot be had.
+
+        None where the video is a file.
+        """
+        window = self._schedule.window(number)
+        path = str(self._schedule.index.path[window.video])
+        if not is_remote(path):
+            return None
+        access = self._schedule.index.access(window.video)
+        file = RemoteFile(path, access)
+        try:
+            file.fetch(window_ranges(path, access, window.first, window.num_frames))
+        except DecodeError as error:
+            return error
+        except FileNotFoundError:
+            return DecodeError(path, "no such file")
+        except StorageError as error:
+            return DecodeError(path, str(error))
+        return file
+
+    def decode(self, number: int, fetched: RemoteFile | DecodeError | None = None) -> DecodedWindow:
         """Read one window; a file that fails gives the reason in place of frames."""
         index, config = self._schedule.index, self._schedule.config
         window = self._schedule.window(number)
@@ -196,9 +244,12 @@ class WindowDecoder:
             stored = int(index.width[video]), int(index.height[video])
             width, height = resized_shape(*stored, config.frame_size)
         access = index.access(video)
+        file = fetched or self.fetch(number)
         try:
+            if isinstance(file, DecodeError):
+                raise file
             frames = read_window(
-                str(index.path[video]),
+                file or str(index.path[video]),
                 first=window.first,
                 num_frames=window.num_frames,
                 width=width,
@@ -209,7 +260,13 @@ class WindowDecoder:
         except DecodeError as error:
             return DecodedWindow(number=number, frames=None, decoded_frames=0, error=error.reason)
         cost = access.decoded_frames(window.first, window.num_frames)
-        return DecodedWindow(number=number, frames=frames, decoded_frames=cost)
+        return DecodedWindow(
+            number=number,
+            frames=frames,
+            decoded_frames=cost,
+            requests=file.requests if file else 0,
+            bytes_fetched=file.bytes_fetched if file else 0,
+        )
 
 
 def _table_of(windows: list[DecodedWindow]) -> pa.Table:
@@ -225,19 +282,22 @@ def _table_of(windows: list[DecodedWindow]) -> pa.Table:
             "number": pa.array([w.number for w in windows], pa.int64()),
             "decoded_frames": pa.array([w.decoded_frames for w in windows], pa.int64()),
             "error": pa.array([w.error for w in windows], pa.string()),
+            "requests": pa.array([w.requests for w in windows], pa.int64()),
+            "bytes_fetched": pa.array([w.bytes_fetched for w in windows], pa.int64()),
             "shape": pa.array([list(f.shape) for f in frames], pa.list_(pa.int32(), 4)),
             "frames": pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(windows), buffers),
         }
     )
 
 
-def _windows_of(table: pa.Table) -> Iterator[DecodedWindow]:
+def windows_of(table: pa.Table) -> Iterator[DecodedWindow]:
     """The windows of a block; the frames are views of its bytes."""
-    columns = [table[name].to_pylist() for name in ("number", "decoded_frames", "error", "shape")]
-    for row, (number, cost, error, shape) in enumerate(zip(*columns, strict=True)):
+    names = ("number", "decoded_frames", "error", "requests", "bytes_fetched")
+    shapes = table["shape"].to_pylist()
+    for row, values in enumerate(table.select(names).to_pylist()):
         data = table["frames"][row].as_buffer()
-        frames = None if error else np.frombuffer(data, np.uint8).reshape(shape)
-        yield DecodedWindow(number=number, frames=frames, decoded_frames=cost, error=error)
+        frames = None if values["error"] else np.frombuffer(data, np.uint8).reshape(shapes[row])
+        yield DecodedWindow(frames=frames, **values)
 
 
 class Ahead(Iterator[Any]):

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.prepared import bench_prepared
+from tests.benchmarks.remote import bench_remote
 from tests.benchmarks.step import bench_step
 from tests.benchmarks.streams import bench_streams
 from tests.benchmarks.trials import bench_startup
@@ -50,6 +51,12 @@ GOALS = {
     "prepared_over_originals_64px": Goal("pairs/s of copies / of their 1080p originals", 10),
     "prepared_over_originals_128px": Goal("the same at 128 pixels", 10),
     "prepared_share_of_bytes": Goal("size of the copies, short side 128 / of the originals"),
+    "remote_share_of_local_speed": Goal("a bucket behind 20 ms / the files, both by PyAV", 0.8),
+    "remote_share_without_reading_ahead": Goal("likewise, a window after another"),
+    "remote_bytes_over_group": Goal("fetched / of the groups, first windows of videos", None, 1.3),
+    "remote_bytes_over_group_again": Goal("the same of the next windows of a video", None, 1.3),
+    "remote_requests_per_window": Goal("first windows of videos"),
+    "remote_requests_per_window_again": Goal("the next windows of a video"),
     "latent_share_of_step": Goal("what r adds to a training step", None, 0.05),
     "diagnostics_share_of_step": Goal("what the metrics of a logged step add", None, 0.01),
     "surrogate_share_of_step": Goal("what encoding x++ adds to it, a third encoding", None, 0.5),
@@ -72,6 +79,7 @@ def main(
     metrics = {
         **bench_streams(folder, rounds=rounds, console=console),
         **bench_prepared(folder, console=console),
+        **bench_remote(folder, rounds=rounds, console=console),
         **bench_step(rounds=rounds, console=console),
         **bench_startup(folder, console=console),
     }

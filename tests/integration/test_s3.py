@@ -77,6 +77,38 @@ def test_a_run_on_s3_goes_on_where_it_was_killed(
     assert "first had finished: 12 steps" in printed
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_server")
+def test_a_run_learns_from_videos_in_a_bucket_as_from_files(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    videos = digits.parent / "set"
+    for path in sorted(path for path in videos.rglob("*") if path.is_file()):
+        Folder("s3://bucket/set").put(path, str(path.relative_to(videos)))
+    printed = run(tmp_path, ["data", "index", "s3://bucket/set", "--out", INDEX])
+    assert "120 files, 120 usable" in printed
+    assert "labels of 120 videos: s3://bucket/set/factors.parquet" in printed
+    run(tmp_path, train("far"))
+    run(tmp_path, ["data", "index", str(videos), "--out", "local.parquet"])
+    near = command("local.parquet", RUNS, "near", "--set=train.steps=12", workers=1)
+    run(tmp_path, near)
+    far_state, near_state = (newest_state(RunFolder(f"{RUNS}/{name}")) for name in ("far", "near"))
+    assert far_state is not None
+    assert near_state is not None
+    losses = [
+        [entry["train/loss"] for entry in state["history"]] for state in (far_state, near_state)
+    ]
+    assert losses[0] == pytest.approx(losses[1])  # the same pairs, to the pixel
+    summary = Folder(f"{RUNS}/far").read_json("summary.json")
+    assert "test/digit/linear_accuracy" in summary
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    logged = client.get_run(far_state["mlflow_run_id"]).data.metrics
+    assert logged["data/requests_per_window"] >= 1
+    assert logged["data/bytes_fetched_per_pair"] > 0
+    assert client.get_run(near_state["mlflow_run_id"]).data.metrics["data/requests_per_window"] == 0
+
+
 def kill_after_a_checkpoint(process: "subprocess.Popen[str]", folder: RunFolder) -> None:
     """Kill the driver, and wait until its workers are gone."""
     wait_during(process, lambda: folder.checkpoints.step() is not None)

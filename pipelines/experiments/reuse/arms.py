@@ -62,25 +62,9 @@ def base_config() -> RunConfig:
     )
 
 
-def _of_group(group: str) -> Settings:
-    """What the data of a group needs, beside its index."""
-    if group == "digits":
-        return {}
-    data = recipe("videos").data
-    return {
-        "data.grayscale": False,
-        "data.start_multiple": 1,
-        "data.gap": list(data.gap),
-        "data.gap_unit": data.gap_unit,
-        "data.crop": data.crop,
-        "backbone.name": recipe("videos").backbone.name,
-        "optim.learning_rate": 1e-3,
-    }
-
-
 def _arms(group: str, quick: bool) -> Iterator[Arm]:
     steps = QUICK_STEPS if quick else STEPS[group]
-    common: Settings = {**_of_group(group), INDEX: group, "train.steps": steps}
+    common: Settings = {INDEX: group, "train.steps": steps}
 
     def arm(method: str, title: str, **changes: float) -> Arm:
         settings = {**common, **{key.replace("__", "."): v for key, v in changes.items()}}

@@ -39,8 +39,8 @@ PROTOCOL = """\
   1,024), so windows are as short as they can be. *n moments a video*: a batch draws n pairs from
   each of 64 / n windows (`data.moments_per_video`), so that it is mixed less and other moments of
   the same video are among the negatives.
-- **Score.** Linear probes of h, fitted on 1,500 training pairs, strength by cross-validation over
-  videos, scored on 1,000 test pairs: the mean of the accuracies of classes and of the R² of values,
+- **Score.** Linear probes of h, fitted on 1,200 training pairs, strength by cross-validation over
+  videos, scored on 800 test pairs: the mean of the accuracies of classes and of the R² of values,
   those below 0 taken as 0. Changes over the gap are left out.
 - **Tuning.** None.
 """

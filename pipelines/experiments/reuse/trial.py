@@ -10,23 +10,38 @@ from pipelines.evaluation.embed import embed, pairs_at_hand
 from pipelines.evaluation.factors import CHANGE, factors_of
 from pipelines.evaluation.questions import questions
 from pipelines.experiments.trained import trained
+from pipelines.recipes import recipe
 from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on_videos
 from pipelines.video.moved import find_indexed
 
 INDEX = f"{TASK}index"
 """The setting that names which videos an arm trains on."""
-NUM_PAIRS = {"train": 1500, "test": 1000}
+NUM_PAIRS = {"train": 1200, "test": 800}
 
 
 def run_reuse_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
     """What Tune runs: the training job of `adassl train`, and probes of its encoder."""
 
     def body(this: TrialRun) -> dict[str, float]:
-        index = this.config.data.index.replace("{group}", str(this.task["index"]))
-        config = with_overrides(this.config, {"data.index": index})
+        group = str(this.task["index"])
+        index = this.config.data.index.replace("{group}", group)
+        config = with_overrides(this.config, {"data.index": index, **settings_of(group)})
         return train_on_videos(this.with_config(config), judge)
 
     run_trial(trial, job=job, body=body)
+
+
+def settings_of(group: str) -> dict[str, Any]:
+    """What the videos of a group need: those of one's own what the recipe for any videos has."""
+    if group == "digits":
+        return {}
+    any_videos = recipe("videos")
+    names = ("gap", "gap_unit", "crop", "grayscale", "start_multiple")
+    return {
+        **{f"data.{name}": getattr(any_videos.data, name) for name in names},
+        "backbone.name": any_videos.backbone.name,
+        "optim.learning_rate": any_videos.optim.learning_rate,
+    }
 
 
 def judge(trial: TrialRun) -> dict[str, float]:
@@ -37,7 +52,8 @@ def judge(trial: TrialRun) -> dict[str, float]:
     """
     learner, state = trained(trial)
     learner.load_state_dict(state)
-    data = learner.config.data.model_copy(update={"reuse": 1, "moments_per_video": 1})
+    same = {"reuse": 1, "moments_per_video": 1, "shuffle_memory_mib": 1024}  # decoded once for all
+    data = learner.config.data.model_copy(update=same)
     index = find_indexed(data)
     sides = {}
     for split, most in NUM_PAIRS.items():
