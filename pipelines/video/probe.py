@@ -17,38 +17,35 @@ check its data by, and both decoders of FFmpeg (vp8, libvpx) noticed at most 1 o
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from fractions import Fraction
-from itertools import pairwise
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import av
-import numpy as np
 
-from pipelines.video import decord_reader
-from pipelines.video.decode import read_window
-from pipelines.video.frames import Access, DecodeError, Decoder, Seek, resized_shape
+from pipelines.video.frames import Access, Decoder, Seek, resized_shape
 from pipelines.video.index import content_digest
 from pipelines.video.killable import Tick
-from pipelines.video.pyav_reader import ToRgb, clockwise, frames_of
+from pipelines.video.pyav_reader import ToRgb, frames_of
+from pipelines.video.reference import (
+    CHECKED_FRAMES,
+    INTO_GROUP,
+    THUMBNAIL_SIDE,
+    Reference,
+    UnusableVideoError,
+    checked_starts,
+    describe,
+    displayed_size,
+    find_access,
+)
 
-THUMBNAIL_SIDE = 32
-"""Short side of the frames that are compared, pixels."""
 FRAMES_IN_ORDER = 600
 """Frames from the start that are compared in order."""
 CHECKED_KEY_FRAMES = 32
 """Groups of pictures, spread over the video, in which seeks are checked."""
-CHECKED_FRAMES = 3
-INTO_GROUP = 8
-"""Frames from a key frame to where a group is entered in its middle, by a second seek."""
 HARMLESS_ERRORS = ("co located POCs unavailable",)
 """Reported for frames that are not shown, at the beginning of a stream that was cut."""
-RATE_TOLERANCE = 0.1
-"""Share by which a container's frame rate may differ from the one measured."""
-
-
-class UnusableVideoError(ValueError):
-    """A file that cannot be trained on; the message is `kind` or `kind: detail`."""
+Check = Literal["full", "sample"]
+"""How a file was checked: all of its frames decoded, or some (see `sampled`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,31 +72,8 @@ class Probe:
     stream: int
     key_times: list[int]
     """Presentation times of the key frames, in units of the stream; empty if decord decodes."""
+    check: Check
     digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reference:
-    """What PyAV finds in a file."""
-
-    stream: int
-    codec: str
-    fps: float
-    duration_seconds: float
-    width: int
-    height: int
-    rotation: int
-    num_frames: int
-    hashes: dict[int, int]
-    """Of the thumbnails of the frames that may be compared, by the frame's number."""
-    key_frames: list[int]
-    key_times: list[int] | None
-    """None where frames share a time or have none."""
-
-    @property
-    def thumbnail(self) -> tuple[int, int]:
-        """Width and height of the frames that are compared."""
-        return resized_shape(self.width, self.height, THUMBNAIL_SIDE)
 
 
 def probe_video(path: str, tick: Tick, *, try_decord: bool = True) -> Probe | Unusable:
@@ -120,17 +94,17 @@ def probe_video(path: str, tick: Tick, *, try_decord: bool = True) -> Probe | Un
         return Unusable(reason=str(error))
 
 
-def probe_without_decord(path: str, tick: Tick) -> Probe | Unusable:
-    """Probe a file on which decord hung or crashed."""
-    return probe_video(path, tick, try_decord=False)
-
-
 def _probe(path: str, tick: Tick, try_decord: bool) -> Probe:
     digest = content_digest(path, tick)
     if not digest:
         raise UnusableVideoError("empty file")
     found = _reference(path, tick)
-    access = _access(path, found, tick, try_decord)
+    access = find_access(path, found, tick, try_decord)
+    return probe_of(found, access, check="full", digest=digest)
+
+
+def probe_of(found: Reference, access: Access, *, check: Check, digest: str) -> Probe:
+    """What the index says of a file."""
     return Probe(
         num_frames=found.num_frames,
         fps=found.fps,
@@ -144,24 +118,35 @@ def _probe(path: str, tick: Tick, try_decord: bool) -> Probe:
         seek=access.seek,
         stream=access.stream,
         key_times=list(access.key_times),
+        check=check,
         digest=digest,
     )
 
 
-def _reference(path: str, tick: Tick) -> _Reference:
+def _reference(path: str, tick: Tick) -> Reference:
     """The best stream of a file that holds frames, decoded by PyAV."""
     with av.open(path) as container:
-        best = container.streams.best("video")
-        streams = [s.index for s in container.streams.video if not _is_picture(s)]
-        streams.sort(key=lambda index: best is None or index != best.index)
-    if not streams:
-        raise UnusableVideoError("no video stream")
+        streams = streams_of(container)
     for number in streams:
-        with av.open(path) as container, _decoder_errors() as errors:
+        with av.open(path) as container, decoder_errors() as errors:
             found = _decode(container, container.streams[number], errors, tick)
         if found:
             return found
     raise UnusableVideoError("no frames")
+
+
+def streams_of(container: Any) -> list[int]:
+    """The numbers of the streams that may hold the video, the likeliest first.
+
+    Raises:
+        UnusableVideoError: if there is none.
+    """
+    best = container.streams.best("video")
+    streams = [s.index for s in container.streams.video if not _is_picture(s)]
+    streams.sort(key=lambda index: best is None or index != best.index)
+    if not streams:
+        raise UnusableVideoError("no video stream")
+    return streams
 
 
 def _is_picture(stream: Any) -> bool:
@@ -171,7 +156,7 @@ def _is_picture(stream: Any) -> bool:
     )
 
 
-def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> _Reference | None:
+def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> Reference | None:
     hashes: dict[int, int] = {}
     times: list[int | None] = []
     key_frames = [0]
@@ -187,7 +172,7 @@ def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> _Refe
             number = len(times)
             if sample is None:
                 sample = frame
-                width, height = _displayed_size(stream, frame)
+                width, height = displayed_size(stream, frame)
                 to_rgb = ToRgb(*resized_shape(width, height, THUMBNAIL_SIDE))
             if frame.is_corrupt:
                 raise _damaged(stream, f"its frame {number} has errors")
@@ -202,7 +187,15 @@ def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> _Refe
         return None
     for number, frame in enumerate(newest, len(times) - len(newest)):
         hashes[number] = hash(to_rgb(frame).tobytes())
-    return _describe(stream, sample, hashes, times, key_frames)
+    return describe(
+        stream,
+        sample,
+        hashes,
+        times,
+        key_frames,
+        num_in_order=min(len(times), FRAMES_IN_ORDER),
+        starts=checked_starts(key_frames, len(times), CHECKED_KEY_FRAMES),
+    )
 
 
 def _undamaged(
@@ -235,7 +228,7 @@ def _damaged(stream: Any, what: str) -> UnusableVideoError:
 
 
 @contextmanager
-def _decoder_errors() -> Iterator[list[Any]]:
+def decoder_errors() -> Iterator[list[Any]]:
     """The errors that FFmpeg reports in this thread, as (level, name of the decoder, message)."""
     level, skip = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
@@ -246,101 +239,3 @@ def _decoder_errors() -> Iterator[list[Any]]:
     finally:
         av.logging.set_level(level)
         av.logging.set_skip_repeated(skip)
-
-
-def _displayed_size(stream: Any, frame: Any) -> tuple[int, int]:
-    """Width and height after rotation, with square pixels."""
-    aspect = stream.sample_aspect_ratio or Fraction(1)
-    width, height = max(1, round(frame.width * aspect)), frame.height
-    return (height, width) if clockwise(frame) in (90, 270) else (width, height)
-
-
-def _describe(
-    stream: Any, frame: Any, hashes: dict[int, int], times: list[int | None], key_frames: list[int]
-) -> _Reference:
-    known = [time for time in times if time is not None]
-    ordered = len(known) == len(times) and all(a < b for a, b in pairwise(known))
-    span = (max(known) - min(known)) * stream.time_base if known else Fraction(0)
-    measured = Fraction(len(times) - 1) / span if span and ordered else None
-    rate = stream.average_rate or stream.guessed_rate
-    if measured and (not rate or abs(rate / measured - 1) > RATE_TOLERANCE):
-        rate = measured
-    if not rate:
-        raise UnusableVideoError("no frame rate")
-    seconds = span if ordered else (len(times) - 1) / rate
-    width, height = _displayed_size(stream, frame)
-    return _Reference(
-        stream=stream.index,
-        codec=stream.codec_context.codec.canonical_name,
-        fps=float(rate),
-        duration_seconds=float(seconds + 1 / rate),
-        width=width,
-        height=height,
-        rotation=clockwise(frame),
-        num_frames=len(times),
-        hashes=hashes,
-        key_frames=key_frames,
-        key_times=[known[number] for number in key_frames] if ordered else None,
-    )
-
-
-def _access(path: str, found: _Reference, tick: Tick, try_decord: bool) -> Access:
-    """The first way to read under which every frame checked is PyAV's in order."""
-    decord = Access(decoder="decord", seek="start", key_frames=found.key_frames)
-    pyav = replace(decord, decoder="pyav", stream=found.stream)
-    ways: list[Access] = []
-    in_order = try_decord and _same_in_order(path, found, decord, tick)
-    if in_order:
-        # Where decord has the key frames wrong, some windows could miss those it gets wrong.
-        if decord_reader.inspect(path).key_frames == found.key_frames:
-            ways.append(replace(decord, seek="exact"))
-        ways.append(replace(decord, seek="key_frame"))
-    if found.key_times:
-        ways.append(replace(pyav, seek="key_frame", key_times=found.key_times))
-    starts = _checked_starts(found.key_frames, found.num_frames)
-    for way in ways:
-        if all(_same_window(path, found, way, start, tick) for start in starts):
-            return way
-    return decord if in_order and found.num_frames <= FRAMES_IN_ORDER else pyav
-
-
-def _same_in_order(path: str, found: _Reference, access: Access, tick: Tick) -> bool:
-    """Whether decord delivers the first frames as PyAV does: of a short video, all of them."""
-    width, height = found.thumbnail
-    num_frames = min(found.num_frames, FRAMES_IN_ORDER)
-    try:
-        frames = decord_reader.read(
-            path, first=0, num_frames=num_frames, width=width, height=height, access=access
-        )
-        for number, frame in enumerate(frames):
-            if hash(frame.tobytes()) != found.hashes[number]:
-                return False
-            tick(0.5 + number / num_frames / 2)
-    except DecodeError:
-        return False
-    return True
-
-
-def _checked_starts(key_frames: list[int], num_frames: int) -> list[int]:
-    """Some key frames, spread over the video, for each a frame soon after it, and the end."""
-    edges = [*key_frames, num_frames]
-    groups = list(pairwise(edges))
-    chosen = np.unique(np.linspace(0, len(groups) - 1, CHECKED_KEY_FRAMES).round().astype(int))
-    starts = {max(0, num_frames - CHECKED_FRAMES)}
-    for first, end in (groups[n] for n in chosen):
-        starts |= {first, min(first + INTO_GROUP, end - 1)}
-    return sorted(starts - {0})
-
-
-def _same_window(path: str, found: _Reference, access: Access, first: int, tick: Tick) -> bool:
-    end = min(first + CHECKED_FRAMES, found.num_frames)
-    expected = [found.hashes[number] for number in range(first, end)]
-    width, height = found.thumbnail
-    tick(1.0)
-    try:
-        window = read_window(
-            path, first=first, num_frames=len(expected), width=width, height=height, access=access
-        )
-    except DecodeError:
-        return False
-    return [hash(frame.tobytes()) for frame in window] == expected
