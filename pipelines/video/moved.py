@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError
-from pipelines.video.index import SCHEMA, VideoIndex, content_digest, load_index
+from pipelines.video.index import SCHEMA, VideoIndex, digest_of, load_index
 
 _SHOWN = 3
 
@@ -47,12 +47,13 @@ def _moved(index: VideoIndex, rows: list[int], root: str) -> tuple[VideoIndex, l
                 there.setdefault((path.name, path.stat().st_size), []).append(str(path.absolute()))
     paths, factors = list(index.path), list(index.factors)
     sizes, digests = index.column("size_bytes"), index.column("digest")
+    checks = index.column("check")
     missing = []
     for row in rows:
         old = str(paths[row])
         found = there.get((Path(old).name, int(sizes[row])), [])
         if len(found) > 1:  # same name and size: compare contents
-            found = [path for path in found if content_digest(path) == digests[row]]
+            found = [path for path in found if digest_of(path, checks[row]) == digests[row]]
             found.sort(key=lambda path: -_shared_parts(path, old))
         if not found:
             missing.append(old)

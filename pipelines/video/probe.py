@@ -166,7 +166,7 @@ def _decode(container: Any, stream: Any, errors: list[Any], tick: Tick) -> Refer
     for packet, frames in _undamaged(container, stream, times):
         began = began or bool(times) or packet.is_keyframe
         if began:
-            _refuse_errors(stream, errors, len(times))
+            refuse_errors(stream, errors, len(times))
         errors.clear()
         for frame in frames:
             number = len(times)
@@ -215,7 +215,12 @@ def _undamaged(
         raise _damaged(stream, f"after frame {len(times) - 1}, {error.strerror}") from error
 
 
-def _refuse_errors(stream: Any, errors: list[Any], number: int) -> None:
+def refuse_errors(stream: Any, errors: list[Any], number: int) -> None:
+    """Refuse a stream whose decoder has reported an error by the frame of this number.
+
+    Raises:
+        UnusableVideoError: with what it said.
+    """
     name = stream.codec_context.name
     said = [text.strip() for _, source, text in errors if source == name]
     said = [text for text in said if text not in HARMLESS_ERRORS]

@@ -40,7 +40,7 @@ def read(
     try:
         with av.open(str(path)) as container:
             stream, entry = container.streams[access.stream], access.entry(first)
-            frames = _frames_from(container, stream, entry, access)
+            frames = frames_from(container, stream, entry, access)
             to_rgb = ToRgb(width, height)
             for frame in islice(frames, first - entry, first - entry + num_frames):
                 yield to_rgb(frame)
@@ -83,8 +83,13 @@ def frames_of(container: Any, stream: Any) -> Iterator[tuple[Any, list[Any]]]:
         yield packet, frames
 
 
-def _frames_from(container: Any, stream: Any, entry: int, access: Access) -> Iterator[Any]:
-    """The frames from `entry` on, which is 0 or a key frame."""
+def frames_from(container: Any, stream: Any, entry: int, access: Access) -> Iterator[Any]:
+    """The frames from `entry` on, which is 0 or a key frame.
+
+    Raises:
+        FFmpegError: where a packet cannot be decoded.
+        IndexError: if no seek leads to the key frame.
+    """
     if entry == 0:
         return _flat(container, stream)
     time = int(access.key_times[list(access.key_frames).index(entry)])
