@@ -66,7 +66,8 @@ def read_given(files: Sequence[VideoFile], sources: LabelSources) -> dict[str, G
     names = VideoNames(file.path for file in files)
     given = {file.path: Given() for file in files}
     further = [os.path.abspath(table) for table in sources.tables]
-    for table in [*find_tables(files), *further]:
+    found = [table for table in find_tables(files) if table not in further]
+    for table in [*found, *further]:
         if not Path(table).is_file():
             raise FactorsError(f"{table}: no such table of labels")
         _add_table(given, names, table, sources.group, below=table not in further)
@@ -107,7 +108,7 @@ def _add_table(
                 before,
                 split=split or before.split,
                 group=groups.get(name, before.group),
-                tables=(*before.tables, table),
+                tables=tuple(dict.fromkeys((*before.tables, table))),
             )
 
 

@@ -196,8 +196,10 @@ class VideoIndex:
         skipped = f"; skipped: {reasons}" if reasons else ""
         by_pyav = self.table["decoder"].to_pylist().count("pyav")
         decoders = f", {by_pyav} of them by PyAV" if by_pyav else ""
+        sampled = self.table["check"].to_pylist().count("sample")
+        checks = f", {sampled} checked by a sample" if sampled else ""
         shares += f", {splits[None]} in no split" if splits[None] else ""
-        return f"{len(self)} files, {splits.total()} usable{decoders} ({shares}){skipped}"
+        return f"{len(self)} files, {splits.total()} usable{decoders}{checks} ({shares}){skipped}"
 
 
 def load_index(path: str | Path) -> VideoIndex:

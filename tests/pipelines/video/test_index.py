@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.video import indexer, probe
+from pipelines.video import probe, probing
 from pipelines.video.index import IndexFileError, VideoIndex, load_index
 from pipelines.video.indexer import IndexSettingError, IndexSummary, build_index
 from pipelines.video.killable import Tick
 from pipelines.video.labels import FactorsError
-from pipelines.video.probe import Probe, probe_video
+from pipelines.video.probe import Probe, Unusable, probe_video
+from pipelines.video.probing import FileToProbe, probe_file
 from pipelines.video.splits import NoVideosError, hash_split
 from tests.videos import BAD, FPS, GOOD, write_h264, write_hevc, write_text, write_video
 
@@ -257,18 +258,22 @@ def test_an_index_of_version_1_still_loads_and_is_probed_anew(tmp_path: Path) ->
 def test_a_file_on_which_decord_hangs_or_crashes_is_decoded_by_pyav(
     manner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexer, "probe_video", {"hang": hang, "crash": crash}[manner])
+    monkeypatch.setattr(probing, "probe_file", {"hang": hang, "crash": crash}[manner])
     write_h264(tmp_path)
     found = rows(index(tmp_path, timeout_seconds=2).index)["h264.mp4"]
     assert (found["decoder"], found["num_frames"]) == ("pyav", 60)
 
 
-def hang(path: str, tick: Tick) -> None:
-    time.sleep(1000)
+def hang(file: FileToProbe, tick: Tick) -> Probe | Unusable:
+    if file.try_decord:
+        time.sleep(1000)
+    return probe_file(file, tick)
 
 
-def crash(path: str, tick: Tick) -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
+def crash(file: FileToProbe, tick: Tick) -> Probe | Unusable:
+    if file.try_decord:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return probe_file(file, tick)
 
 
 def test_what_pyav_decodes_is_said(mixed: IndexSummary) -> None:
