@@ -27,7 +27,7 @@ from pipelines.storage.parquet import not_parquet
 from pipelines.video.frames import Access
 from pipelines.video.splits import SPLITS
 
-_VERSION_KEY = b"adassl.index_version"
+VERSION_KEY = b"adassl.index_version"
 VERSION = b"4"
 """Of the columns. An index of an earlier version, which lacks some, serves as it is; when it is
 made again, files that decord alone had looked at, as in version 1, are probed again."""
@@ -60,7 +60,7 @@ SCHEMA = pa.schema(
         "usable": pa.bool_(),
         "reason": pa.string(),
     },
-    metadata={_VERSION_KEY: VERSION},
+    metadata={VERSION_KEY: VERSION},
 )
 _EARLIER_VERSIONS = (b"1", b"2", b"3")
 _IN_EARLIER: dict[str, object] = {
@@ -137,7 +137,7 @@ class VideoIndex:
     @property
     def is_current(self) -> bool:
         """Whether its files were probed as they are now: all since version 2."""
-        return bool(self.table.schema.metadata[_VERSION_KEY] != b"1")
+        return bool(self.table.schema.metadata[VERSION_KEY] != b"1")
 
     def key_frames(self, row: int) -> NDArray[np.int32]:
         """Numbers of one video's key frames, in presentation order; the first is 0."""
@@ -217,7 +217,7 @@ def load_index(path: str | Path) -> VideoIndex:
             table = pq.read_table(file)
         except (pa.ArrowException, OSError) as error:
             raise IndexFileError(f"{path}: {not_parquet(file, error)}") from error
-    version = (table.schema.metadata or {}).get(_VERSION_KEY)
+    version = (table.schema.metadata or {}).get(VERSION_KEY)
     if version in _EARLIER_VERSIONS:
         table = _completed(table)
     if version not in (*_EARLIER_VERSIONS, VERSION) or not table.schema.equals(SCHEMA):

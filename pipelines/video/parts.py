@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.storage.folder import Folder
-from pipelines.video.index import SCHEMA
+from pipelines.video.index import SCHEMA, VERSION, VERSION_KEY
 
 PART_ROWS = 1000
 PART_SECONDS = 30.0
@@ -76,7 +76,8 @@ class Parts:
                 table = pq.read_table(path)
             except (pa.ArrowException, OSError):
                 return None
-        return table if table.schema.equals(SCHEMA, check_metadata=True) else None
+        version = (table.schema.metadata or {}).get(VERSION_KEY)
+        return table if table.schema.equals(SCHEMA) and version == VERSION else None
 
 
 def table_of(rows: list[Row]) -> pa.Table:

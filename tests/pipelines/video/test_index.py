@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from pipelines.video.killable import Tick
 from pipelines.video.labels import FactorsError
 from pipelines.video.probe import Probe, Unusable, probe_video
 from pipelines.video.probing import FileToProbe, probe_file
+from pipelines.video.sampled import probe_sampled
 from pipelines.video.splits import NoVideosError, hash_split
 from tests.videos import BAD, FPS, GOOD, write_h264, write_hevc, write_text, write_video
 
@@ -60,6 +62,21 @@ def test_a_long_video_is_judged_as_if_all_of_it_were_compared(
         decoder = "pyav" if row["seek"] == "start" else row["decoder"]
         assert (found.decoder, found.seek) == (decoder, row["seek"]), row["path"]
         assert (found.num_frames, found.key_frames) == (row["num_frames"], row["key_frames"])
+
+
+def test_a_sample_finds_what_the_full_check_finds(mixed: IndexSummary) -> None:
+    by_sample = set()
+    for row in mixed.index.select().table.to_pylist():
+        found = probe_sampled(row["path"], lambda share_done: None)
+        assert isinstance(found, Probe)
+        row |= {"check": found.check, "digest": found.digest}
+        assert asdict(found).items() <= row.items()
+        by_sample |= {Path(row["path"]).stem} if found.check == "sample" else set()
+    sure = {"h264", "hevc", "hevc_mkv", "av1", "variable", "odd", "turned", "trimmed"}
+    assert by_sample == sure | {"empty_track"}
+    for row in mixed.index.select(usable=False).table.to_pylist():
+        found = probe_sampled(row["path"], lambda share_done: None)
+        assert found == Unusable(reason=row["reason"])
 
 
 def test_what_a_row_says(mixed: IndexSummary) -> None:
