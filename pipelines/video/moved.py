@@ -1,6 +1,8 @@
 """The videos of an index where they are now: at the paths of the index, or under another folder."""
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -24,7 +26,7 @@ def find_indexed(data: DataConfig) -> VideoIndex:
     rows = np.flatnonzero(index.column("usable"))
     paths = [str(index.path[row]) for row in rows]
     if data.videos_root is None:
-        missing = [path for path in paths if not os.path.exists(path)]
+        missing = _missing(paths)
     else:
         index, missing = _moved(index, rows.tolist(), data.videos_root)
     if len(missing) > data.max_failed_share * len(paths):
@@ -36,6 +38,15 @@ def find_indexed(data: DataConfig) -> VideoIndex:
             "(data.videos_root); where they changed, index them again"
         )
     return index
+
+
+def _missing(paths: Sequence[str]) -> list[str]:
+    """Which files are not there, by a list of each folder: to ask for each takes longer."""
+    there: set[str] = set()
+    for folder in {os.path.dirname(path) for path in paths}:
+        with suppress(OSError), os.scandir(folder) as entries:
+            there.update(e.path for e in entries if not e.is_symlink() or os.path.exists(e.path))
+    return [path for path in paths if path not in there]
 
 
 def _moved(index: VideoIndex, rows: list[int], root: str) -> tuple[VideoIndex, list[str]]:
