@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.library import bench_library
 from tests.benchmarks.step import bench_step
 from tests.benchmarks.streams import bench_streams
 from tests.benchmarks.trials import bench_startup
@@ -46,6 +47,11 @@ GOALS = {
     "peak_memory_mib_224px": Goal("likewise", None, 3072),
     "stream_over_former_windows_1080p": Goal("sources of 1080p, 4 files, batches of 4", 3.5),
     "peak_memory_mib_1080p": Goal("likewise", None, 3072),
+    "library_index_write_seconds": Goal("200,000 made rows: the index from rows to file", None, 5),
+    "library_plan_seconds": Goal("index, files and schedules, before Ray starts"),
+    "library_schedule_start_seconds": Goal("a schedule and its first window", None, 1),
+    "library_window_milliseconds": Goal("one further window", None, 1),
+    "library_plan_memory_mib": Goal("most memory of a process that plans", None, 2048),
     "latent_share_of_step": Goal("what r adds to a training step", None, 0.05),
     "diagnostics_share_of_step": Goal("what the metrics of a logged step add", None, 0.01),
     "surrogate_share_of_step": Goal("what encoding x++ adds to it, a third encoding", None, 0.5),
@@ -67,6 +73,7 @@ def main(
     console = Console()
     metrics = {
         **bench_streams(folder, rounds=rounds, console=console),
+        **bench_library(console=console),
         **bench_step(rounds=rounds, console=console),
         **bench_startup(folder, console=console),
     }
