@@ -7,6 +7,7 @@ whose node is lost runs again elsewhere.
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
+import joblib
 import ray
 
 from pipelines.cluster import joined
@@ -31,10 +32,17 @@ def probe_on_cluster(
 ) -> Generator[Moved[FileToProbe] | Probed, None, None]:
     """Probe files, each with its size in bytes, and yield them as their tasks end.
 
+    While no node has a CPU to give, as where an autoscaler has not started any, this machine probes.
+
     Raises:
         ConfigError: if there is no cluster at the address, or none that lets us in.
     """
     with joined(cluster):
+        if not ray.cluster_resources().get("CPU", 0):  # an autoscaler may never bring one
+            alone = [file for file, _ in files]
+            workers = joblib.cpu_count()
+            yield from probe_here(alone, num_workers=workers, timeout_seconds=timeout_seconds)
+            return
         task = ray.remote(num_cpus=1, max_retries=MAX_RETRIES)(_probe_batch)
         batches = _batches(files, most_files=-(-len(files) // (BATCHES_PER_CPU * _num_cpus())))
         running: dict[Any, list[FileToProbe]] = {}
