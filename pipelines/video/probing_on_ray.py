@@ -32,7 +32,7 @@ def probe_on_cluster(
 ) -> Generator[Moved[FileToProbe] | Probed, None, None]:
     """Probe files, each with its size in bytes, and yield them as their tasks end.
 
-    While no node has a CPU to give, as where an autoscaler has not started any, this machine probes.
+    While no node has a CPU to give, as where an autoscaler has not begun, this machine probes.
 
     Raises:
         ConfigError: if there is no cluster at the address, or none that lets us in.
