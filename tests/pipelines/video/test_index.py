@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.video import probe, probing
+from pipelines.video.given import LabelSources
 from pipelines.video.index import IndexFileError, VideoIndex, load_index
 from pipelines.video.indexer import IndexSettingError, IndexSummary, build_index
 from pipelines.video.killable import Tick
@@ -231,6 +232,9 @@ def test_factors_beside_the_videos_decide_their_split(tmp_path: Path) -> None:
     assert [found[f"{n}.mp4"]["split"] for n in range(3)] == ["val", "test", "train"]
     factors = str(tmp_path / "factors.parquet")
     assert [found[f"{n}.mp4"]["factors"] for n in range(3)] == [[factors], [factors], []]
+    named = LabelSources(tables=(factors,))  # which is found as well
+    summary = build_index([tmp_path], tmp_path / "videos.parquet", labels=named)
+    assert summary.lines()[0] == f"labels of 2 videos: {factors}"
 
 
 @pytest.mark.parametrize(
