@@ -122,9 +122,7 @@ def connected(config: ClusterConfig, *, copies: int = 1) -> Iterator[Demand]:
         ClusterTooSmallError: naming what is missing.
         ConfigError: if there is no cluster at the address, or none that lets us in.
     """
-    started = not ray.is_initialized()
-    ours = started and _start(config, copies)
-    try:
+    with joined(config, copies=copies) as ours:
         use_gpu = config.use_gpu
         if use_gpu is None:
             use_gpu = ray.cluster_resources().get("GPU", 0) >= config.range_of_workers[0]
@@ -134,6 +132,19 @@ def connected(config: ClusterConfig, *, copies: int = 1) -> Iterator[Demand]:
         check_fits(demand, node_resources())
         check_free(demand)
         yield demand
+
+
+@contextmanager
+def joined(config: ClusterConfig, *, copies: int = 1) -> Iterator[bool]:
+    """Join or start Ray as `connected` does, without asking for room; whether it is our own.
+
+    Raises:
+        ConfigError: if there is no cluster at the address, or none that lets us in.
+    """
+    started = not ray.is_initialized()
+    ours = started and _start(config, copies)
+    try:
+        yield ours
     finally:
         if started:
             ray.shutdown()

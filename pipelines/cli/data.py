@@ -1,5 +1,6 @@
 """`adassl data`: make, index and prepare videos."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -63,6 +64,17 @@ def index(
     timeout_seconds: Annotated[
         float, typer.Option(help="A file whose probe is silent for longer is skipped.")
     ] = 30.0,
+    check: Annotated[
+        Literal["auto", "full", "sample"],
+        typer.Option(
+            help="full: decode every frame; sample: read the container and decode some groups of "
+            "pictures; auto: a sample of files above 64 MiB."
+        ),
+    ] = "auto",
+    address: Annotated[
+        str | None,
+        typer.Option(help="A Ray cluster whose nodes probe; unset: RAY_ADDRESS, else this one."),
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option(help="A table of labels that does not lie beside the videos. Repeatable."),
@@ -91,11 +103,13 @@ def index(
     Labels and splits are taken from tables beside the videos (factors, labels, clips or frames,
     as .parquet or .csv), from split lists and class folders as UCF101, HMDB51 and Kinetics have
     them. What cannot be used stands in the index with the reason. A second run looks only at what
-    is new or changed.
+    is new or changed, and one that was killed goes on.
     """
+    from pipelines.config.run import ClusterConfig
     from pipelines.video.given import LabelSources
     from pipelines.video.indexer import build_index
 
+    on_cluster = address or os.environ.get("RAY_ADDRESS")
     summary = build_index(
         paths,
         out,
@@ -109,6 +123,8 @@ def index(
             class_folders=class_folders,
             group=group,
         ),
+        check=check,
+        cluster=ClusterConfig(address=address) if on_cluster else None,
         console=console,
     )
     for line in summary.lines():

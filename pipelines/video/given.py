@@ -69,7 +69,8 @@ def read_given(files: Sequence[VideoFile], sources: LabelSources) -> dict[str, G
     given = {file.path: Given() for file in files}
     further = [absolute(table) for table in sources.tables]
     objects = objects_beside(files)
-    for table in [*find_tables(files, objects), *further]:
+    found = [table for table in find_tables(files, objects) if table not in further]
+    for table in [*found, *further]:
         if not (is_remote(table) or Path(table).is_file()):
             raise FactorsError(f"{table}: no such table of labels")
         _add_table(given, names, table, sources.group, below=table not in further)
@@ -110,7 +111,7 @@ def _add_table(
                 before,
                 split=split or before.split,
                 group=groups.get(name, before.group),
-                tables=(*before.tables, table),
+                tables=tuple(dict.fromkeys((*before.tables, table))),
             )
 
 

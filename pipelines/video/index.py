@@ -7,6 +7,7 @@ skipped.
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from pipelines.video.containers import Source, opened_bytes
 from pipelines.video.frames import Access
 from pipelines.video.splits import SPLITS
 
-_VERSION_KEY = b"adassl.index_version"
+VERSION_KEY = b"adassl.index_version"
 VERSION = b"4"
 """Of the columns. An index of an earlier version, which lacks some, serves as it is; when it is
 made again, files that decord alone had looked at, as in version 1, are probed again."""
@@ -61,7 +62,7 @@ SCHEMA = pa.schema(
         "usable": pa.bool_(),
         "reason": pa.string(),
     },
-    metadata={_VERSION_KEY: VERSION},
+    metadata={VERSION_KEY: VERSION},
 )
 _EARLIER_VERSIONS = (b"1", b"2", b"3")
 _IN_EARLIER: dict[str, object] = {
@@ -78,6 +79,8 @@ _IN_EARLIER: dict[str, object] = {
 """What held in an index that lacks a column, for usable videos."""
 
 DIGEST_CHUNK_BYTES = 1 << 22
+SAMPLE_CHUNKS, SAMPLE_CHUNK_BYTES = 16, 1 << 18
+"""Parts of a file that is checked by a sample, and their size, of which its digest is made."""
 
 
 class IndexFileError(UserError, ValueError):
@@ -147,7 +150,7 @@ class VideoIndex:
     @property
     def is_current(self) -> bool:
         """Whether its files were probed as they are now: all since version 2."""
-        return bool(self.table.schema.metadata[_VERSION_KEY] != b"1")
+        return bool(self.table.schema.metadata[VERSION_KEY] != b"1")
 
     def key_frames(self, row: int) -> NDArray[np.int32]:
         """Numbers of one video's key frames, in presentation order; the first is 0."""
@@ -212,8 +215,10 @@ class VideoIndex:
         skipped = f"; skipped: {reasons}" if reasons else ""
         by_pyav = self.table["decoder"].to_pylist().count("pyav")
         decoders = f", {by_pyav} of them by PyAV" if by_pyav else ""
+        sampled = self.table["check"].to_pylist().count("sample")
+        checks = f", {sampled} checked by a sample" if sampled else ""
         shares += f", {splits[None]} in no split" if splits[None] else ""
-        return f"{len(self)} files, {splits.total()} usable{decoders} ({shares}){skipped}"
+        return f"{len(self)} files, {splits.total()} usable{decoders}{checks} ({shares}){skipped}"
 
 
 def load_index(path: str | Path) -> VideoIndex:
@@ -231,7 +236,7 @@ def load_index(path: str | Path) -> VideoIndex:
             table = pq.read_table(file)
         except (pa.ArrowException, OSError) as error:
             raise IndexFileError(f"{path}: {not_parquet(file, error)}") from error
-    version = (table.schema.metadata or {}).get(_VERSION_KEY)
+    version = (table.schema.metadata or {}).get(VERSION_KEY)
     if version in _EARLIER_VERSIONS:
         table = _completed(table)
     if version not in (*_EARLIER_VERSIONS, VERSION) or not table.schema.equals(SCHEMA):
@@ -256,6 +261,26 @@ def content_digest(source: Source, tick: Callable[[float], None] | None = None) 
             if tick:
                 tick(0.0)
     return digest.hexdigest() if num_bytes else ""
+
+
+def sample_digest(source: Source) -> str:
+    """BLAKE2 of a file's size, its head, its tail and some parts between; "" of an empty file.
+
+    A small file is read whole. It is never equal to `content_digest`.
+    """
+    with opened_bytes(source) as file:
+        num_bytes = file.seek(0, os.SEEK_END)
+        digest = hashlib.blake2b(b"%d" % num_bytes, digest_size=16, person=b"sample")
+        last = max(0, num_bytes - SAMPLE_CHUNK_BYTES)
+        for number in range(SAMPLE_CHUNKS):
+            file.seek(last * number // (SAMPLE_CHUNKS - 1))
+            digest.update(file.read(SAMPLE_CHUNK_BYTES))
+    return digest.hexdigest() if num_bytes else ""
+
+
+def digest_of(path: str, check: str) -> str:
+    """The digest that the index has of a file that was checked in this way."""
+    return sample_digest(path) if check == "sample" else content_digest(path)
 
 
 def _completed(table: pa.Table) -> pa.Table:

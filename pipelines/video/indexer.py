@@ -1,16 +1,17 @@
 """`adassl data index`: walk, probe in parallel, write the index.
 
 Later runs probe only files that are new or changed (size or time of change), and those whose probe
-timed out or crashed, which may have been the machine's fault.
+timed out or crashed, which may have been the machine's fault. What is found is kept in parts until
+the index is written, so that a run that is killed goes on.
 """
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import pyarrow as pa
@@ -18,19 +19,25 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pipelines.config.run import ClusterConfig
 from pipelines.errors import UserError
-from pipelines.storage.folder import Folder, parent_and_name
+from pipelines.storage.folder import parent_and_name
 from pipelines.video.given import Given, LabelSources, read_given, splits_of
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
-from pipelines.video.killable import Done, Lost, Moved, run_killable
-from pipelines.video.probe import Probe, probe_video, probe_without_decord
+from pipelines.video.killable import Moved
+from pipelines.video.parts import Parts, table_of
+from pipelines.video.probe import Check, Probe
+from pipelines.video.probing import FileToProbe, Probed, probe_here
 from pipelines.video.splits import NoVideosError, VideoFile, find_videos
 
 RETRIED = "probe "
 """How the reasons begin that say nothing about the file."""
 
 MOST_SECONDS = 86_400
+SAMPLE_FROM_MIB = 64
+"""Files above this are checked by a sample where nothing else is asked for."""
 
+AskedCheck = Literal["auto", "full", "sample"]
 Row = dict[str, Any]
 
 
@@ -73,7 +80,7 @@ class IndexSummary:
     def _labels(self) -> list[str]:
         """Where labels were found."""
         usable = self.index.select()
-        tables = Counter(table for each in usable.factors for table in each)
+        tables = Counter(table for each in usable.factors for table in dict.fromkeys(each))
         lines = [f"labels of {count} videos: {table}" for table, count in tables.items()]
         classes = usable.labels()
         if classes:
@@ -92,6 +99,8 @@ def build_index(
     timeout_seconds: float = 30.0,
     num_workers: int | None = None,
     labels: LabelSources | None = None,
+    check: AskedCheck = "auto",
+    cluster: ClusterConfig | None = None,
     console: Console | None = None,
 ) -> IndexSummary:
     """Probe the videos under some folders and write the index; Ctrl-C keeps what was probed.
@@ -102,11 +111,16 @@ def build_index(
         val_share: share of the videos for validation, where nothing tells their split.
         test_share: likewise for the test.
         timeout_seconds: time without a sign of life after which a probe is killed.
-        num_workers: processes; by default one for each core.
+        num_workers: processes on this machine; by default one for each core.
         labels: where labels and splits are, beside the tables, lists and folders that are found.
+        check: full: every frame of each file is decoded; sample: some, where that is sure to
+            find the same; auto: a sample of files above `SAMPLE_FROM_MIB`. Rows that a sample gave
+            are found anew where full is asked for.
+        cluster: a Ray cluster whose nodes probe, each under the same paths; None: this machine.
         console: where to show progress; None: nowhere.
 
     Raises:
+        ConfigError: if there is no such cluster.
         IndexSettingError: for shares or a time limit that cannot be.
         NoVideosError: if a path is missing or unreadable, or nothing in them is a usable video.
         FactorsError: if a table of labels among the videos makes no sense.
@@ -126,63 +140,94 @@ def build_index(
     files, unusable = find_videos(paths)
     given = read_given(files, labels or LabelSources())
     folder, name = parent_and_name(out)
-    earlier = _earlier_rows(out) if folder.exists(name) else {}
+    parts = Parts(folder, name)
+    known = _known(out if folder.exists(name) else None, parts.tables)
+    num_kept = len(parts.tables)
     stamps = {file.path: _stamp(file) for file in files}
-    rows = {path: earlier[path] for path in stamps if _still_true(earlier.get(path), stamps[path])}
-    num_reused = len(rows)
-    todo = {path: stamp for path, stamp in stamps.items() if path not in rows}
+    kept = _still_true(known, stamps, check)
+    todo = {path: stamp for path, stamp in stamps.items() if path not in kept}
+    probes = _probes(todo, check, timeout_seconds, num_workers, cluster)
+    stopped: KeyboardInterrupt | None = None
     try:
-        _probe_all(todo, rows, timeout_seconds, num_workers or joblib.cpu_count(), console)
-    finally:  # Ctrl-C too
-        for path, reason in unusable.items():
-            nothing = {"path": path, "size_bytes": 0, "mtime_ns": 0}
-            rows[path] = dict.fromkeys(SCHEMA.names) | nothing | {"usable": False, "reason": reason}
-        _label(rows, given, val_share=val_share, test_share=test_share)
-        index = _write(rows, folder, name)
+        _probe_all(todo, parts, probes, console)
+    except KeyboardInterrupt as error:
+        stopped = error
+    finally:
+        parts.keep()
+    skipped = [
+        {"path": path, "size_bytes": 0, "mtime_ns": 0, "usable": False, "reason": reason}
+        for path, reason in unusable.items()
+    ]
+    rows = [known.take(pa.array(list(kept.values()), pa.int64())), *parts.tables[num_kept:]]
+    table = pa.concat_tables([*rows, table_of(skipped)]).sort_by("path")
+    index = VideoIndex(table=_labelled(table, given, val_share=val_share, test_share=test_share))
+    with folder.writing(name) as place:
+        pq.write_table(index.table, place)
+    parts.remove()
+    if stopped:
+        raise stopped
     if not len(index.select()):
         raise NoVideosError(f"no usable video in {', '.join(map(str, paths))}: {index.describe()}")
     return IndexSummary(
         index=index,
         num_probed=len(todo),
-        num_reused=num_reused,
-        num_dropped=len(earlier.keys() - rows.keys()),
+        num_reused=len(kept),
+        num_dropped=len(set(known["path"].to_pylist()) - set(index.path)),
     )
+
+
+def _probes(
+    stamps: Mapping[str, Row],
+    check: AskedCheck,
+    timeout_seconds: float,
+    num_workers: int | None,
+    cluster: ClusterConfig | None,
+) -> Generator[Moved[FileToProbe] | Probed, None, None]:
+    """Probe files here or on a cluster."""
+    files = [
+        FileToProbe(path=path, check=_check_of(stamp["size_bytes"], check))
+        for path, stamp in stamps.items()
+    ]
+    if cluster is None or not files:
+        num_workers = num_workers or joblib.cpu_count()
+        return probe_here(files, num_workers=num_workers, timeout_seconds=timeout_seconds)
+    from pipelines.video.probing_on_ray import probe_on_cluster  # heavy: it imports Ray
+
+    sizes = (stamp["size_bytes"] for stamp in stamps.values())
+    sized = list(zip(files, sizes, strict=True))
+    return probe_on_cluster(sized, cluster, timeout_seconds=timeout_seconds)
+
+
+def _check_of(size_bytes: int, asked: AskedCheck) -> Check:
+    if asked == "auto":
+        return "sample" if size_bytes > SAMPLE_FROM_MIB << 20 else "full"
+    return asked
 
 
 def _probe_all(
     stamps: Mapping[str, Row],
-    rows: dict[str, Row],
-    timeout_seconds: float,
-    num_workers: int,
+    parts: Parts,
+    events: Generator[Moved[FileToProbe] | Probed, None, None],
     console: Console | None,
 ) -> None:
-    """Add a row for each file as its probe ends, and show how it goes."""
+    """Keep a row of each file as its probe ends, and show how it goes."""
     if not stamps:
         return
     bar = _ProbeBar(stamps, console)
-    with bar.progress:
-        again: list[str] = []
-        for probe, paths in ((probe_video, list(stamps)), (probe_without_decord, again)):
-            events = run_killable(
-                probe, paths, num_workers=num_workers, timeout_seconds=timeout_seconds
-            )
-            with closing(events):
-                for event in events:
-                    if isinstance(event, Moved):
-                        bar.moved(event.item, event.share_done)
-                    elif isinstance(event, Lost) and event.ended and probe is probe_video:
-                        again.append(event.item)  # decord may hang or crash where PyAV does not
-                    else:
-                        rows[event.item] = _row(event, stamps[event.item])
-                        bar.ended(rows[event.item])
+    with bar.progress, closing(events):
+        for event in events:
+            if isinstance(event, Moved):
+                bar.moved(event.item.path, event.share_done)
+            else:
+                row = _row(event, stamps[event.path])
+                parts.add(row)
+                bar.ended(row)
+            parts.keep_sometimes()
 
 
-def _row(event: Done[str, Any] | Lost[str], stamp: Row) -> Row:
-    found = event.result if isinstance(event, Done) else event
-    row = dict.fromkeys(SCHEMA.names) | {"path": event.item} | stamp
-    if isinstance(found, Probe):
-        return row | asdict(found) | {"usable": True}
-    return row | {"usable": False, "reason": found.reason}
+def _row(probed: Probed, stamp: Row) -> Row:
+    row = {"path": probed.path} | stamp
+    return row | asdict(probed.found) | {"usable": isinstance(probed.found, Probe)}
 
 
 class _ProbeBar:
@@ -210,7 +255,7 @@ class _ProbeBar:
         self.under_way.pop(row["path"], None)
         self.bytes_ended += self.sizes[row["path"]]
         self.num_ended += 1
-        self.num_frames += row["num_frames"] or 0
+        self.num_frames += row.get("num_frames", 0)
         self.num_skipped += not row["usable"]
         self._show()
 
@@ -222,12 +267,14 @@ class _ProbeBar:
         self.progress.update(self.task, completed=done, text=text)
 
 
-def _earlier_rows(out: str | Path) -> dict[str, Row]:
-    earlier = load_index(out)
-    rows = {row["path"]: row for row in earlier.table.to_pylist()}
-    return (
-        rows if earlier.is_current else {path: row | {"mtime_ns": -1} for path, row in rows.items()}
-    )
+def _known(earlier: str | Path | None, parts: Sequence[pa.Table]) -> pa.Table:
+    """Rows of the index that is to be replaced, and of a run that was killed; the last counts."""
+    tables = list(parts)
+    if earlier is not None and (index := load_index(earlier)).is_current:
+        tables.insert(0, index.table.replace_schema_metadata(SCHEMA.metadata))
+    table = pa.concat_tables([SCHEMA.empty_table(), *tables])
+    last = {path: row for row, path in enumerate(table["path"].to_pylist())}
+    return table.take(pa.array(list(last.values()), pa.int64()))
 
 
 def _stamp(file: VideoFile) -> Row:
@@ -240,26 +287,38 @@ def _stamp(file: VideoFile) -> Row:
     return {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
-def _still_true(row: Row | None, stamp: Row) -> bool:
-    if row is None or (row["reason"] or "").startswith(RETRIED):
-        return False
-    return all(row[name] == value for name, value in stamp.items())
+def _still_true(known: pa.Table, stamps: Mapping[str, Row], check: AskedCheck) -> dict[str, int]:
+    """The rows that need not be found anew, by path."""
+    columns = ("path", "size_bytes", "mtime_ns", "reason", "check")
+    kept = {}
+    for row, values in enumerate(zip(*(known[c].to_pylist() for c in columns), strict=True)):
+        path, size_bytes, mtime_ns, reason, checked = values
+        if (
+            stamps.get(path) == {"size_bytes": size_bytes, "mtime_ns": mtime_ns}
+            and not (reason or "").startswith(RETRIED)
+            and not (check == "full" and checked == "sample")
+        ):
+            kept[path] = row
+    return kept
 
 
-def _label(
-    rows: Mapping[str, Row], given: Mapping[str, Given], *, val_share: float, test_share: float
-) -> None:
+def _labelled(
+    table: pa.Table, given: Mapping[str, Given], *, val_share: float, test_share: float
+) -> pa.Table:
     """Write down splits and labels, of usable videos alone."""
-    digests = {path: row["digest"] for path, row in rows.items() if row["usable"]}
+    columns = (table[name].to_pylist() for name in ("path", "digest", "usable"))
+    digests = {path: digest for path, digest, usable in zip(*columns, strict=True) if usable}
     splits = splits_of(given, digests, val_share=val_share, test_share=test_share)
-    for path, row in rows.items():
-        known = given.get(path, Given()) if row["usable"] else Given()
-        row |= {"split": splits.get(path), "factors": list(known.tables)}
-        row |= {"label": known.label, "group": known.group}
-
-
-def _write(rows: Mapping[str, Row], folder: Folder, name: str) -> VideoIndex:
-    table = pa.Table.from_pylist([rows[path] for path in sorted(rows)], schema=SCHEMA)
-    with folder.writing(name) as path:
-        pq.write_table(table, path)
-    return VideoIndex(table=table)
+    nothing = Given()
+    paths = table["path"].to_pylist()
+    known = [given.get(path, nothing) if path in digests else nothing for path in paths]
+    new = {
+        "split": [splits.get(path) for path in paths],
+        "factors": [list(each.tables) for each in known],
+        "label": [each.label for each in known],
+        "group": [each.group for each in known],
+    }
+    for name, values in new.items():
+        at, field = SCHEMA.get_field_index(name), SCHEMA.field(name)
+        table = table.set_column(at, field, pa.array(values, field.type))
+    return table.combine_chunks()

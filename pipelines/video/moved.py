@@ -1,6 +1,8 @@
 """The videos of an index where they are now: at the paths of the index, or under another folder."""
 
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError
 from pipelines.storage.folder import absolute
 from pipelines.storage.objects import Stamp, is_remote, objects_below
-from pipelines.video.index import SCHEMA, VideoIndex, content_digest, load_index
+from pipelines.video.index import SCHEMA, VideoIndex, digest_of, load_index
 
 _SHOWN = 3
 
@@ -48,12 +50,13 @@ def _moved(index: VideoIndex, rows: list[int], root: str) -> tuple[VideoIndex, l
         there.setdefault((os.path.basename(path), stamp.size_bytes), []).append(path)
     paths, factors = list(index.path), list(index.factors)
     sizes, digests = index.column("size_bytes"), index.column("digest")
+    checks = index.column("check")
     changed, missing = index.column("mtime_ns").copy(), []
     for row in rows:
         old = str(paths[row])
         found = there.get((Path(old).name, int(sizes[row])), [])
         if len(found) > 1:  # same name and size: compare contents
-            found = [path for path in found if content_digest(path) == digests[row]]
+            found = [path for path in found if digest_of(path, checks[row]) == digests[row]]
             found.sort(key=lambda path: -_shared_parts(path, old))
         if not found:
             missing.append(old)
@@ -80,14 +83,19 @@ def _decoded_by_pyav(index: VideoIndex, rows: list[int]) -> dict[str, list[str |
     return {"decoder": decoders, "seek": seeks}
 
 
-def _missing(paths: list[str]) -> list[str]:
-    """Those that are not there; objects are listed once for each bucket, not asked for one by one.
+def _missing(paths: Sequence[str]) -> list[str]:
+    """Those that are not there.
 
-    A web server need not tell what it has: what is missing there comes out when it is read.
+    Folders and buckets are listed, for to ask for each of very many takes longer. A web server
+    need not tell what it has: what is missing there comes out when it is read.
     """
     objects: dict[str, list[str]] = {}
-    for path in filter(is_remote, paths):
-        objects.setdefault("/".join(path.split("/")[:3]), []).append(path)
+    folders = set()
+    for path in paths:
+        if is_remote(path):
+            objects.setdefault("/".join(path.split("/")[:3]), []).append(path)
+        else:
+            folders.add(os.path.dirname(path))
     there: set[str] = set()
     for bucket, some in objects.items():
         if bucket.startswith("http"):
@@ -96,7 +104,10 @@ def _missing(paths: list[str]) -> list[str]:
             within = os.path.commonpath([path.removeprefix(bucket) for path in some])
             folder = os.path.dirname(within) if len(some) == 1 else within
             there |= objects_below(bucket + folder.rstrip("/")).keys()
-    return [path for path in paths if path not in there and not os.path.exists(path)]
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            there.update(e.path for e in entries if not e.is_symlink() or os.path.exists(e.path))
+    return [path for path in paths if path not in there]
 
 
 def _files_below(root: str) -> dict[str, Stamp]:

@@ -80,7 +80,7 @@ def _window(
     with open_container(path) as container:
         stream, entry = container.streams[access.stream], access.entry(first)
         end = access.group_end(first + num_frames - 1) if stops_early else None
-        frames = _frames_from(container, stream, entry, end, access)
+        frames = frames_from(container, stream, entry, access, end)
         yield from islice(frames, first - entry, first - entry + num_frames)
 
 
@@ -113,10 +113,15 @@ def frames_of(container: Any, stream: Any) -> Iterator[tuple[Any, list[Any]]]:
         yield packet, frames
 
 
-def _frames_from(
-    container: Any, stream: Any, entry: int, end: int | None, access: Access
+def frames_from(
+    container: Any, stream: Any, entry: int, access: Access, end: int | None = None
 ) -> Iterator[Any]:
-    """The frames from `entry` on, which is 0 or a key frame, at least up to the key frame `end`."""
+    """The frames from `entry` on, which is 0 or a key frame, at least up to the key frame `end`.
+
+    Raises:
+        FFmpegError: where a packet cannot be decoded.
+        IndexError: if no seek leads to the key frame.
+    """
     numbers = list(access.key_frames)
     due = None
     if end is not None and len(access.key_times):

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks.library import bench_library
 from tests.benchmarks.prepared import bench_prepared
 from tests.benchmarks.remote import bench_remote
 from tests.benchmarks.step import bench_step
@@ -57,6 +58,11 @@ GOALS = {
     "remote_bytes_over_group_again": Goal("the same of the next windows of a video", None, 1.3),
     "remote_requests_per_window": Goal("first windows of videos"),
     "remote_requests_per_window_again": Goal("the next windows of a video"),
+    "library_index_write_seconds": Goal("200,000 made rows: the index from rows to file", None, 5),
+    "library_plan_seconds": Goal("index, files and schedules, before Ray starts"),
+    "library_schedule_start_seconds": Goal("a schedule and its first window", None, 1),
+    "library_window_milliseconds": Goal("one further window", None, 1),
+    "library_plan_memory_mib": Goal("most memory of a process that plans", None, 2048),
     "latent_share_of_step": Goal("what r adds to a training step", None, 0.05),
     "diagnostics_share_of_step": Goal("what the metrics of a logged step add", None, 0.01),
     "surrogate_share_of_step": Goal("what encoding x++ adds to it, a third encoding", None, 0.5),
@@ -80,6 +86,7 @@ def main(
         **bench_streams(folder, rounds=rounds, console=console),
         **bench_prepared(folder, console=console),
         **bench_remote(folder, rounds=rounds, console=console),
+        **bench_library(console=console),
         **bench_step(rounds=rounds, console=console),
         **bench_startup(folder, console=console),
     }

@@ -5,18 +5,22 @@ import shutil
 import signal
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.video import indexer, probe
+from pipelines.video import probe, probing
+from pipelines.video.given import LabelSources
 from pipelines.video.index import IndexFileError, VideoIndex, load_index
 from pipelines.video.indexer import IndexSettingError, IndexSummary, build_index
 from pipelines.video.killable import Tick
 from pipelines.video.labels import FactorsError
-from pipelines.video.probe import Probe, probe_video
+from pipelines.video.probe import Probe, Unusable, probe_video
+from pipelines.video.probing import FileToProbe, probe_file
+from pipelines.video.sampled import probe_sampled
 from pipelines.video.splits import NoVideosError, hash_split
 from tests.videos import BAD, FPS, GOOD, write_h264, write_hevc, write_text, write_video
 
@@ -59,6 +63,21 @@ def test_a_long_video_is_judged_as_if_all_of_it_were_compared(
         decoder = "pyav" if row["seek"] == "start" else row["decoder"]
         assert (found.decoder, found.seek) == (decoder, row["seek"]), row["path"]
         assert (found.num_frames, found.key_frames) == (row["num_frames"], row["key_frames"])
+
+
+def test_a_sample_finds_what_the_full_check_finds(mixed: IndexSummary) -> None:
+    by_sample = set()
+    for row in mixed.index.select().table.to_pylist():
+        found = probe_sampled(row["path"], lambda share_done: None)
+        assert isinstance(found, Probe)
+        row |= {"check": found.check, "digest": found.digest}
+        assert asdict(found).items() <= row.items()
+        by_sample |= {Path(row["path"]).stem} if found.check == "sample" else set()
+    sure = {"h264", "hevc", "hevc_mkv", "av1", "variable", "odd", "turned", "trimmed"}
+    assert by_sample == sure | {"empty_track"}
+    for row in mixed.index.select(usable=False).table.to_pylist():
+        found = probe_sampled(row["path"], lambda share_done: None)
+        assert found == Unusable(reason=row["reason"])
 
 
 def test_what_a_row_says(mixed: IndexSummary) -> None:
@@ -213,6 +232,9 @@ def test_factors_beside_the_videos_decide_their_split(tmp_path: Path) -> None:
     assert [found[f"{n}.mp4"]["split"] for n in range(3)] == ["val", "test", "train"]
     factors = str(tmp_path / "factors.parquet")
     assert [found[f"{n}.mp4"]["factors"] for n in range(3)] == [[factors], [factors], []]
+    named = LabelSources(tables=(factors,))  # which is found as well
+    summary = build_index([tmp_path], tmp_path / "videos.parquet", labels=named)
+    assert summary.lines()[0] == f"labels of 2 videos: {factors}"
 
 
 @pytest.mark.parametrize(
@@ -257,18 +279,22 @@ def test_an_index_of_version_1_still_loads_and_is_probed_anew(tmp_path: Path) ->
 def test_a_file_on_which_decord_hangs_or_crashes_is_decoded_by_pyav(
     manner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexer, "probe_video", {"hang": hang, "crash": crash}[manner])
+    monkeypatch.setattr(probing, "probe_file", {"hang": hang, "crash": crash}[manner])
     write_h264(tmp_path)
     found = rows(index(tmp_path, timeout_seconds=2).index)["h264.mp4"]
     assert (found["decoder"], found["num_frames"]) == ("pyav", 60)
 
 
-def hang(path: str, tick: Tick) -> None:
-    time.sleep(1000)
+def hang(file: FileToProbe, tick: Tick) -> Probe | Unusable:
+    if file.try_decord:
+        time.sleep(1000)
+    return probe_file(file, tick)
 
 
-def crash(path: str, tick: Tick) -> None:
-    os.kill(os.getpid(), signal.SIGSEGV)
+def crash(file: FileToProbe, tick: Tick) -> Probe | Unusable:
+    if file.try_decord:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return probe_file(file, tick)
 
 
 def test_what_pyav_decodes_is_said(mixed: IndexSummary) -> None:
