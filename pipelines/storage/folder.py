@@ -151,15 +151,6 @@ class Folder:
             found = self._files.get_file_info(inside)
         return sorted(i.base_name for i in found if i.type == pa.fs.FileType.File)
 
-    def stamp(self, name: str) -> tuple[int, int]:
-        """Size in bytes and time of change in ns of a file that is there."""
-        with self._in_words("read", name):
-            if self.local:
-                status = (self.local / name).stat()
-                return status.st_size, status.st_mtime_ns
-            info = self._files.get_file_info(self._key(name))
-        return int(info.size), int(info.mtime_ns)
-
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A local path to write; when the block ends well, and only then, the file is here."""

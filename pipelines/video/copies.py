@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
 from pipelines.storage.folder import Folder, StorageError
+from pipelines.storage.objects import is_remote, stamp_of
 from pipelines.video.frames import Access, DecodeError
 from pipelines.video.index import SCHEMA
 from pipelines.video.killable import Tick
@@ -108,7 +109,7 @@ def make_copy(job: CopyJob, tick: Tick) -> Made | NotCopied | NotWritten:
         with videos.writing(job.name) as path:
             # Of a remote copy decord could read nothing: it needs whole files.
             probe, quality = checked_copy(job, path, tick, try_decord=out.local is not None)
-        size, changed = videos.stamp(job.name)
+        size, changed = stamp_at(path_of(out, job.name))
         made = Made(
             original=source.path,
             digest=job.digest,
@@ -147,11 +148,26 @@ def checked_copy(
 
 def _refuse_changed(job: CopyJob) -> None:
     path = job.source.path
-    if not os.path.isfile(path):
-        return  # remote, or gone: who reads it will say so
-    status = os.stat(path)
-    if (status.st_size, status.st_mtime_ns) != job.stamp:
+    try:
+        now = stamp_at(path)
+    except FileNotFoundError:
+        return  # who reads it will say so
+    if now != job.stamp:
         raise CopyError("changed since it was indexed: run `adassl data index` again")
+
+
+def stamp_at(path: str) -> tuple[int, int]:
+    """Size in bytes and time of change in ns of a file or an object.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        StorageError: if it cannot be asked for.
+    """
+    if is_remote(path):
+        found = stamp_of(path)
+        return found.size_bytes, found.mtime_ns
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 def _access(probe: Probe) -> Access:
@@ -171,6 +187,10 @@ def register(out: Folder, settings: CopySettings) -> None:
         PrepareError: if it holds copies with other settings.
         StorageError: if it cannot be written.
     """
+    if "?" in str(out):
+        raise PrepareError(
+            f"{out}: videos are read from URIs without ?; name another server by AWS_ENDPOINT_URL"
+        )
     now, before = asdict(settings), out.read_json(_SETTINGS)
     if before is None:
         out.write_json(_SETTINGS, now)
@@ -225,8 +245,13 @@ def copy_row(out: Folder, made: Made, original: Mapping[str, Any]) -> Row:
     of_original = {name: original[name] for name in ("fps", "split", "factors", "label", "group")}
     row = dict.fromkeys(SCHEMA.names) | {"key_bytes": [], "header_bytes": [], "check": "full"}
     row |= made.row | of_original
-    path = str(out.child(VIDEOS, *made.name.split("/")))
+    path = path_of(out, made.name)
     return row | {"path": path, "original": original["original"] or made.original, "usable": True}
+
+
+def path_of(out: Folder, name: str) -> str:
+    """The path or URI of a copy."""
+    return str(out.child(VIDEOS, *name.split("/")))
 
 
 def failed_row(original: Mapping[str, Any], reason: str) -> Row:
