@@ -108,12 +108,14 @@ def run_job(
         print(line, flush=True)
     if make_method is None:
         check_backbone(config)
-    with (
-        folder.registered(config, videos.digest),
-        connected(config.cluster) as demand,
-        stoppable(),
-        tracking.run_watchdog() as guard,
-    ):
+    ui_command = tracking.ui_command(uri)
+    with ExitStack() as stack:
+        stack.enter_context(folder.registered(config, videos.digest))
+        if done := _results(config, folder, with_evaluation=with_evaluation):
+            return JobResult(folder=folder, metrics=done, ui_command=ui_command)
+        demand = stack.enter_context(connected(config.cluster))
+        stack.enter_context(stoppable())
+        guard = stack.enter_context(tracking.run_watchdog())
         if joins(config.cluster):
             pin_data_actors_here()
 
@@ -140,7 +142,22 @@ def run_job(
             tracked=tracked(config, folder, videos, uri),
             evaluate=evaluated,
         )
-    return JobResult(folder=folder, metrics=metrics, ui_command=tracking.ui_command(uri))
+    return JobResult(folder=folder, metrics=metrics, ui_command=ui_command)
+
+
+def _results(
+    config: RunConfig, folder: RunFolder, *, with_evaluation: bool
+) -> dict[str, float] | None:
+    """The final metrics of a run of which nothing is left to do; else None."""
+    record = folder.record()
+    if folder.checkpoints.step() != config.train.steps or not (record and record.mlflow_run_id):
+        return None
+    summary = folder.summary()
+    if with_evaluation and not any(name.startswith("test/") for name in summary):
+        return None
+    if summary:
+        print(f"{folder.name} had finished: {config.train.steps} steps", flush=True)
+    return summary or None
 
 
 def check_backbone(config: RunConfig) -> None:

@@ -118,9 +118,13 @@ class RunFolder:
             raise ConfigError(f"{self} holds no run: no {_CONFIG}; see `adassl train --help`")
         return parse(content)
 
+    def summary(self) -> dict[str, Any]:
+        """The final metrics; empty while there are none."""
+        return dict(self.folder.read_json(_SUMMARY) or {})
+
     def add_to_summary(self, metrics: Mapping[str, Any]) -> Path:
         """Merge metrics into summary.json; returns it as a local file, to be read later."""
-        merged = {**(self.folder.read_json(_SUMMARY) or {}), **metrics}
+        merged = {**self.summary(), **metrics}
         self.folder.write_json(_SUMMARY, merged)
         if self.folder.local is None:
             Folder(self._local).write_json(_SUMMARY, merged)
