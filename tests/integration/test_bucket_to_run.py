@@ -29,7 +29,7 @@ def test_videos_in_a_bucket_are_indexed_prepared_and_trained_on(
         for path in files:
             key = str(path.relative_to(digits.parent))
             client.upload_file(str(path), "bucket", key)
-        runs = Folder("s3://bucket/runs")
+        runs = Folder(tmp_path / "runs")
         with cluster(num_cpus=2) as nodes:
             nodes.add_node(num_cpus=2)
 
@@ -42,10 +42,14 @@ def test_videos_in_a_bucket_are_indexed_prepared_and_trained_on(
             job("prepare", "data", "prepare", indexed, "s3://bucket/small", "--short-side", "32")
             small = "s3://bucket/small/videos.parquet"
             more = (f"--set=train.steps={STEPS}", "--set=train.checkpoint_every=20")
-            train = test_train.command(small, "s3://bucket/runs", "lost", *more, workers=1)
+            train = test_train.command(small, runs.uri, "lost", *more, workers=1)
             nodes.start_job("train", *train, folder=ROOT)
             run = RunFolder(runs.child("lost"))
-            wait_until(lambda: (run.checkpoints.step() or 0) > 0)
+            try:
+                wait_until(lambda: (run.checkpoints.step() or 0) > 0)
+            except AssertionError:
+                print(nodes.ray("job", "logs", "train").stdout)
+                raise
             nodes.kill(nodes.with_process("RayTrainWorker"))
             printed = nodes.job_output("train")
         original, copies = load_index(indexed), load_index(small)

@@ -115,8 +115,8 @@ def _section(results: Results, group: str) -> Section:
     return Section(
         title=TITLES[group],
         text=(
-            "At each k both curves have decoded the same number of frames; the upper one trained "
-            "k times as many steps on them."
+            "At each k both curves have decoded the same number of frames; re-use k has trained k "
+            "times as many steps on them."
         ),
         tables={group: results.table(group, COLUMNS)},
         pictures={f"reuse_{group}": ("Score against re-use, at equal frames", draw)},
