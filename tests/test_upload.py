@@ -72,7 +72,7 @@ def test_the_code_goes_and_nothing_else(checkout: Path, tmp_path: Path) -> None:
     assert not names & set(DECOYS)
     ours = {name for name in tracked() if name.partition("/")[0] in PACKAGES}
     assert ours <= names
-    assert (tmp_path / "package.zip").stat().st_size <= MIB
+    assert (tmp_path / "package.zip").stat().st_size <= 2 * MIB
 
 
 def test_without_the_list_it_would_not_hold(checkout: Path, tmp_path: Path) -> None:

@@ -49,14 +49,15 @@ def evaluate(
     split: str = "test",
     num_pairs: int = 2000,
     num_decoders: int = 1,
-    draw: bool = True,
+    whole: bool = True,
     make_method: MakeMethod | None = None,
     videos_root: str | None = None,
 ) -> Evaluation:
     """Evaluate a run on the connected cluster, on its test videos or those of another split.
 
     `make_method` is what the run was trained with, if not what its config describes; `videos_root`
-    is the folder that holds the videos now, if they were moved.
+    is the folder that holds the videos now, if they were moved. Not `whole`, it is what trials are
+    judged by: without pictures, and with the same metrics for a method with r and one without.
 
     Raises:
         ConfigError: if the run has no such checkpoint or its index no video of the split.
@@ -66,13 +67,16 @@ def evaluate(
     test, factors = labelled(learner, index, split, num_pairs, num_decoders=num_decoders)
     metrics = label_free(test)
     seed = learner.config.train.seed
-    metrics |= leakage(test, seed=seed)
     if len(factors.columns):
         train, known = labelled(learner, index, "train", num_pairs, num_decoders=num_decoders)
         metrics |= probe(train, known, test, factors)
-        metrics |= transfer(learner, test, factors, seed=seed)
+        if whole:
+            metrics |= latent_probes(train, known, test, factors)
+            metrics |= mean_changes(metrics) | transfer(learner, test, factors, seed=seed)
+    if whole:
+        metrics |= leakage(test, seed=seed)
     named = {f"{split}/{name}": value for name, value in metrics.items()}
-    if not draw:
+    if not whole:
         return Evaluation(metrics=named, pictures=[])
     pictures = _draw(folder, learner, test, factors)
     folder.publish()
@@ -134,16 +138,14 @@ def label_free(pairs: EmbeddedPairs) -> dict[str, float]:
 def probe(
     train: EmbeddedPairs, train_factors: pd.DataFrame, test: EmbeddedPairs, factors: pd.DataFrame
 ) -> dict[str, float]:
-    """Linear and kNN probes of h, and linear ones of the edited embedding; of values also of r.
+    """Linear and kNN probes of h, and linear ones of the edited embedding.
 
     What h cannot know, such as a change that is still to come, only the edited embedding can show.
     The mean weighs both alike for each factor: where r copies x+, the edited embedding knows all
     and h little.
     """
     metrics: dict[str, float] = {}
-    beside: dict[str, float] = {}
     for asked in questions(train_factors, factors):
-        beside |= latent_probes(asked, train, test)
         for source, prefix in (("representation", ""), ("edited", "edited/")):
             answer = asked.linear(getattr(train, source), getattr(test, source), groups=train.path)
             metrics |= {prefix + key: value for key, value in answer.items()}
@@ -151,8 +153,7 @@ def probe(
     scores = [max(0.0, v) for k, v in metrics.items() if "/linear_" in k]
     if scores:
         metrics["probe/mean"] = float(np.mean(scores))
-    metrics |= beside
-    return metrics | mean_changes(metrics)
+    return metrics
 
 
 def nearest_futures(

@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 from pipelines.evaluation import probes
 from pipelines.evaluation.embed import EmbeddedPairs
 from pipelines.evaluation.factors import CHANGE
-from pipelines.evaluation.questions import Question
+from pipelines.evaluation.questions import questions
 from pipelines.training.learner import Learner
 
 SOURCES: Mapping[str, tuple[str, ...]] = {
@@ -54,17 +54,19 @@ def features(pairs: EmbeddedPairs, names: Sequence[str]) -> NDArray[np.float32] 
     return np.concatenate(parts, axis=1)
 
 
-def latent_probes(asked: Question, train: EmbeddedPairs, test: EmbeddedPairs) -> dict[str, float]:
+def latent_probes(
+    train: EmbeddedPairs, train_factors: pd.DataFrame, test: EmbeddedPairs, factors: pd.DataFrame
+) -> dict[str, float]:
     """R² of values and their changes from each of the sources: `z_r/arm_change/linear_r2`."""
     metrics: dict[str, float] = {}
-    if asked.is_class:
-        return metrics
+    values = [asked for asked in questions(train_factors, factors) if not asked.is_class]
     for prefix, names in SOURCES.items():
         known, unknown = features(train, names), features(test, names)
         if known is None or unknown is None:
             continue
-        answer = asked.linear(known, unknown, groups=train.path)
-        metrics |= {f"{prefix}/{name}": value for name, value in answer.items()}
+        for asked in values:
+            answer = asked.linear(known, unknown, groups=train.path)
+            metrics |= {f"{prefix}/{name}": value for name, value in answer.items()}
     return metrics
 
 

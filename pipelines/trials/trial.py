@@ -252,7 +252,7 @@ def judge_by_probes(trial: TrialRun) -> dict[str, float]:
 
     decoders = trial.config.cluster.decoders_per_worker
     done = evaluate(
-        trial.folder, split="val", num_pairs=NUM_PAIRS, num_decoders=decoders, draw=False
+        trial.folder, split="val", num_pairs=NUM_PAIRS, num_decoders=decoders, whole=False
     )
     return done.metrics
 

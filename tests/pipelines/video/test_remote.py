@@ -146,6 +146,22 @@ def test_the_index_of_a_bucket_is_that_of_the_files(index: VideoIndex, library: 
     )
 
 
+def test_a_sample_of_an_object_finds_what_the_full_check_finds(
+    line: Line, library: Path, tmp_path: Path
+) -> None:
+    for name in ("end.mp4", "matroska.mkv"):
+        sampled, whole = (
+            build_index(
+                [f"{VIDEOS}/walk/{name}"], tmp_path / f"{check}-{name}.parquet", check=check
+            )
+            for check in ("sample", "full")
+        )
+        (found,), (expected,) = sampled.index.table.to_pylist(), whole.index.table.to_pylist()
+        assert found["check"] == "sample"
+        same = ("num_frames", "fps", "key_frames", "key_times", "key_bytes", "decoder", "seek")
+        assert {name: found[name] for name in same} == {name: expected[name] for name in same}
+
+
 @pytest.mark.parametrize("name", ["end.mp4", "start.mp4", "matroska.mkv", "stream.ts", "open.mp4"])
 def test_frames_are_those_from_disk_and_no_more_is_fetched(
     index: VideoIndex, library: Path, name: str
@@ -280,19 +296,3 @@ def test_videos_on_the_web_are_read_by_ranges(line: Line, library: Path) -> None
     assert line.num_bytes - before == file.bytes_fetched
     with pytest.raises(DecodeError, match="no such file"):
         read_window(f"{line.address}/bucket/videos/none.mp4", first=0, num_frames=1)
-
-
-def test_a_sample_of_an_object_finds_what_the_full_check_finds(
-    line: Line, library: Path, tmp_path: Path
-) -> None:
-    for name in ("end.mp4", "start.mp4"):
-        sampled, whole = (
-            build_index(
-                [f"{VIDEOS}/walk/{name}"], tmp_path / f"{check}-{name}.parquet", check=check
-            )
-            for check in ("sample", "full")
-        )
-        (found,), (expected,) = sampled.index.table.to_pylist(), whole.index.table.to_pylist()
-        assert found["check"] == "sample"
-        same = ("num_frames", "fps", "key_frames", "key_times", "key_bytes", "decoder", "seek")
-        assert {name: found[name] for name in same} == {name: expected[name] for name in same}
