@@ -84,8 +84,10 @@ def made(seed: int) -> tuple[EmbeddedPairs, pd.DataFrame]:
 
 def test_an_r_that_is_the_change_finds_the_moment_in_which_it_happened() -> None:
     pairs, factors = made(0)
-    found = transfer(Learner(uses_r=True), pairs, factors, seed=0)
-    control = transfer(Learner(uses_r=False), pairs, factors, seed=0)
+    knows: Any = Learner(uses_r=True)
+    does_not: Any = Learner(uses_r=False)
+    found = transfer(knows, pairs, factors, seed=0)
+    control = transfer(does_not, pairs, factors, seed=0)
     assert found["transfer/recall_at_1"] > 0.95
     assert control["transfer/recall_at_1"] < 0.4
     assert found["transfer/chance_at_5"] == pytest.approx(5 / MOMENTS)
