@@ -21,7 +21,6 @@ from pipelines.cli.options import Out, Set, VideosRoot, console, resolve
 
 _RAYS_OWN = (
     r"core_worker\.cc.*constructor arguments in the object store|Failed to kill actor|"
-    r"core_worker_client_pool\.cc|"
     r"MapWorker.*infinite retries.*killed by `ray\.kill`"
 )
 QUIET_RAY = {
