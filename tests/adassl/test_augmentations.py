@@ -51,8 +51,8 @@ def test_all_frames_and_channels_of_a_clip_are_seen_alike_and_clips_apart() -> N
 
 def draws(**chosen: float) -> torch.Tensor:
     """The noise of one clip under which the whole frame stays, but for what is chosen."""
-    names = ("size", "across", "down", "brightness", "flip", "contrast", "saturation", "hue")
-    names = (*names, "greyscale", "blur", "width")
+    names = ["size", "across", "down", "brightness", "flip", "contrast", "saturation", "hue"]
+    names += ["greyscale", "blur", "width"]
     neutral = dict.fromkeys(names, 0.5) | {"size": 1.0, "flip": 1.0, "greyscale": 1.0, "blur": 1.0}
     assert len(neutral) == NUM_DRAWS
     return torch.tensor([[{**neutral, **chosen}[name] for name in names]])

@@ -14,14 +14,14 @@ from tests.integration.test_submit import ROOT
 from tests.processes import here, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(1800)]
-STEPS, EVERY = 2000, 20
+STEPS, EVERY = 700, 20
 WITHOUT_BATCHNORM = (
-    "--set=backbone.name=vit_ti",
-    "--set=backbone.hidden_dims=null",
-    "--set=backbone.tubelet=[3, 16]",
+    "--set=backbone.name=mlp",
+    "--set=backbone.hidden_dims=[32]",
     "--set=method.projector_hidden_dims=[]",
     "--set=method.latent_hidden_dims=[]",
     "--set=method.editor_hidden_dims=[]",
+    "--set=optim.learning_rate=0.0001",
 )
 SETTINGS = (
     *WITHOUT_BATCHNORM,
