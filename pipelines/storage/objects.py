@@ -54,12 +54,16 @@ def is_remote(where: str) -> bool:
 
 
 def stamp_of(uri: str) -> Stamp:
-    """Ask for an object's size and time of change.
+    """Ask for the size and time of change of an object, or of a file at a path.
 
     Raises:
         FileNotFoundError: if there is none.
+        OSError: if the file cannot be asked for.
         StorageError: if the service cannot be asked.
     """
+    if not is_remote(uri):
+        status = os.stat(uri)
+        return Stamp(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
     return _tried(uri, lambda: _store_of(uri).stamp(uri))
 
 

@@ -16,8 +16,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.execution.scaling_policy import ElasticScalingPolicy, ResizeDecision
 from ray.train.v2.api.config import ScalingConfig
 
-SECONDS_BETWEEN_NEWS = 30.0
-"""Time between two lines about a wait for nodes."""
+from pipelines.cluster import SECONDS_BETWEEN_NEWS
 
 
 class GroupTrainer(TorchTrainer):

@@ -60,6 +60,7 @@ class Learner:
         if make_method is not None:  # another loss than the config names, so another training
             self._fingerprint += f"+{make_method.__qualname__}"
         self.config, self.device, self.step = config, device, 0
+        self._augmentation = Augmentation(**config.data.augment.model_dump())
         torch.manual_seed(config.train.seed)
         method = (make_method or build)(config)
         method.freeze(*config.train.frozen)
@@ -232,7 +233,7 @@ class Learner:
         names = ["context", "target"] + ["surrogate"] * data.surrogate
         names += ["context_surrogate"] * data.context_surrogate
         workers, rank = collectives.world_size(), collectives.rank()
-        chosen = Augmentation(**data.augment.model_dump())
+        chosen = self._augmentation
         shape = len(names) + data.local_crops, workers * len(views), chosen.num_draws
         generator = self._noise(purpose, "augmentation")
         noise = torch.rand(shape, generator=generator, device=self.device)[:, rank::workers]

@@ -9,7 +9,6 @@ OUT/videos.parquet     the index of the copies
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -22,8 +21,8 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
 from pipelines.storage.folder import Folder, StorageError
-from pipelines.storage.objects import is_remote, stamp_of
-from pipelines.video.frames import Access, DecodeError
+from pipelines.storage.objects import Stamp, stamp_of
+from pipelines.video.frames import DecodeError
 from pipelines.video.index import SCHEMA
 from pipelines.video.killable import Tick
 from pipelines.video.probe import Probe, Unusable, probe_video
@@ -67,8 +66,8 @@ class CopyJob:
 
     source: Source
     digest: str
-    stamp: tuple[int, int]
-    """Size in bytes and time of change in ns of the original, as its index has them."""
+    stamp: Stamp
+    """Of the original, as its index has it."""
     name: str
     out: str
     settings: CopySettings
@@ -109,12 +108,12 @@ def make_copy(job: CopyJob, tick: Tick) -> Made | NotCopied | NotWritten:
         with videos.writing(job.name) as path:
             # Of a remote copy decord could read nothing: it needs whole files.
             probe, quality = checked_copy(job, path, tick, try_decord=out.local is not None)
-        size, changed = stamp_at(path_of(out, job.name))
+        stamp = stamp_of(path_of(out, job.name))
         made = Made(
             original=source.path,
             digest=job.digest,
             name=job.name,
-            row=asdict(probe) | {"size_bytes": size, "mtime_ns": changed},
+            row=asdict(probe) | asdict(stamp),
             **asdict(quality),
         )
         out.write_json(record, asdict(made))
@@ -143,41 +142,17 @@ def checked_copy(
         raise CopyError(f"its copy is {probe.reason}")
     if probe.num_frames != job.source.num_frames:
         raise CopyError(f"its copy has {probe.num_frames} of {job.source.num_frames} frames")
-    return probe, compare(path, kept, probe.num_frames, _access(probe), tick)
+    return probe, compare(path, kept, probe.num_frames, probe.access, tick)
 
 
 def _refuse_changed(job: CopyJob) -> None:
     path = job.source.path
     try:
-        now = stamp_at(path)
+        now = stamp_of(path)
     except FileNotFoundError:
         return  # who reads it will say so
     if now != job.stamp:
         raise CopyError("changed since it was indexed: run `adassl data index` again")
-
-
-def stamp_at(path: str) -> tuple[int, int]:
-    """Size in bytes and time of change in ns of a file or an object.
-
-    Raises:
-        FileNotFoundError: if there is none.
-        StorageError: if it cannot be asked for.
-    """
-    if is_remote(path):
-        found = stamp_of(path)
-        return found.size_bytes, found.mtime_ns
-    status = os.stat(path)
-    return status.st_size, status.st_mtime_ns
-
-
-def _access(probe: Probe) -> Access:
-    return Access(
-        decoder=probe.decoder,
-        seek=probe.seek,
-        key_frames=probe.key_frames,
-        key_times=probe.key_times,
-        stream=probe.stream,
-    )
 
 
 def register(out: Folder, settings: CopySettings) -> None:

@@ -5,7 +5,6 @@ timed out or crashed, which may have been the machine's fault. What is found is 
 the index is written, so that a run that is killed goes on.
 """
 
-import os
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -22,6 +21,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from pipelines.config.run import ClusterConfig
 from pipelines.errors import UserError
 from pipelines.storage.folder import parent_and_name
+from pipelines.storage.objects import stamp_of
 from pipelines.video.given import Given, LabelSources, read_given, splits_of
 from pipelines.video.index import SCHEMA, VideoIndex, load_index
 from pipelines.video.killable import Moved
@@ -278,13 +278,10 @@ def _known(earlier: str | Path | None, parts: Sequence[pa.Table]) -> pa.Table:
 
 
 def _stamp(file: VideoFile) -> Row:
-    if file.stamp is not None:
-        return asdict(file.stamp)
     try:
-        status = os.stat(file.path)
+        return asdict(file.stamp or stamp_of(file.path))
     except OSError:  # a dangling link: its probe will say so
         return {"size_bytes": 0, "mtime_ns": 0}
-    return {"size_bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
 
 
 def _still_true(known: pa.Table, stamps: Mapping[str, Row], check: AskedCheck) -> dict[str, int]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError
 from pipelines.storage.folder import absolute
-from pipelines.storage.objects import Stamp, is_remote, objects_below
+from pipelines.storage.objects import Stamp, is_remote, objects_below, stamp_of
 from pipelines.video.index import SCHEMA, VideoIndex, digest_of, load_index
 
 _SHOWN = 3
@@ -118,9 +118,7 @@ def _files_below(root: str) -> dict[str, Stamp]:
     for folder, _, names in os.walk(root, followlinks=True):
         for path in (Path(folder, name) for name in names):
             if path.is_file():
-                status = path.stat()
-                stamp = Stamp(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
-                files[str(path.absolute())] = stamp
+                files[str(path.absolute())] = stamp_of(str(path))
     return files
 
 

@@ -25,6 +25,7 @@ from pipelines.config.run import ClusterConfig
 from pipelines.numbers import plural
 from pipelines.storage.folder import Folder, StorageError
 from pipelines.storage.lease import only_one
+from pipelines.storage.objects import Stamp
 from pipelines.video.copies import (
     INDEX,
     CopyJob,
@@ -186,7 +187,10 @@ def job_of(
         height=int(originals.height[row]),
         access=originals.access(row),
     )
-    stamp = int(originals.column("size_bytes")[row]), int(originals.column("mtime_ns")[row])
+    stamp = Stamp(
+        size_bytes=int(originals.column("size_bytes")[row]),
+        mtime_ns=int(originals.column("mtime_ns")[row]),
+    )
     digest = str(originals.column("digest")[row])
     return CopyJob(
         source=source, digest=digest, stamp=stamp, name=name, out=str(out), settings=settings

@@ -82,6 +82,17 @@ class Probe:
     check: Check
     digest: str
 
+    @property
+    def access(self) -> Access:
+        """How its frames are reached."""
+        return Access(
+            decoder=self.decoder,
+            seek=self.seek,
+            key_frames=self.key_frames,
+            key_times=self.key_times,
+            stream=self.stream,
+        )
+
 
 def probe_video(path: str, tick: Tick, *, try_decord: bool = True) -> Probe | Unusable:
     """Decode a file in order and find out which decoder reads it, and how it seeks.

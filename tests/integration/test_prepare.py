@@ -1,4 +1,4 @@
-"""`adassl data prepare`: a library copied by tasks of Ray, killed, gone on with, and used."""
+"""`adassl data prepare`: copies made on Ray, resumed after a kill, and trained on."""
 
 import json
 import re

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.storage.folder import Folder
+from pipelines.storage.objects import Stamp, stamp_of
 from pipelines.video.copies import (
     CopyJob,
     Made,
@@ -23,7 +24,6 @@ from pipelines.video.copies import (
     path_of,
     records,
     register,
-    stamp_at,
 )
 from pipelines.video.index import VideoIndex
 from pipelines.video.indexer import build_index
@@ -72,11 +72,11 @@ def test_a_copy_is_made_once(originals: VideoIndex, out: Folder) -> None:
     made = make_copy(job(originals, out), silent)
     assert isinstance(made, Made)
     assert made.mean_psnr >= made.least_psnr > 38
-    stamp = stamp_at(path_of(out, "deep/a.mp4"))
+    stamp = stamp_of(path_of(out, "deep/a.mp4"))
     assert records(out) == {made.original: made}
     register(out, SETTINGS)
     assert make_copy(job(originals, out), silent) == made
-    assert stamp_at(path_of(out, "deep/a.mp4")) == stamp
+    assert stamp_of(path_of(out, "deep/a.mp4")) == stamp
 
     keep_together(out)
     assert not out.exists("made")
@@ -87,7 +87,7 @@ def test_a_copy_is_made_once(originals: VideoIndex, out: Folder) -> None:
     row = copy_row(out, made, originals.table.to_pylist()[0])
     assert row["original"] == originals.path[0]
     assert row["path"] == f"{out}/videos/deep/a.mp4"
-    assert (row["size_bytes"], row["mtime_ns"]) == stamp
+    assert (row["size_bytes"], row["mtime_ns"]) == (stamp.size_bytes, stamp.mtime_ns)
     assert row["decoder"] == ("decord" if out.local else "pyav")
     assert (row["width"], row["height"], row["split"]) == (64, 48, "train")
 
@@ -118,7 +118,7 @@ def test_a_copy_that_is_gone_is_made_again(originals: VideoIndex, tmp_path: Path
 
 
 def test_an_original_that_changed_is_refused(originals: VideoIndex, tmp_path: Path) -> None:
-    stale = replace(job(originals, Folder(tmp_path)), stamp=(1, 1))
+    stale = replace(job(originals, Folder(tmp_path)), stamp=Stamp(size_bytes=1, mtime_ns=1))
     reason = "changed since it was indexed: run `adassl data index` again"
     assert make_copy(stale, silent) == NotCopied(reason=reason)
 

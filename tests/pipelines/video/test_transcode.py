@@ -41,16 +41,6 @@ def probed(path: Path) -> Probe:
     return found
 
 
-def access_of(found: Probe) -> Access:
-    return Access(
-        decoder=found.decoder,
-        seek=found.seek,
-        key_frames=found.key_frames,
-        key_times=found.key_times,
-        stream=found.stream,
-    )
-
-
 def source_of(path: Path) -> Source:
     found = probed(path)
     return Source(
@@ -59,7 +49,7 @@ def source_of(path: Path) -> Source:
         fps=found.fps,
         width=found.width,
         height=found.height,
-        access=access_of(found),
+        access=found.access,
     )
 
 
@@ -93,14 +83,14 @@ def test_frame_n_of_the_copy_is_frame_n_of_the_original(kind: str, tmp_path: Pat
     kept = write_copy(source, out, SETTINGS, silent)
     copy = probed(out)
     assert copy.num_frames == source.num_frames
-    frames = read_window(out, first=0, num_frames=copy.num_frames, access=access_of(copy))
+    frames = read_window(out, first=0, num_frames=copy.num_frames, access=copy.access)
     upright = np.rot90(frames, axes=(1, 2)) if kind == "turned" else frames
     assert [read_number(frame) for frame in upright] == shown_numbers(kind)
     assert (copy.width, copy.height) == copy_size(source.width, source.height, 64)
     assert copy.rotation == 0
     assert copy.fps == pytest.approx(source.fps, rel=1e-6)
     assert copy.key_frames == list(range(0, copy.num_frames, SETTINGS.key_frame_every))
-    quality = compare(out, kept, copy.num_frames, access_of(copy), silent)
+    quality = compare(out, kept, copy.num_frames, copy.access, silent)
     assert quality.least_psnr > 38
 
 
