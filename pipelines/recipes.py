@@ -6,7 +6,7 @@ from typing import Any
 
 from adassl.config import MethodConfig, ObjectiveName
 from pipelines.config.backbone import BackboneConfig
-from pipelines.config.data import DataConfig
+from pipelines.config.data import AugmentConfig, DataConfig
 from pipelines.config.run import ConfigError, OptimConfig, RunConfig, TrainConfig, with_overrides
 from pipelines.sources.digit_motion import SEGMENT_FRAMES
 
@@ -14,14 +14,33 @@ SCENES = 16
 """Of the videos that the recipe `digit-scenes` is for."""
 
 
+AUGMENT = AugmentConfig(
+    area=(0.6, 1.0), brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, greyscale=0.1
+)
+"""Of real videos: what noise, light and camera give away no longer tells two moments apart."""
+
+
 def videos() -> RunConfig:
     """Any folder of videos: clips of 3 frames, x+ 0.2 to 1 s after x, AdaSSL-V over InfoNCE.
 
     Whole frames, and several moments of each video in a batch: where all negatives are of other
-    videos, telling videos apart is the whole task, and what changes within one is not learnt.
+    videos, telling videos apart is the whole task, and what changes within one is not learnt. Each
+    clip is augmented in its own way, and r reads both clips augmented once more: from the very
+    pixels of x+ it would learn their noise. docs/real-video.md says what this is worth.
     """
     return RunConfig(
-        data=DataConfig(gap=(0.2, 1.0), gap_unit="seconds", crop="none", moments_per_video=8)
+        data=DataConfig(
+            gap=(0.2, 1.0),
+            gap_unit="seconds",
+            crop="none",
+            moments_per_video=8,
+            views="both",
+            augment=AUGMENT,
+            surrogate=True,
+            context_surrogate=True,
+        ),
+        backbone=BackboneConfig(hidden_dims=(16, 32, 64, 128, 1024)),
+        method=MethodConfig(surrogate_form="both", beta=0.01, beta_warmup_steps=200),
     )
 
 

@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 
 from pipelines.cli.options import console
 
-Name = Literal["numerical", "moving-digits", "stability", "reuse"]
+Name = Literal["numerical", "moving-digits", "stability", "reuse", "real-video"]
 Quick = Annotated[bool, typer.Option(help="A small version in minutes: shows that it works.")]
 
 
@@ -18,6 +18,16 @@ def experiment(
     videos: Annotated[
         Path | None,
         typer.Option(help="A folder of labelled videos (docs/data.md), for reuse.", exists=True),
+    ] = None,
+    robot: Annotated[
+        Path | None,
+        typer.Option(
+            help="A folder of videos with values of each frame, for real-video.", exists=True
+        ),
+    ] = None,
+    signs: Annotated[
+        Path | None,
+        typer.Option(help="A folder of videos with classes, for real-video.", exists=True),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Seeds of every arm; unset: the experiment's own.", min=1)
@@ -44,7 +54,7 @@ def experiment(
     from pipelines.experiments.job import run_experiment
     from pipelines.storage.folder import Folder
 
-    chosen = catalogue.load(name, quick=quick, videos=videos)
+    chosen = catalogue.load(name, quick=quick, videos=videos, robot=robot, signs=signs)
     if arms:
         chosen = chosen.only(arms)
     if seeds is not None:
@@ -55,6 +65,8 @@ def experiment(
         command=f"adassl experiment {name}"
         + (" --quick" if quick else "")
         + (" --videos FOLDER" if videos else "")
+        + (" --robot FOLDER" if robot else "")
+        + (" --signs FOLDER" if signs else "")
         + (f" --seeds {seeds}" if seeds else "")
         + "".join(f" --arms '{pattern}'" for pattern in arms or ()),
         at_once=max_concurrent,

@@ -53,11 +53,11 @@ class DataConfig(Record):
     alone is decoded, but for evaluation; or both, x and x+ each augmented."""
     augment: AugmentConfig = AugmentConfig()
     surrogate: bool = False
-    """Also cut x++, one more gap after x+ (or augment x once more), for the posterior to read
-    instead of x+."""
+    """Also x++, for the posterior to read instead of x+: cut one more gap after x+; where views are
+    augmented, x+ (or x) augmented once more, so that r cannot copy its pixels."""
     context_surrogate: bool = False
-    """Also cut an extra view of x, one gap before it (or augment x once more), as
-    method.surrogate_form=both needs it."""
+    """Also an extra view of x, as method.surrogate_form=both needs it: cut one gap before x, or x
+    augmented once more."""
     local_crops: NonNegative = 0
     """Further crops of x, each a small part of it, beside two augmentations: multi-crop, for swav
     and dino. Each costs a step as much as one more view."""
@@ -110,8 +110,18 @@ class DataConfig(Record):
         """The views of a pair that are cut from its video, one gap after another."""
         if self.views == "augmentation":
             return ("context",)
+        if self.views == "both":
+            return ("context", "target")
         before = ("context_surrogate",) if self.context_surrogate else ()
         return (*before, "context", "target", *(("surrogate",) if self.surrogate else ()))
+
+    @property
+    def gaps_per_pair(self) -> int:
+        """Gaps that a pair spans.
+
+        Where x alone is cut as many as by time, so that both train on the same moments.
+        """
+        return 1 if self.views == "both" else 1 + self.surrogate + self.context_surrogate
 
     @property
     def channels(self) -> int:

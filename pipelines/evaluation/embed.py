@@ -86,7 +86,8 @@ def pairs_at_hand(data: DataConfig, split: str, num_pairs: int) -> DecodedPairs:
 
 def _rows(data: DataConfig, videos: VideoIndex, at_once: int) -> Schedule:
     crop = "none" if data.crop == "none" else "center"
-    data = data.model_copy(update={"crop": crop, "views": "time"})
+    views = "both" if data.views == "both" else "time"  # x and x+ in any case, not augmented here
+    data = data.model_copy(update={"crop": crop, "views": views})
     return Schedule(videos, data, seed=_SEED, global_batch_size=at_once, pairs_per_visit=1)
 
 

@@ -31,7 +31,7 @@ def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
         pd.DataFrame({"path": of_pairs, "frame": frame})
         for frame in (pairs.start, pairs.start + pairs.gap)
     ]
-    found = pd.DataFrame(index=range(len(pairs.path)))
+    found: dict[str, pd.Series[Any]] = {}
     classes = dict(zip(videos.path, videos.column("label"), strict=True))
     if any(classes.values()):
         found[CLASS] = pd.Series([classes[path] for path in pairs.path], dtype=object)
@@ -42,13 +42,14 @@ def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
     for table, paths in named.items():
         known = _read(table, paths)
         columns, later = (_at(known, moment) for moment in moments)
+        changes: dict[str, pd.Series[Any]] = {}
         if "frame" in known:
             for name in [str(n) for n in columns if is_value(columns[n])]:
-                columns[name + CHANGE] = (later[name] - columns[name]).where(pairs.gap > 0)
-        for name in columns.columns:
-            column = columns[name]
+                changes[name + CHANGE] = (later[name] - columns[name]).where(pairs.gap > 0)
+        own = {str(name): columns[name] for name in columns}
+        for name, column in (own | changes).items():
             found[name] = column.combine_first(found[name]) if name in found else column
-    return found
+    return pd.DataFrame(found, index=range(len(pairs.path)))
 
 
 def _read(table: str, paths: list[str]) -> pd.DataFrame:

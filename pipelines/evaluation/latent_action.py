@@ -10,6 +10,7 @@ Of two moments of a robot's video r should be what was done between them. Three 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -82,10 +83,47 @@ def mean_changes(metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"change_mean/{source}": float(np.mean(of)) for source, of in by_source.items()}
 
 
-@torch.no_grad()
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """Each r of a donor, carried over to a context of another video: numbers of pairs.
+
+    Attributes:
+        contexts: the pairs whose x is edited.
+        donors: the pairs that r is from.
+        right: of the context's video, the pair in whose x+ the donor's change has happened.
+        found: the pair whose x+ is nearest to the edited embedding.
+        ranks: how many moments of the video are nearer than the right one.
+        counts: how many moments the video has.
+    """
+
+    contexts: NDArray[np.int64]
+    donors: NDArray[np.int64]
+    right: NDArray[np.int64]
+    found: NDArray[np.int64]
+    ranks: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def metrics(self) -> dict[str, float]:
+        """`transfer/recall_at_1`, `…_5` and the same by chance (`transfer/chance_at_1`, …)."""
+        metrics = {}
+        for most in AT:
+            metrics[f"transfer/recall_at_{most}"] = float(np.mean(self.ranks < most))
+            metrics[f"transfer/chance_at_{most}"] = float(np.mean(most / self.counts))
+        return metrics
+
+
 def transfer(
     learner: Learner, pairs: EmbeddedPairs, factors: pd.DataFrame, *, seed: int
 ) -> dict[str, float]:
+    """The recall of `carry_over`; nothing where too little is known."""
+    carried = carry_over(learner, pairs, factors, seed=seed)
+    return {} if carried is None else carried.metrics()
+
+
+@torch.no_grad()
+def carry_over(
+    learner: Learner, pairs: EmbeddedPairs, factors: pd.DataFrame, *, seed: int
+) -> Carried | None:
     """How often an r from another video finds the moment in which the same change has happened.
 
     For each pair of a video, `DONORS` pairs of other videos give their change and their r. Of the
@@ -94,12 +132,11 @@ def transfer(
     nearest to the edited embedding. Without r, the edit is the same for every donor: the control.
 
     Returns:
-        `transfer/recall_at_1`, `…_5` and the same by chance (`transfer/chance_at_1`, …); nothing
-        where too little is known.
+        None where too little is known.
     """
     names = [n for n in factors.columns if n.endswith(CHANGE) and n.removesuffix(CHANGE) in factors]
     if not names or learner.method.objective.traits.assigns:  # which edits nothing
-        return {}
+        return None
     change = factors[names].to_numpy(np.float64)
     before = factors[[n.removesuffix(CHANGE) for n in names]].to_numpy(np.float64)
     known = np.isfinite(change).all(axis=1) & np.isfinite(before).all(axis=1)
@@ -122,19 +159,22 @@ def transfer(
             right += own[((wanted[:, None] - after) ** 2).sum(axis=2).argmin(axis=1)].tolist()
             moments += [own] * len(chosen)
     if not contexts:
-        return {}
+        return None
     edited = _edited(learner, pairs, np.asarray(contexts), np.asarray(donors))
     target = torch.from_numpy(pairs.target)
-    ranks, counts = [], []
+    found, ranks = [], []
     for vector, answer, own in zip(edited, right, moments, strict=True):
         likeness = target[own] @ vector
+        found.append(int(own[int(likeness.argmax())]))
         ranks.append(int((likeness > target[answer] @ vector).sum()))
-        counts.append(len(own))
-    metrics = {}
-    for most in AT:
-        metrics[f"transfer/recall_at_{most}"] = float(np.mean(np.asarray(ranks) < most))
-        metrics[f"transfer/chance_at_{most}"] = float(np.mean(most / np.asarray(counts)))
-    return metrics
+    return Carried(
+        contexts=np.asarray(contexts),
+        donors=np.asarray(donors),
+        right=np.asarray(right),
+        found=np.asarray(found),
+        ranks=np.asarray(ranks),
+        counts=np.asarray([len(own) for own in moments]),
+    )
 
 
 def _edited(

@@ -9,6 +9,7 @@ from pipelines.config.run import ConfigError, RunConfig
 from pipelines.experiments.arm import Arm
 from pipelines.experiments.page import Page
 from pipelines.experiments.results import Results
+from pipelines.experiments.tuning import Tuning
 from pipelines.storage.folder import Folder
 
 
@@ -25,6 +26,7 @@ class Experiment:
         trial: what Tune runs, a function of a module.
         prepare: makes the data under a folder, or completes it, and returns the config.
         report: the page of the trials so far, whose folders are in the folder given.
+        tuning: which settings are tried for each arm before the arms run; None: none.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Experiment:
     trial: Callable[..., None]
     prepare: Callable[[RunConfig, Folder], RunConfig]
     report: Callable[[Results, Path], Page]
+    tuning: Tuning | None = None
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -50,6 +53,18 @@ class Experiment:
     def seeds_of(self, arm: Arm) -> int:
         """How many seeds an arm is run with."""
         return arm.num_seeds or self.num_seeds
+
+    def of_tuning(self) -> "Experiment":
+        """The trials of the tuning as an experiment of its own."""
+        assert self.tuning is not None
+        return replace(
+            self,
+            name=f"{self.name}-tuning",
+            arms=self.tuning.arms(self.arms),
+            metric=self.tuning.metric,
+            num_seeds=1,
+            tuning=None,
+        )
 
     def only(self, patterns: Sequence[str]) -> "Experiment":
         """The experiment with the arms whose names match any of the patterns, such as complex.*.

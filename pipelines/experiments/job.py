@@ -2,18 +2,21 @@
 
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
 
 from pipelines import tracking
-from pipelines.config.run import ConfigError, with_overrides
+from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.experiments.grid import Experiment
-from pipelines.experiments.page import Origin
+from pipelines.experiments.page import Origin, Section
 from pipelines.experiments.results import Results
 from pipelines.storage.folder import Folder
 from pipelines.storage.lease import only_one
+from pipelines.tracking import Tracker
 from pipelines.tracking.provenance import git_commit
 from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import SweepRecord, TrialRecord, Value
@@ -76,6 +79,27 @@ def _run(
 ) -> ExperimentResult:
     # What collapses is a row of the tables too.
     config = with_overrides(experiment.prepare(experiment.config, folder), {"alarms.stop": []})
+    uri = tracking.resolve_uri(config.tracking.uri, folder.parent.local)
+    if experiment.tuning is not None:
+        trials = experiment.of_tuning()
+        with _trials_run(trials, config, folder.child(trials.name), uri=uri, at_once=at_once):
+            pass
+    experiment, tuned = tuned_by(experiment, folder)
+    with _trials_run(experiment, config, folder, uri=uri, at_once=at_once) as tracker:
+        page = write_report(experiment, folder, command=command, docs=docs, tuning=tuned)
+        if tracker is not None:
+            tracker.log_file(page.parent, "report")
+    store = TrialStore(folder)
+    return ExperimentResult(
+        folder=folder, page=page, trials=store.all_trials(), ui_command=tracking.ui_command(uri)
+    )
+
+
+@contextmanager
+def _trials_run(
+    experiment: Experiment, config: RunConfig, folder: Folder, *, uri: str, at_once: int | None
+) -> Iterator[Tracker | None]:
+    """Run the trials that are left, then the block, with the run in MLflow, if any had to run."""
     store = TrialStore(folder)
     record = SweepRecord(
         space=experiment.name,
@@ -92,7 +116,7 @@ def _run(
         setting_names=[arm.name for arm in experiment.arms],
         config=config.model_dump(mode="json"),
         data_digest="",
-        tracking_uri=tracking.resolve_uri(config.tracking.uri, folder.parent.local),
+        tracking_uri=uri,
         mlflow_run_id=store.sweep.mlflow_run_id if store.sweep else None,
     )
     store.register(record)
@@ -101,8 +125,8 @@ def _run(
         return dict(experiment.arms[number].settings)
 
     if not trials_left(store):
-        page = write_report(experiment, folder, command=command, docs=docs)
-        return _result(store, page)
+        yield None
+        return
     _note_commit(store)
     search = TrialQueue(store, setting, first_seed=config.train.seed)
     is_ours = not (config.cluster.address or os.environ.get("RAY_ADDRESS"))
@@ -115,9 +139,31 @@ def _run(
         copies=copies,
         trial=experiment.trial,
     ) as tracker:
-        page = write_report(experiment, folder, command=command, docs=docs)
-        tracker.log_file(page.parent, "report")
-    return _result(store, page)
+        yield tracker
+
+
+def tuned_by(experiment: Experiment, folder: Folder) -> tuple[Experiment, Section | None]:
+    """An experiment with the settings that its tuning has chosen, and the section on it.
+
+    Raises:
+        ConfigError: if an arm has no finished trial of its tuning.
+    """
+    if experiment.tuning is None:
+        return experiment, None
+    trials = experiment.of_tuning()
+    store = TrialStore(folder.child(trials.name))
+    results = Results.of(trials.arms, store.all_trials(), num_trials=trials.num_trials)
+    minutes = results.runs.seconds.sum() / 60 if len(results.runs) else 0
+    section = Section(
+        title="Tuning",
+        text=(
+            f"{experiment.tuning.metric} of each setting tried, one training each; the best is "
+            f"bold. {trials.num_trials} trainings, {minutes:.0f} minutes one after another."
+        ),
+        tables={"tuning": experiment.tuning.table(experiment.arms, results)},
+    )
+    arms = experiment.tuning.chosen(experiment.arms, results)
+    return replace(experiment, arms=arms), section
 
 
 def _note_commit(store: TrialStore) -> None:
@@ -134,20 +180,17 @@ def trials_left(store: TrialStore) -> bool:
     return done < store.sweep.num_trials
 
 
-def _result(store: TrialStore, page: Path) -> ExperimentResult:
-    assert store.sweep is not None
-    return ExperimentResult(
-        folder=store.folder,
-        page=page,
-        trials=store.all_trials(),
-        ui_command=tracking.ui_command(store.sweep.tracking_uri),
-    )
-
-
 def write_report(
-    experiment: Experiment, folder: Folder, *, command: str, docs: Path | None = None
+    experiment: Experiment,
+    folder: Folder,
+    *,
+    command: str,
+    docs: Path | None = None,
+    tuning: Section | None = None,
 ) -> Path:
     """The page of the trials so far, with its tables and pictures; returns the page.
+
+    `tuning` is a further section of it.
 
     Raises:
         ConfigError: if no trial has finished yet.
@@ -161,9 +204,10 @@ def write_report(
     images = out / "images" / experiment.name
     images.mkdir(parents=True, exist_ok=True)
     origin = Origin(name=experiment.name, command=command, commits=folder.read_json(COMMITS) or [])
-    page = experiment.report(results, folder.local / "trials").write(
-        out, images=images, origin=origin, results=results
-    )
+    report = experiment.report(results, folder.local / "trials")
+    if tuning is not None:
+        report = replace(report, sections=[*report.sections, tuning])
+    page = report.write(out, images=images, origin=origin, results=results)
     results.runs.to_csv(out / "runs.csv", index=False)
     if docs:
         (docs / "images").mkdir(parents=True, exist_ok=True)

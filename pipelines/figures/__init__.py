@@ -2,6 +2,14 @@
 
 from pipelines.figures.curves import collapse, loss_terms
 from pipelines.figures.points import comparison, projection
-from pipelines.figures.sheets import futures, pairs_sheet
+from pipelines.figures.sheets import futures, pairs_sheet, transfers
 
-__all__ = ["collapse", "comparison", "futures", "loss_terms", "pairs_sheet", "projection"]
+__all__ = [
+    "collapse",
+    "comparison",
+    "futures",
+    "loss_terms",
+    "pairs_sheet",
+    "projection",
+    "transfers",
+]

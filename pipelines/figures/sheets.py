@@ -74,6 +74,33 @@ def futures(
     )
 
 
+def transfers(
+    *,
+    donors: tuple[
+        UInt8[Frames, "transfers frames height width channels"],
+        UInt8[Frames, "transfers frames height width channels"],
+    ],
+    contexts: UInt8[Frames, "transfers frames height width channels"],
+    found: UInt8[Frames, "transfers frames height width channels"],
+    right: UInt8[Frames, "transfers frames height width channels"],
+    path: Path,
+) -> Path:
+    """R of a donor's pair edits the context of another video: what is found, and what was due."""
+    views = (*donors, contexts, found, right)
+    rows = [[_first_and_last(view[i]) for view in views] for i in range(len(contexts))]
+    names = ["donor x", "donor x⁺", "context x", "found", "right"]
+    return _sheet(
+        rows,
+        names,
+        [],
+        "r carried over to another video",
+        "found: the moment of the context's video that is nearest to x, edited by the donor's r\n"
+        "right: the one in which the donor's change has happened; first and last frame of each",
+        path,
+        groups=(2, 1, 2),
+    )
+
+
 def _sheet(
     rows: Sequence[Sequence[Frames]],
     names: Sequence[str],

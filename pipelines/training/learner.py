@@ -215,11 +215,17 @@ class Learner:
             given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
             moved = {name: self._moved(x) for name, x in given.items() if x is not None}
             return dataclasses.replace(batch, **moved)
-        context, extra = self.to_input(batch.context), (batch.surrogate, batch.context_surrogate)
+        data, context = self.config.data, self.to_input(batch.context)
+        target = context if batch.target is batch.context else self.to_input(batch.target)
+        extra = (batch.surrogate, batch.context_surrogate)
         surrogate, context_surrogate = (None if x is None else self.to_input(x) for x in extra)
+        if data.views == "both" and self.method.encoding.reads_evidence:
+            # The same two moments, to be augmented once more.
+            surrogate = target if data.surrogate else None
+            context_surrogate = context if data.context_surrogate else None
         return Views(
             context=context,
-            target=context if batch.target is batch.context else self.to_input(batch.target),
+            target=target,
             surrogate=surrogate,
             context_surrogate=context_surrogate,
             group=self._moved(torch.from_numpy(batch.video)),
@@ -241,7 +247,8 @@ class Learner:
         seen = {}
         for name, draws in zip(names, whole, strict=True):
             moment = views.context if data.views == "augmentation" else getattr(views, name)
-            seen[name] = augment(moment, draws, chosen)
+            if moment is not None:  # nothing reads it where there is no r
+                seen[name] = augment(moment, draws, chosen)
         if data.local_crops:
             part = dataclasses.replace(chosen, area=LOCAL_AREA)
             seen["local"] = torch.stack([augment(views.context, draws, part) for draws in small])

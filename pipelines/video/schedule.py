@@ -99,8 +99,7 @@ class Schedule:
         self.config, self.seed, self.global_batch_size = config, seed, global_batch_size
         self.pairs_per_visit = pairs_per_visit
         low, high = _gap_frames(config, index.fps)
-        # Also where x alone is decoded, so that the rows do not depend on `data.views`.
-        self._gaps_per_pair = 1 + config.surrogate + config.context_surrogate
+        self._gaps_per_pair = config.gaps_per_pair
         spans = self._gaps_per_pair * high + config.frames_per_clip
         long_enough = np.flatnonzero(index.num_frames >= spans)
         self.left_out = [

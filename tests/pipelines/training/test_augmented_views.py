@@ -36,15 +36,19 @@ def test_augmented_views_are_two_of_x_and_each_pair_has_its_own() -> None:
 
 
 def test_of_two_moments_each_is_augmented_in_its_own_way() -> None:
-    settings = {"data.views": "both", "data.surrogate": True, "data.augment.flip": 0.5}
-    learner = Learner(config_of(**settings), torch.device("cpu"))
-    views = learner.views(batch_of(0, surrogate=True))
+    extra = {"data.surrogate": True, "data.context_surrogate": True}
+    settings = {"data.views": "both", "data.augment.flip": 0.5, "method.surrogate_form": "both"}
+    learner = Learner(config_of(**settings, **extra), torch.device("cpu"))
+    views = learner.views(batch_of(0))
+    assert views.surrogate is views.target, "x++ is x+, augmented once more"
+    assert views.context_surrogate is views.context
     seen = learner._augmented(views, 0)
-    noise = torch.rand(3, 8, NUM_DRAWS, generator=learner._noise(0, "augmentation"))
+    noise = torch.rand(4, 8, NUM_DRAWS, generator=learner._noise(0, "augmentation"))
     chosen = Augmentation(flip=0.5)
-    for name, draws in zip(("context", "target", "surrogate"), noise, strict=True):
+    names = ("context", "target", "surrogate", "context_surrogate")
+    for name, draws in zip(names, noise, strict=True):
         assert torch.equal(getattr(seen, name), augment(getattr(views, name), draws, chosen)), name
-    assert loss_of(learner, batch_of(0, surrogate=True)) > 0
+    assert loss_of(learner, batch_of(0)) > 0
 
 
 def test_the_augmentation_of_a_pair_does_not_depend_on_the_number_of_workers(

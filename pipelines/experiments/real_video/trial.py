@@ -1,0 +1,281 @@
+"""One training on real videos, and what its encoder and its r know of videos never trained on.
+
+Trials of the tuning are judged on validation videos, all others on test videos. Values are those
+that change within a video; what differs from video to video alone, such as a light or an arm that
+stands still, tells videos apart and no moments. Classes are those of whole videos.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from pipelines.config.run import ConfigError, with_overrides
+from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
+from pipelines.evaluation.evaluate import label_free, nearest_futures
+from pipelines.evaluation.factors import CHANGE, factors_of, is_value
+from pipelines.evaluation.latent_action import SOURCES, Carried, carry_over, features, leakage
+from pipelines.evaluation.protocol import (
+    fresh_backbone,
+    pixels,
+    represent,
+)
+from pipelines.evaluation.questions import Question, questions
+from pipelines.evaluation.trained_heads import Supervised, answer, num_outputs
+from pipelines.experiments.trained import trained
+from pipelines.training.learner import Learner
+from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on_videos
+from pipelines.video.moved import find_indexed
+
+INDEX, SPLIT = f"{TASK}index", f"{TASK}split"
+"""Settings of an arm: which videos, and which split judges it."""
+FLOORS = f"{TASK}floors"
+"""Whether it measures raw pixels, the untrained and the supervised encoder too."""
+FEWER = f"{TASK}fewer"
+"""By how much `NUM_PAIRS` are divided."""
+GAP_SECONDS = 0.5
+"""Between the two moments that are judged."""
+NUM_PAIRS = {"train": 2000, "val": 600, "test": 1200}
+EPOCHS = 20
+"""Of the supervised encoder."""
+WITHIN = 0.5
+"""Share of a value's variance that must lie within videos."""
+HAND = ("hand", "gripper", "finger", "thumb")
+"""Words in the names of values of a hand; all others are of an arm."""
+ACTION = "action"
+"""Begins the names of commands, which are not states."""
+SHOWN, SHOWN_FUTURES = 6, 5
+PICTURES_FILE = "pictures.npz"
+"""In the trial's folder: the clips that the pictures are drawn from."""
+
+Array = NDArray[Any]
+
+
+def run_real_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
+    """What Tune runs: the training job of `adassl train`, and its evaluation."""
+
+    def body(this: TrialRun) -> dict[str, float]:
+        index = this.config.data.index.replace("{group}", str(this.task["index"]))
+        config = with_overrides(this.config, {"data.index": index})
+        return train_on_videos(this.with_config(config), judge)
+
+    run_trial(trial, job=job, body=body)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """Embedded pairs of a split and what is known of them."""
+
+    pairs: EmbeddedPairs
+    factors: pd.DataFrame
+
+
+def judge(trial: TrialRun) -> dict[str, float]:
+    """All metrics of a trained encoder, and `SPLIT/score`, by which settings are chosen.
+
+    The score is the mean of what there is of: R² of arm and of hand from h, R² of their changes
+    from (z, r), or z where there is no r, and the accuracy of classes from h.
+    """
+    learner, state = trained(trial)
+    learner.load_state_dict(state)
+    split = str(trial.task["split"])
+    fewer = int(trial.task["fewer"])
+    train, test = (embedded(learner, s, NUM_PAIRS[s] // fewer) for s in ("train", split))
+    values, classes = asked_of(train.factors, test.factors, train.pairs.path)
+    metrics = {**label_free(test.pairs), **knowledge(values, classes, train.pairs, test.pairs)}
+    score = [metrics[f"{name}/h"] for name in ("arm", "hand", "class") if f"{name}/h" in metrics]
+    score += [metrics.get("change/z_r", metrics["change/z"])] if "change/z" in metrics else []
+    if not score:
+        raise ConfigError(
+            f"{learner.config.data.index}: neither a value that changes within videos nor a class "
+            f"of whole videos is known of both its training and its {split} videos"
+        )
+    metrics["score"] = float(np.mean(score))
+    if split == "test":
+        seed = trial.config.train.seed
+        carried = carry_over(learner, test.pairs, _of_values(test.factors, values), seed=seed)
+        metrics |= leakage(test.pairs, seed=seed)
+        if carried is not None:
+            metrics |= carried.metrics()
+        if trial.task.get("floors"):
+            metrics |= floors(learner, values, classes, train.pairs, test.pairs)
+        if seed == 0 and learner.method.latent is not None:
+            keep_pictures(trial, learner, test.pairs, carried)
+    return {f"{split}/{name}": value for name, value in metrics.items()}
+
+
+def embedded(learner: Learner, split: str, num_pairs: int) -> Side:
+    """Pairs of two moments `GAP_SECONDS` apart, decoded once for all trials of a process."""
+    data = learner.config.data
+    same = {"gap": (GAP_SECONDS, GAP_SECONDS), "reuse": 1, "moments_per_video": 1}
+    index = find_indexed(data)
+    decoded = pairs_at_hand(data.model_copy(update=same), split, num_pairs)
+    pairs = embed(learner, decoded)
+    return Side(pairs=pairs, factors=factors_of(pairs, index.select(split=split)))
+
+
+def asked_of(
+    train: pd.DataFrame, test: pd.DataFrame, videos: Array
+) -> tuple[Question | None, list[Question]]:
+    """The values that change within videos, with their changes, and the classes of videos."""
+    own = train.groupby(pd.Series(videos.astype(str), index=train.index))
+    names = [str(name) for name in train.columns if not str(name).startswith(ACTION)]
+    values = [n for n in names if is_value(train[n]) and not n.endswith(CHANGE)]
+    inside = {n: own[n].transform(lambda x: x - x.mean()).var() / train[n].var() for n in values}
+    moving = [n for n in values if inside[n] > WITHIN and n + CHANGE in names]
+    whole = [n for n in names if not is_value(train[n]) and own[n].nunique().max() == 1]
+    chosen = [*moving, *(n + CHANGE for n in moving)]
+    found = list(questions(train[chosen], test[chosen]))
+    classes: dict[bytes, Question] = {}  # a number and a name of one class are asked once
+    for asked in questions(train[whole], test[whole]):
+        if asked.is_class:
+            classes.setdefault(pd.factorize(asked.train)[0].tobytes(), asked)
+    return (found[0] if found else None), list(classes.values())
+
+
+def _of_values(factors: pd.DataFrame, values: Question | None) -> pd.DataFrame:
+    return factors[list(values.names)] if values is not None else factors[[]]
+
+
+def knowledge(
+    values: Question | None, classes: list[Question], train: EmbeddedPairs, test: EmbeddedPairs
+) -> dict[str, float]:
+    """What is read of values from h, of their changes from each source, and of classes from h."""
+    metrics: dict[str, float] = {}
+    if values is not None:
+        metrics |= of_values(values, "h", train.representation, test.representation, train.path)
+        sources = {**SOURCES, "edited": ("edited",), "h_r": ("representation", "latent")}
+        for name, parts in sources.items():
+            known, unknown = features(train, parts), features(test, parts)
+            if known is not None and unknown is not None:
+                metrics |= of_values(values, name, known, unknown, train.path)
+    return metrics | of_classes(
+        classes, "h", train, test, train.representation, test.representation
+    )
+
+
+def of_values(
+    asked: Question, source: str, train: Array, test: Array, videos: Array
+) -> dict[str, float]:
+    """R² from one source: `arm/h`, `hand/h`, `change/h`, `arm_change/h`, and `joint/NAME/h`."""
+    answers = asked.linear(train, test, groups=videos)
+    by_group: dict[str, list[float]] = {}
+    metrics: dict[str, float] = {}
+    for name, value in ((key.rpartition("/")[0], r2) for key, r2 in answers.items()):
+        part = "hand" if any(word in name.lower() for word in HAND) else "arm"
+        if name.endswith(CHANGE):
+            by_group.setdefault("change", []).append(value)
+            part += CHANGE
+        else:
+            metrics[f"joint/{name}/{source}"] = value
+        by_group.setdefault(part, []).append(value)
+    return metrics | {f"{k}/{source}": float(np.mean(v)) for k, v in by_group.items()}
+
+
+def of_classes(
+    asked: Iterable[Question],
+    source: str,
+    train: EmbeddedPairs,
+    test: EmbeddedPairs,
+    x_train: Array,
+    x_test: Array,
+) -> dict[str, float]:
+    """Accuracy by a linear probe and by neighbours, and R@1: means over the classes."""
+    found: dict[str, list[float]] = {}
+    for question in asked:
+        linear = question.linear(x_train, x_test, groups=train.path)
+        scores = {
+            "class": float(np.mean(list(linear.values()))),
+            "class_knn": float(np.mean(list(question.knn(x_train, x_test).values()))),
+            "class_recall_at_1": question.recall(1, x_train, x_test),
+        }
+        for name, score in scores.items():
+            found.setdefault(f"{name}/{source}", []).append(score)
+    return {name: float(np.mean(scores)) for name, scores in found.items()}
+
+
+def floors(
+    learner: Learner,
+    values: Question | None,
+    classes: list[Question],
+    train: EmbeddedPairs,
+    test: EmbeddedPairs,
+) -> dict[str, float]:
+    """The same of raw pixels, of the untrained encoder, and of one trained with the labels."""
+    untrained = fresh_backbone(learner)
+    features_of = {
+        "raw": (pixels(train), pixels(test)),
+        "untrained": (
+            represent(learner, untrained, train.clips),
+            represent(learner, untrained, test.clips),
+        ),
+    }
+    metrics: dict[str, float] = {}
+    for name, (known, unknown) in features_of.items():
+        if values is not None:
+            metrics |= of_values(values, name, known, unknown, train.path)
+        metrics |= of_classes(classes, name, train, test, known, unknown)
+    return metrics | supervised(learner, values, classes, train, test)
+
+
+def supervised(
+    learner: Learner,
+    values: Question | None,
+    classes: list[Question],
+    train: EmbeddedPairs,
+    test: EmbeddedPairs,
+) -> dict[str, float]:
+    """The same encoder trained with the labels of the same training pairs; its own answers."""
+    metrics: dict[str, float] = {}
+    asked = [*(values.parts() if values is not None else ()), *classes]
+    by_name: dict[str, list[float]] = {}
+    for question in asked:
+        if all(name.endswith(CHANGE) for name in question.names):
+            continue
+        torch.manual_seed(learner.config.train.seed)
+        network = Supervised(fresh_backbone(learner), num_outputs(question)).to(learner.device)
+        score = answer(
+            network.requires_grad_(True),
+            question,
+            train.clips,
+            test.clips,
+            learner.to_input,
+            epochs=EPOCHS,
+            learning_rate=learner.config.optim.learning_rate,
+            seed=learner.config.train.seed,
+        )
+        for name, value in zip(question.names, score.columns, strict=True):
+            if question.is_class:
+                by_name.setdefault("class", []).append(value)
+                continue
+            metrics[f"joint/{name}/supervised"] = value
+            part = "hand" if any(word in name.lower() for word in HAND) else "arm"
+            by_name.setdefault(part, []).append(value)
+    return metrics | {f"{k}/supervised": float(np.mean(v)) for k, v in by_name.items()}
+
+
+def keep_pictures(
+    trial: TrialRun, learner: Learner, pairs: EmbeddedPairs, carried: Carried | None
+) -> None:
+    """Write the clips of pairs, of sampled futures and of transfers, for the page to draw."""
+    _, first = np.unique(pairs.path.astype(str), return_index=True)
+    chosen = first[np.linspace(0, len(first) - 1, min(SHOWN, len(first))).astype(int)]
+    clips = {"context": pairs.clips[chosen], "target": pairs.next_clips[chosen]}
+    nearest = nearest_futures(learner, pairs, chosen, SHOWN_FUTURES)
+    if nearest is not None:
+        clips["futures"] = pairs.next_clips[nearest]
+    if carried is not None:
+        rows = np.linspace(0, len(carried.contexts) - 1, SHOWN).astype(int)
+        clips |= {
+            "transfer_donor": pairs.clips[carried.donors[rows]],
+            "transfer_donor_next": pairs.next_clips[carried.donors[rows]],
+            "transfer_context": pairs.clips[carried.contexts[rows]],
+            "transfer_found": pairs.next_clips[carried.found[rows]],
+            "transfer_right": pairs.next_clips[carried.right[rows]],
+        }
+    with trial.folder.folder.writing(PICTURES_FILE) as path, path.open("wb") as file:
+        np.savez_compressed(file, **clips)
