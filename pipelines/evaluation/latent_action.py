@@ -38,7 +38,7 @@ AT = (1, 5)
 DONORS = 8
 """Pairs of other videos whose r is carried over to each context."""
 LEAST_MOMENTS = 10
-"""Of a video, for transfer to be judged in it."""
+"""Of a video, for transfer and leakage to be judged in it."""
 _AT_ONCE = 512
 
 
@@ -209,10 +209,11 @@ def leakage(pairs: EmbeddedPairs, *, seed: int) -> dict[str, float]:
         return {}
     rng = np.random.default_rng(seed)
     halves = np.zeros(len(pairs), bool)
-    for path in np.unique(pairs.path.astype(str)):
-        own = rng.permutation(np.flatnonzero(pairs.path == path))
-        halves[own[: len(own) // 2]] = True
     videos = pairs.path.astype(str)
+    for path in np.unique(videos):
+        own = rng.permutation(np.flatnonzero(videos == path))
+        if len(own) >= LEAST_MOMENTS:
+            halves[own[: len(own) // 2]] = True
     fitted = np.unique(videos[halves])
     scored = ~halves & np.isin(videos, fitted)
     if len(fitted) < 2 or scored.sum() < 2:
