@@ -4,8 +4,12 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import av
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 
 from pipelines import tracking
@@ -13,6 +17,7 @@ from pipelines.config.run import ConfigError, with_overrides
 from pipelines.experiments import catalogue
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.job import run_experiment
+from pipelines.experiments.real_video.page import FLOORS
 from pipelines.storage.folder import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -94,3 +99,54 @@ def test_stability_quick_tells_a_collapse_from_what_stands(tmp_path: Path) -> No
     assert float(rows["InfoNCE"]["‖s‖, end"]) < 0.5
     assert float(rows["alignment alone (Simple, λ = 0)"]["‖s‖, end"]) > 0.9
     assert {p.stem for p in result.page.parent.rglob("*.png")} == {"centre", "lambda"}
+
+
+@pytest.mark.slow
+def test_real_video_quick_tunes_and_judges_labelled_videos(tmp_path: Path) -> None:
+    robot = write_robot(tmp_path / "robot")
+    quick = catalogue.load("real-video", quick=True, robot=robot)
+    folder = Folder(tmp_path).child("real-video")
+    result = run_experiment(quick, folder, command="adassl experiment real-video --quick")
+    assert result.failed == []
+    text = result.page.read_text()
+    assert "2 of 2 trainings finished" in text
+    assert "## Tuning" in text
+    assert "4 trainings" in text
+    with (result.page.parent / "robot-values.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert float(rows["supervised encoder"]["arm (h)"]) > 0.5, "where the square is"
+    assert set(rows) == {*FLOORS.values(), "InfoNCE", "AdaSSL-V"}
+    pictures = {p.stem for p in result.page.parent.rglob("*.png")}
+    assert pictures == {f"robot_{n}" for n in ("joints", "pairs", "futures", "transfers")}
+
+    again = run_experiment(quick, folder, command="adassl experiment real-video --quick")
+    assert again.page.read_text() == text, "nothing is left to run, and the page is the same"
+
+
+def write_robot(folder: Path, *, num_videos: int = 15, num_frames: int = 60) -> Path:
+    """Videos of a square that wanders, with where it is in each frame; every third is a test."""
+    (folder / "clips").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    clips, frames = [], []
+    for video in range(num_videos):
+        name = f"{video:02}.mp4"
+        steps = rng.normal(size=(num_frames, 2)).cumsum(axis=0)
+        steps -= steps.min(axis=0)
+        places = 4 + 40 * steps / steps.max(axis=0)
+        pictures = np.full((num_frames, 64, 64, 3), 40, np.uint8)
+        for picture, (x, y) in zip(pictures, places.astype(int), strict=True):
+            picture[y : y + 16, x : x + 16] = (200, 160, 40)
+        with av.open(str(folder / "clips" / name), "w") as container:
+            stream: Any = container.add_stream("libx264", rate=25)
+            stream.width = stream.height = 64
+            for picture in pictures:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+        clips.append({"clip": name, "split": "test" if video % 3 == 2 else "train"})
+        frames += [
+            {"clip": name, "frame": i, "state.across": x, "state.hand_down": y}
+            for i, (x, y) in enumerate(places)
+        ]
+    pd.DataFrame(clips).to_csv(folder / "clips.csv", index=False)
+    pd.DataFrame(frames).to_parquet(folder / "frames.parquet")
+    return folder
