@@ -25,28 +25,36 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddedPairs:
+class Moments:
+    """Pairs of moments: the video of each, the first frame of x, and how far x+ is.
+
+    `gap` is how many frames later x+ begins, 0 where that is not known.
+    """
+
+    path: NDArray[np.object_]
+    start: NDArray[np.int64]
+    gap: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+        return len(self.start)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedPairs(Moments):
     """Pairs of one split, one entry of each field a pair.
 
-    `representation` is h of x; `context`, `target` and `edited` are unit embeddings; `start` is the
-    first frame of x and `gap` how many frames later x+ begins, 0 where that is not known; `clips`
-    and `next_clips` are the uint8 frames of x and x+.
+    `representation` is h of x; `context`, `target` and `edited` are unit embeddings; `clips` and
+    `next_clips` are the uint8 frames of x and x+.
     """
 
     representation: Floats
     context: Floats
     target: Floats
     edited: Floats
-    path: NDArray[np.object_]
-    start: NDArray[np.int64]
-    gap: NDArray[np.int64]
     clips: NDArray[np.uint8]
     next_clips: NDArray[np.uint8]
     latent: LatentSample | None
-
-    def __len__(self) -> int:
-        """Number of pairs."""
-        return len(self.start)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.evaluation.embed import EmbeddedPairs
+from pipelines.evaluation.embed import Moments
 from pipelines.video.index import VideoIndex
 from pipelines.video.labels import VideoNames, read_table
 
@@ -16,7 +16,7 @@ CHANGE = "_change"
 _KEYS = ["path", "frame"]
 
 
-def factors_of(pairs: EmbeddedPairs, videos: VideoIndex) -> pd.DataFrame:
+def factors_of(pairs: Moments, videos: VideoIndex) -> pd.DataFrame:
     """Labels and factors of each pair, by its video and, where a table has frames, its first frame.
 
     Copies go by the names of their originals.

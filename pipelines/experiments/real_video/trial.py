@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.config.run import ConfigError, with_overrides
-from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
+from pipelines.evaluation.embed import EmbeddedPairs, Moments, embed, pairs_at_hand
 from pipelines.evaluation.evaluate import label_free, nearest_futures
 from pipelines.evaluation.factors import CHANGE, factors_of, is_value
 from pipelines.evaluation.latent_action import SOURCES, Carried, carry_over, features, leakage
@@ -85,7 +85,9 @@ def judge(trial: TrialRun) -> dict[str, float]:
     split = str(trial.task["split"])
     fewer = int(trial.task["fewer"])
     train, test = (embedded(learner, s, NUM_PAIRS[s] // fewer) for s in ("train", split))
-    values, classes = asked_of(train.factors, test.factors, train.pairs.path)
+    values, classes = asked_of(
+        train.factors, test.factors, train.pairs.path, of_tests=labels_of_tests(learner)
+    )
     metrics = {**label_free(test.pairs), **knowledge(values, classes, train.pairs, test.pairs)}
     score = [metrics[f"{name}/h"] for name in ("arm", "hand", "class") if f"{name}/h" in metrics]
     score += [metrics.get("change/z_r", metrics["change/z"])] if "change/z" in metrics else []
@@ -118,16 +120,28 @@ def embedded(learner: Learner, split: str, num_pairs: int) -> Side:
     return Side(pairs=pairs, factors=factors_of(pairs, index.select(split=split)))
 
 
+def labels_of_tests(learner: Learner) -> pd.DataFrame:
+    """What is known of the first frame of each test video."""
+    videos = find_indexed(learner.config.data).select(split="test")
+    nothing = np.zeros(len(videos), np.int64)
+    return factors_of(Moments(path=videos.path, start=nothing, gap=nothing), videos)
+
+
 def asked_of(
-    train: pd.DataFrame, test: pd.DataFrame, videos: Array
+    train: pd.DataFrame, test: pd.DataFrame, videos: Array, *, of_tests: pd.DataFrame
 ) -> tuple[Question | None, list[Question]]:
-    """The values that change within videos, with their changes, and the classes of videos."""
+    """The values that change within videos, with their changes, and the classes of videos.
+
+    Only classes that are asked of test videos too: not the number of a session or of a track, of
+    which the test videos have others.
+    """
     own = train.groupby(pd.Series(videos.astype(str), index=train.index))
     names = [str(name) for name in train.columns if not str(name).startswith(ACTION)]
     values = [n for n in names if is_value(train[n]) and not n.endswith(CHANGE)]
     inside = {n: own[n].transform(lambda x: x - x.mean()).var() / train[n].var() for n in values}
     moving = [n for n in values if inside[n] > WITHIN and n + CHANGE in names]
     whole = [n for n in names if not is_value(train[n]) and own[n].nunique().max() == 1]
+    whole = [n for n in whole if of_tests[n].dropna().isin(train[n]).all()]
     chosen = [*moving, *(n + CHANGE for n in moving)]
     found = list(questions(train[chosen], test[chosen]))
     classes: dict[bytes, Question] = {}  # a number and a name of one class are asked once

@@ -33,13 +33,14 @@ def labels(num_videos: int = 8, moments: int = 10) -> tuple[pd.DataFrame, np.nda
     frame = pd.DataFrame(known)
     frame["kind"] = np.array(["stop", "yield"])[video % 2]
     frame["kind_number"] = video % 2
+    frame["session"] = np.array(["a", "b"])[video // 4]
     frame["phase"] = np.tile(np.arange(moments) % 2, num_videos)
     return frame, video.astype(str)
 
 
 def test_asked_are_values_that_change_within_videos_and_each_class_of_videos_once() -> None:
     train, videos = labels()
-    values, classes = asked_of(train, train, videos)
+    values, classes = asked_of(train, train, videos, of_tests=train.assign(session="another"))
     assert values is not None
     assert values.names == (
         "state.elbow",
@@ -47,12 +48,14 @@ def test_asked_are_values_that_change_within_videos_and_each_class_of_videos_onc
         "state.elbow_change",
         "state.hand_change",
     ), "neither what only tells videos apart nor a command"
-    assert [asked.names for asked in classes] == [("kind",)], "not a class of moments, nor twice"
+    assert [asked.names for asked in classes] == [("kind",)], (
+        "not twice, no class of moments, and none of which the test videos have others"
+    )
 
 
 def test_values_are_averaged_by_part_and_changes_apart() -> None:
     train, videos = labels()
-    values, _ = asked_of(train, train, videos)
+    values, _ = asked_of(train, train, videos, of_tests=train)
     assert values is not None
     features = train[list(values.names)].to_numpy()
     found = of_values(values, "h", features, features, videos)
