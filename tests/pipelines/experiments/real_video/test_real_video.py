@@ -12,7 +12,7 @@ from pipelines.experiments.arm import Arm
 from pipelines.experiments.page import Origin
 from pipelines.experiments.real_video import arms as real_video
 from pipelines.experiments.real_video.page import page_of
-from pipelines.experiments.real_video.trial import asked_of, of_values
+from pipelines.experiments.real_video.trial import SPLIT, asked_of, of_values
 from pipelines.trials.trial import TASK
 from tests.pipelines.experiments.made import Metrics, results_of
 
@@ -70,12 +70,12 @@ def test_every_method_encodes_as_many_clips_and_is_tuned_with_as_many_trials() -
     for arm in EXPERIMENT.arms:
         steps = arm.settings["train.steps"]
         views = 4 if arm.method == "adassl-v" else 2
-        assert steps * views == real_video.CLIPS  # type: ignore[operator]
+        assert steps * views == real_video.CLIPS
     tuning = EXPERIMENT.of_tuning()
     counts = pd.Series([arm.name.rpartition("-")[0] for arm in tuning.arms]).value_counts()
     assert set(counts) == {3}
-    assert {arm.settings[real_video.SPLIT] for arm in tuning.arms} == {"val"}
-    assert {arm.settings[real_video.SPLIT] for arm in EXPERIMENT.arms} == {"test"}
+    assert {arm.settings[SPLIT] for arm in tuning.arms} == {"val"}
+    assert {arm.settings[SPLIT] for arm in EXPERIMENT.arms} == {"test"}
     for arm in (*EXPERIMENT.arms, *tuning.arms):
         own = {k: v for k, v in arm.settings.items() if not k.startswith(TASK)}
         config = with_overrides(EXPERIMENT.config, own)
