@@ -180,7 +180,7 @@ def doctor(
 
 
 def _print_result(result: Any) -> None:
-    from pipelines.training.learner import without_dimensions
+    from pipelines.training.metrics import without_dimensions
 
     for name, value in sorted(without_dimensions(result.metrics).items()):
         if name.startswith("test/"):

@@ -21,13 +21,8 @@ from pipelines.evaluation.factors import factors_of
 from pipelines.evaluation.latent_action import latent_probes, leakage, mean_changes, transfer
 from pipelines.evaluation.questions import questions
 from pipelines.storage.runs import RunFolder, best_state, newest_state
-from pipelines.training.learner import (
-    Learner,
-    MakeMethod,
-    dimension_metrics,
-    latent_metrics,
-    pair_metrics,
-)
+from pipelines.training.learner import Learner, MakeMethod
+from pipelines.training.metrics import dimension_metrics, latent_metrics, pair_metrics
 from pipelines.video.index import VideoIndex
 from pipelines.video.moved import find_indexed
 

@@ -20,11 +20,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import record_function
 from torch.utils._pytree import tree_map
 
-from adassl import collectives, diagnostics
+from adassl import collectives
 from adassl.augmentations import LOCAL_AREA, Augmentation, augment
 from adassl.backbones import Backbone, build_backbone, load_weights
 from adassl.build import build_method
-from adassl.latents import LatentSample
 from adassl.method import Method, StepOutput
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.optim import build_adamw, set_learning_rate
@@ -32,14 +31,16 @@ from adassl.schedules import cosine_with_warmup
 from adassl.views import Views
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
+from pipelines.training.metrics import (
+    dimension_metrics,
+    latent_metrics,
+    pair_metrics,
+    rankme_of_some,
+)
 from pipelines.video.batch import PairBatch
 
 Batch = PairBatch | Views
 """Frames of videos, or views that are ready for the method."""
-PER_DIMENSION = "latent_use/"
-"""Begins the names of the metrics of each dimension of r, after their split."""
-RANKME_PAIRS = 1024
-"""Most pairs of a global batch whose RankMe is taken: its cost grows with their number."""
 MakeMethod = Callable[[RunConfig], Method]
 """A user's own function from the config to the method, such as one with a loss of their own."""
 _TRAINING, _VALIDATION = 0, 1
@@ -201,7 +202,7 @@ class Learner:
         names, terms = list(output.terms), torch.stack(list(output.terms.values()))
         metrics = dict(zip(names, collectives.all_reduce_mean(terms).tolist(), strict=True))
         context, target = (collectives.all_gather(z) for z in (output.context, output.target))
-        metrics |= pair_metrics(context, target, rankme=_rankme_of_some(context))
+        metrics |= pair_metrics(context, target, rankme=rankme_of_some(context))
         if output.latent is not None:
             metrics |= latent_metrics(output.latent.map(collectives.all_gather))
         return metrics
@@ -330,57 +331,6 @@ def syncs_batchnorm(config: RunConfig, device: torch.device) -> bool:
     """Whether several workers share their BatchNorm statistics: unset, where they have GPUs."""
     chosen = config.train.sync_batchnorm
     return device.type == "cuda" if chosen is None else chosen
-
-
-def _rankme_of_some(embeddings: Tensor) -> Tensor:
-    """RankMe of a part of a global batch, computed by the first worker, for all."""
-    own = torch.zeros((), device=embeddings.device)
-    if collectives.rank() == 0:
-        own = diagnostics.rankme(embeddings[:RANKME_PAIRS])
-    return collectives.all_reduce_mean(own) * collectives.world_size()
-
-
-def pair_metrics(
-    context: Tensor, target: Tensor, *, rankme: Tensor | None = None
-) -> dict[str, float]:
-    """Collapse and spread of unit embeddings of pairs; RankMe of all of them unless given."""
-    views = torch.stack([context, target])
-    std = diagnostics.dimension_std(context)
-    metrics = {
-        "centre_norm": diagnostics.centre_norm(views.flatten(0, 1)),
-        "sample_mean_norm": diagnostics.sample_mean_norm(views),
-        "residual_norm": diagnostics.residual_norm(views),
-        "residual_spread": diagnostics.residual_spread(views),
-        "dimension_std_mean": std.mean(),
-        "dimension_std_min": std.min(),
-        "rankme": diagnostics.rankme(context) if rankme is None else rankme,
-        "alignment": diagnostics.alignment(context, target),
-        "uniformity": diagnostics.uniformity(context),
-    }
-    values = torch.stack(list(metrics.values())).tolist()  # one copy from the device
-    return dict(zip(metrics, values, strict=True))
-
-
-def latent_metrics(latent: LatentSample) -> dict[str, float]:
-    """How r is used over a batch of pairs."""
-    use = diagnostics.latent_use(latent)
-    return {
-        "latent_penalty_mean_dimension": float(use.per_dimension.mean()),
-        "latent_active_dimensions": float(use.active_dimensions),
-        "latent_mean_active": use.mean_active,
-        "latent_use_entropy": use.entropy,
-    }
-
-
-def dimension_metrics(latent: LatentSample) -> dict[str, float]:
-    """Use of each dimension of r: mean KL in nats, or the share of pairs in which it is active."""
-    per_dimension = diagnostics.latent_use(latent).per_dimension
-    return {f"{PER_DIMENSION}{i:02}": float(value) for i, value in enumerate(per_dimension)}
-
-
-def without_dimensions(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics without those of each dimension of r, for whoever lists or compares them."""
-    return {name: value for name, value in metrics.items() if f"/{PER_DIMENSION}" not in name}
 
 
 def build(config: RunConfig) -> Method:

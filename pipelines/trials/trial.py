@@ -30,7 +30,7 @@ from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker
 from pipelines.training.group import train
-from pipelines.training.learner import without_dimensions
+from pipelines.training.metrics import without_dimensions
 from pipelines.training.tracked import tracked
 from pipelines.training.worker import Fit, training_here
 from pipelines.video.plan import Plan, plan

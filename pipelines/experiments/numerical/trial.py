@@ -29,7 +29,8 @@ from pipelines.sources.numerical import (
 )
 from pipelines.tracking import Tracker
 from pipelines.training import loop
-from pipelines.training.learner import Learner, latent_metrics, pair_metrics
+from pipelines.training.learner import Learner
+from pipelines.training.metrics import latent_metrics, pair_metrics
 from pipelines.training.worker import Batches, work
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial
 

@@ -15,7 +15,8 @@ import torch
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.training import loop
 from pipelines.training.alarms import Alarm
-from pipelines.training.learner import DivergedError, Learner, without_dimensions
+from pipelines.training.learner import DivergedError, Learner
+from pipelines.training.metrics import without_dimensions
 from pipelines.video.batch import PairBatch
 
 METHODS = [

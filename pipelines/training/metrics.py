@@ -1,0 +1,65 @@
+"""Metrics of a batch of pairs: collapse and spread of the embeddings, and the use of r."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from adassl import collectives, diagnostics
+from adassl.latents import LatentSample
+
+PER_DIMENSION = "latent_use/"
+"""Begins the names of the metrics of each dimension of r, after their split."""
+RANKME_PAIRS = 1024
+"""Most pairs of a global batch whose RankMe is taken: its cost grows with their number."""
+
+
+def rankme_of_some(embeddings: Tensor) -> Tensor:
+    """RankMe of a part of a global batch, computed by the first worker, for all."""
+    own = torch.zeros((), device=embeddings.device)
+    if collectives.rank() == 0:
+        own = diagnostics.rankme(embeddings[:RANKME_PAIRS])
+    return collectives.all_reduce_mean(own) * collectives.world_size()
+
+
+def pair_metrics(
+    context: Tensor, target: Tensor, *, rankme: Tensor | None = None
+) -> dict[str, float]:
+    """Collapse and spread of unit embeddings of pairs; RankMe of all of them unless given."""
+    views = torch.stack([context, target])
+    std = diagnostics.dimension_std(context)
+    metrics = {
+        "centre_norm": diagnostics.centre_norm(views.flatten(0, 1)),
+        "sample_mean_norm": diagnostics.sample_mean_norm(views),
+        "residual_norm": diagnostics.residual_norm(views),
+        "residual_spread": diagnostics.residual_spread(views),
+        "dimension_std_mean": std.mean(),
+        "dimension_std_min": std.min(),
+        "rankme": diagnostics.rankme(context) if rankme is None else rankme,
+        "alignment": diagnostics.alignment(context, target),
+        "uniformity": diagnostics.uniformity(context),
+    }
+    values = torch.stack(list(metrics.values())).tolist()  # one copy from the device
+    return dict(zip(metrics, values, strict=True))
+
+
+def latent_metrics(latent: LatentSample) -> dict[str, float]:
+    """How r is used over a batch of pairs."""
+    use = diagnostics.latent_use(latent)
+    return {
+        "latent_penalty_mean_dimension": float(use.per_dimension.mean()),
+        "latent_active_dimensions": float(use.active_dimensions),
+        "latent_mean_active": use.mean_active,
+        "latent_use_entropy": use.entropy,
+    }
+
+
+def dimension_metrics(latent: LatentSample) -> dict[str, float]:
+    """Use of each dimension of r: mean KL in nats, or the share of pairs in which it is active."""
+    per_dimension = diagnostics.latent_use(latent).per_dimension
+    return {f"{PER_DIMENSION}{i:02}": float(value) for i, value in enumerate(per_dimension)}
+
+
+def without_dimensions(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics without those of each dimension of r, for whoever lists or compares them."""
+    return {name: value for name, value in metrics.items() if f"/{PER_DIMENSION}" not in name}
