@@ -74,7 +74,7 @@ def check(
         smaller: a score, or a goal that `larger` should exceed.
         label: what is scored.
         times: factor on `smaller`.
-        less: taken off `smaller`, such as a margin.
+        less: taken off `smaller`: what may be lost; negative: by how much it must be exceeded.
     """
     ours, theirs = (
         None if isinstance(score, float) else results.values(*score[:3])
@@ -87,7 +87,7 @@ def check(
     if theirs is None:
         theirs = pd.Series(smaller, index=seeds.index)
     above = f"{times:g} × " if times != 1 else ""
-    below = f" − {less:g}" if less else ""
+    below = f" {'−' if less > 0 else '+'} {abs(less):g}" if less else ""
     name = f"{_named(results, larger)} against {above}{_named(results, smaller)}{below}"
     test = compared(ours, theirs * times - less)
     return Check(name=f"{label} {name}".strip(), test=test)

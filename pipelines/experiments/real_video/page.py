@@ -161,7 +161,7 @@ def _of_values(results: Results, group: str) -> Iterator[Hypothesis]:
             f"{group}: the change from (z, r) is {f'{margin:g} R² ' if margin else ''}above that "
             f"from {what} of every arm without r",
             [
-                check(results, score("change/z_r"), score(f"change/{source}", method), less=margin)
+                check(results, score("change/z_r"), score(f"change/{source}", method), less=-margin)
                 for method in WITHOUT_R
             ],
         )

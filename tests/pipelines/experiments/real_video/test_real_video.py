@@ -131,6 +131,14 @@ def test_verdicts_follow_from_the_metrics(tmp_path: Path) -> None:
     assert verdicts["h is above raw pixels and the untr"] == "held"
 
 
+def test_a_change_that_is_above_by_less_than_the_margin_is_no_success(tmp_path: Path) -> None:
+    changes = {"robot.adassl-v": {"test/change/z_r": 0.4}}
+    page = page_of(results_of(EXPERIMENT, metrics, changes), tmp_path)
+    (margin,) = [h for h in page.hypotheses if "0.15 R²" in h.statement]
+    assert margin.verdict == "did not hold"
+    assert "+ 0.15: difference -0.05" in margin.evidence[0]
+
+
 def test_the_page_has_the_floors_above_the_methods_and_the_joints_as_a_picture(
     tmp_path: Path,
 ) -> None:
