@@ -6,7 +6,7 @@ probes, an attentive probe, retrieval, linear probes of few labels, and of avera
 of a video. Fitted on training videos, scored on test videos.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,7 @@ from pipelines.config.run import ConfigError
 from pipelines.evaluation.embed import EmbeddedPairs
 from pipelines.evaluation.evaluate import labelled, restored
 from pipelines.evaluation.factors import CHANGE
-from pipelines.evaluation.probes import Array
+from pipelines.evaluation.probes import Array, ProbeScore
 from pipelines.evaluation.questions import Question, questions
 from pipelines.evaluation.trained_heads import (
     AttentiveProbe,
@@ -81,13 +81,8 @@ def represent(learner: Learner, backbone: Backbone, clips: NDArray[np.uint8]) ->
     return np.asarray(torch.cat(parts).numpy())
 
 
-def arms_of(
-    learner: Learner,
-    train: EmbeddedPairs,
-    test: EmbeddedPairs,
-    others: Others,
-) -> Iterable[Arm]:
-    """Raw pixels, the untrained encoder, the run's own and those of other runs."""
+def floors_of(learner: Learner, train: EmbeddedPairs, test: EmbeddedPairs) -> Iterator[Arm]:
+    """Raw pixels and the untrained encoder, which any training should be above."""
     yield Arm(name="raw pixels", train=pixels(train), test=pixels(test))
     untrained = fresh_backbone(learner)
     yield Arm(
@@ -96,6 +91,16 @@ def arms_of(
         test=represent(learner, untrained, test.clips),
         backbone=untrained,
     )
+
+
+def arms_of(
+    learner: Learner,
+    train: EmbeddedPairs,
+    test: EmbeddedPairs,
+    others: Others,
+) -> Iterable[Arm]:
+    """Raw pixels, the untrained encoder, the run's own and those of other runs."""
+    yield from floors_of(learner, train, test)
     for name, (own, own_train, own_test) in {"h": (learner, train, test), **others}.items():
         backbone = own.method.encoder.backbone
         yield Arm(
@@ -144,21 +149,25 @@ def score_arm(
 
 
 def score_supervised(
-    question: Question, train: EmbeddedPairs, test: EmbeddedPairs, learner: Learner
-) -> dict[str, float]:
+    question: Question,
+    train: EmbeddedPairs,
+    test: EmbeddedPairs,
+    learner: Learner,
+    *,
+    epochs: int = SUPERVISED_EPOCHS,
+) -> ProbeScore:
     """The same encoder, trained with the labels of the training pairs."""
     network = Supervised(fresh_backbone(learner), num_outputs(question)).to(learner.device)
-    found = answer(
+    return answer(
         network.requires_grad_(True),
         question,
         train.clips,
         test.clips,
         learner.to_input,
-        epochs=SUPERVISED_EPOCHS,
+        epochs=epochs,
         learning_rate=learner.config.optim.learning_rate,
         seed=learner.config.train.seed,
     )
-    return {"linear": found.score}
 
 
 def title(question: Question) -> str:
@@ -188,8 +197,8 @@ def table(
             for arm in arms:
                 scores = score_arm(arm, each, train, test, learner)
                 rows.append({**about, "encoder": arm.name, **scores})
-            scores = score_supervised(each, train, test, learner)
-            rows.append({**about, "encoder": "supervised", **scores})
+            labelled_score = score_supervised(each, train, test, learner).score
+            rows.append({**about, "encoder": "supervised", "linear": labelled_score})
     return pd.DataFrame(rows)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from pipelines.config.run import ConfigError, with_overrides
@@ -19,16 +18,12 @@ from pipelines.evaluation.embed import EmbeddedPairs, Moments, embed, pairs_at_h
 from pipelines.evaluation.evaluate import label_free, nearest_futures
 from pipelines.evaluation.factors import CHANGE, factors_of, is_value
 from pipelines.evaluation.latent_action import SOURCES, Carried, carry_over, features, leakage
-from pipelines.evaluation.protocol import (
-    fresh_backbone,
-    pixels,
-    represent,
-)
+from pipelines.evaluation.protocol import floors_of, score_supervised
 from pipelines.evaluation.questions import Question, questions
-from pipelines.evaluation.trained_heads import Supervised, answer, num_outputs
 from pipelines.experiments.trained import trained
 from pipelines.training.learner import Learner
 from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on_videos
+from pipelines.video.index import VideoIndex
 from pipelines.video.moved import find_indexed
 
 INDEX, SPLIT = f"{TASK}index", f"{TASK}split"
@@ -84,9 +79,10 @@ def judge(trial: TrialRun) -> dict[str, float]:
     learner.load_state_dict(state)
     split = str(trial.task["split"])
     fewer = int(trial.task["fewer"])
-    train, test = (embedded(learner, s, NUM_PAIRS[s] // fewer) for s in ("train", split))
+    index = find_indexed(learner.config.data)
+    train, test = (embedded(learner, index, s, NUM_PAIRS[s] // fewer) for s in ("train", split))
     values, classes = asked_of(
-        train.factors, test.factors, train.pairs.path, of_tests=labels_of_tests(learner)
+        train.factors, test.factors, train.pairs.path, of_tests=labels_of_tests(index)
     )
     metrics = {**label_free(test.pairs), **knowledge(values, classes, train.pairs, test.pairs)}
     score = [metrics[f"{name}/h"] for name in ("arm", "hand", "class") if f"{name}/h" in metrics]
@@ -110,19 +106,18 @@ def judge(trial: TrialRun) -> dict[str, float]:
     return {f"{split}/{name}": value for name, value in metrics.items()}
 
 
-def embedded(learner: Learner, split: str, num_pairs: int) -> Side:
+def embedded(learner: Learner, index: VideoIndex, split: str, num_pairs: int) -> Side:
     """Pairs of two moments `GAP_SECONDS` apart, decoded once for all trials of a process."""
     data = learner.config.data
     same = {"gap": (GAP_SECONDS, GAP_SECONDS), "reuse": 1, "moments_per_video": 1}
-    index = find_indexed(data)
     decoded = pairs_at_hand(data.model_copy(update=same), split, num_pairs)
     pairs = embed(learner, decoded)
     return Side(pairs=pairs, factors=factors_of(pairs, index.select(split=split)))
 
 
-def labels_of_tests(learner: Learner) -> pd.DataFrame:
+def labels_of_tests(index: VideoIndex) -> pd.DataFrame:
     """What is known of the first frame of each test video."""
-    videos = find_indexed(learner.config.data).select(split="test")
+    videos = index.select(split="test")
     nothing = np.zeros(len(videos), np.int64)
     return factors_of(Moments(path=videos.path, start=nothing, gap=nothing), videos)
 
@@ -177,17 +172,22 @@ def of_values(
 ) -> dict[str, float]:
     """R² from one source: `arm/h`, `hand/h`, `change/h`, `arm_change/h`, and `joint/NAME/h`."""
     answers = asked.linear(train, test, groups=videos)
-    by_group: dict[str, list[float]] = {}
+    return by_part(((key.rpartition("/")[0], r2) for key, r2 in answers.items()), source)
+
+
+def by_part(scores: Iterable[tuple[str, float]], source: str) -> dict[str, float]:
+    """Scores of values by name, and their means over arm, hand, and the changes of each."""
+    groups: dict[str, list[float]] = {}
     metrics: dict[str, float] = {}
-    for name, value in ((key.rpartition("/")[0], r2) for key, r2 in answers.items()):
+    for name, value in scores:
         part = "hand" if any(word in name.lower() for word in HAND) else "arm"
         if name.endswith(CHANGE):
-            by_group.setdefault("change", []).append(value)
+            groups.setdefault("change", []).append(value)
             part += CHANGE
         else:
             metrics[f"joint/{name}/{source}"] = value
-        by_group.setdefault(part, []).append(value)
-    return metrics | {f"{k}/{source}": float(np.mean(v)) for k, v in by_group.items()}
+        groups.setdefault(part, []).append(value)
+    return metrics | {f"{k}/{source}": float(np.mean(v)) for k, v in groups.items()}
 
 
 def of_classes(
@@ -220,19 +220,11 @@ def floors(
     test: EmbeddedPairs,
 ) -> dict[str, float]:
     """The same of raw pixels, of the untrained encoder, and of one trained with the labels."""
-    untrained = fresh_backbone(learner)
-    features_of = {
-        "raw": (pixels(train), pixels(test)),
-        "untrained": (
-            represent(learner, untrained, train.clips),
-            represent(learner, untrained, test.clips),
-        ),
-    }
     metrics: dict[str, float] = {}
-    for name, (known, unknown) in features_of.items():
+    for source, floor in zip(("raw", "untrained"), floors_of(learner, train, test), strict=True):
         if values is not None:
-            metrics |= of_values(values, name, known, unknown, train.path)
-        metrics |= of_classes(classes, name, train, test, known, unknown)
+            metrics |= of_values(values, source, floor.train, floor.test, train.path)
+        metrics |= of_classes(classes, source, train, test, floor.train, floor.test)
     return metrics | supervised(learner, values, classes, train, test)
 
 
@@ -245,31 +237,12 @@ def supervised(
 ) -> dict[str, float]:
     """The same encoder trained with the labels of the same training pairs; its own answers."""
     metrics: dict[str, float] = {}
-    asked = [*(values.parts() if values is not None else ()), *classes]
-    by_name: dict[str, list[float]] = {}
-    for question in asked:
-        if all(name.endswith(CHANGE) for name in question.names):
-            continue
-        torch.manual_seed(learner.config.train.seed)
-        network = Supervised(fresh_backbone(learner), num_outputs(question)).to(learner.device)
-        score = answer(
-            network.requires_grad_(True),
-            question,
-            train.clips,
-            test.clips,
-            learner.to_input,
-            epochs=EPOCHS,
-            learning_rate=learner.config.optim.learning_rate,
-            seed=learner.config.train.seed,
-        )
-        for name, value in zip(question.names, score.columns, strict=True):
-            if question.is_class:
-                by_name.setdefault("class", []).append(value)
-                continue
-            metrics[f"joint/{name}/supervised"] = value
-            part = "hand" if any(word in name.lower() for word in HAND) else "arm"
-            by_name.setdefault(part, []).append(value)
-    return metrics | {f"{k}/supervised": float(np.mean(v)) for k, v in by_name.items()}
+    if values is not None:
+        now = next(values.parts())  # not the changes, which one moment does not show
+        score = score_supervised(now, train, test, learner, epochs=EPOCHS)
+        metrics |= by_part(zip(now.names, score.columns, strict=True), "supervised")
+    scores = [score_supervised(q, train, test, learner, epochs=EPOCHS).score for q in classes]
+    return metrics | ({"class/supervised": float(np.mean(scores))} if scores else {})
 
 
 def keep_pictures(
