@@ -15,7 +15,7 @@ MODULES = sorted(
 LAYERS = (
     {"pipelines.__main__"},
     {"pipelines.cli"},
-    {"pipelines.sweep", "pipelines.experiments"},
+    {"pipelines.sweep", "pipelines.experiments", "pipelines.library"},
     {"pipelines.trials"},
     {"pipelines.job"},
     {"pipelines.evaluation"},
@@ -40,7 +40,7 @@ LEAVES = {
 ONLY_IN = {
     "decord": {"pipelines.video.decord_reader"},
     "mlflow": {"pipelines.tracking"},
-    "ray.data": {"pipelines.video.stream"},
+    "ray.data": {"pipelines.video.stream", "pipelines.library.embed"},
     "ray.train": {"pipelines.training"},
     "ray.tune": {"pipelines.trials", "pipelines.sweep"},
 }

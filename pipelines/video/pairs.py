@@ -138,6 +138,11 @@ class PairCutter:
         )
 
 
+def central(frames: Frames, side: int) -> Frames:
+    """The square of `side` in the middle (no copy)."""
+    return _crop(frames, side, np.full(2, 0.5))
+
+
 def _crop(frames: Frames, side: int, place: NDArray[np.float64]) -> Frames:
     """The square of `side` at `place` in [0, 1] along height and width (no copy)."""
     height, width = frames.shape[1:3]

@@ -122,7 +122,7 @@ class Schedule:
         self._starts = (
             self.index.num_frames - self._gaps_per_pair * self._gaps[:, 0] - config.frames_per_clip
         ) + 1
-        self._frame_bytes = _frame_bytes(self.index, config)
+        self._frame_bytes = frame_bytes(self.index, config)
         per_video = -(-self._starts // config.start_multiple)
         self.pairs_per_lane = config.moments_per_video if pairs_per_visit is None else 1
         self.num_lanes, rest = divmod(global_batch_size, self.pairs_per_lane)
@@ -320,7 +320,7 @@ class Schedule:
         return make, (self.index, self.config)
 
 
-def _frame_bytes(index: VideoIndex, config: DataConfig) -> Integers:
+def frame_bytes(index: VideoIndex, config: DataConfig) -> Integers:
     """Bytes of a frame of each video, resized; at most a row or column more than it has."""
     short, long = (
         pick(index.width, index.height).astype(np.int64) for pick in (np.minimum, np.maximum)

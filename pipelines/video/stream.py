@@ -15,21 +15,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 
+from pipelines.config.data import DataConfig
 from pipelines.storage.folder import StorageError
 from pipelines.storage.objects import is_remote
 from pipelines.video.batch import DecodedWindow, PairBatch, StreamCounts
 from pipelines.video.decode import read_window
 from pipelines.video.frames import DecodeError, resized_shape
+from pipelines.video.index import VideoIndex
 from pipelines.video.pairs import PairCutter
 from pipelines.video.remote_file import RemoteFile, window_ranges
-from pipelines.video.schedule import Schedule
+from pipelines.video.schedule import Schedule, Window
 from pipelines.video.stderr import without_stderr
 
 FRAMES_PER_BLOCK = 2048
@@ -62,6 +64,16 @@ class Share:
     rank: int = 0
     num_workers: int = 1
     num_decoders: int = 1
+
+
+class Windows(Protocol):
+    """What says which frames a window holds: a schedule of pairs, or of clips."""
+
+    index: VideoIndex
+    config: DataConfig
+
+    def window(self, number: int) -> Window:
+        """Window t, a function of t alone."""
 
 
 class PairStream:
@@ -100,7 +112,7 @@ def decoded_windows(
     """Decode on the Ray cluster the windows that one worker needs, in order of need."""
     blocks = window_blocks(schedule, batches, share)
     while segment := list(islice(blocks, BLOCKS_PER_SEGMENT)):
-        yield from _decode_segment(schedule, segment, share)
+        yield from decoded_blocks(schedule, segment, share.num_decoders)
 
 
 def window_blocks(schedule: Schedule, batches: range, share: Share) -> Iterator[list[int]]:
@@ -122,9 +134,10 @@ def window_blocks(schedule: Schedule, batches: range, share: Share) -> Iterator[
         yield block
 
 
-def _decode_segment(
-    schedule: Schedule, blocks: list[list[int]], share: Share
+def decoded_blocks(
+    schedule: Windows, blocks: list[list[int]], num_decoders: int
 ) -> Generator[DecodedWindow, None, None]:
+    """Decode blocks of window numbers by the actors of one Ray Data execution, in order."""
     context = DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=STORE_BYTES)
@@ -137,7 +150,7 @@ def _decode_segment(
         decoded = graph.map_batches(
             WindowDecoder,
             fn_constructor_args=(schedule,),
-            compute=_pool(schedule, min(share.num_decoders, len(blocks))),
+            compute=decoder_pool(schedule.index, min(num_decoders, len(blocks))),
             num_cpus=1,
             batch_size=None,
             batch_format="pyarrow",
@@ -180,9 +193,9 @@ class _Nothing:
         return block
 
 
-def _pool(schedule: Schedule, size: int) -> ActorPoolStrategy:
+def decoder_pool(videos: VideoIndex, size: int) -> ActorPoolStrategy:
     """A fixed number of actors; where videos are objects, each fetches one block ahead."""
-    if not schedule.index.is_remote:
+    if not videos.is_remote:
         return ActorPoolStrategy(size=size)
     return ActorPoolStrategy(
         size=size, max_concurrent_calls_per_actor=2, enable_true_multi_threading=True
@@ -196,7 +209,7 @@ class WindowDecoder:
     decoded: those before them, and those of the block before, whose call runs in another thread.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Windows) -> None:
         """Keep the schedule: a window is a function of its number."""
         self._schedule = schedule
         self._fetching = ThreadPoolExecutor(WINDOWS_AHEAD, thread_name_prefix="windows-ahead")

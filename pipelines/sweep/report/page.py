@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import plotly.io
 from plotly.offline import get_plotlyjs
 
+from pipelines.figures import html
 from pipelines.numbers import MISSING
 from pipelines.sweep.report import plots
 from pipelines.sweep.report.axes import value_text
@@ -19,56 +20,6 @@ from pipelines.sweep.report.robustness import caution, seed_noise
 from pipelines.tracking.async_logger import without_password
 from pipelines.trials.records import TrialRecord
 
-_STYLE = f"""
-body {{ font: 16px/1.5 {plots.FONT}; color: #222; background: #fff; margin: 0 auto;
-  max-width: 1180px; padding: 2rem 1.5rem 4rem; }}
-h1 {{ font-size: 1.9rem; margin: 0; }}
-h2 {{ font-size: 1.25rem; margin: 2.6rem 0 .4rem; }}
-p, li {{ max-width: 60rem; }}
-.faint {{ color: #666; margin: .1rem 0 .6rem; }}
-ul.said {{ padding-left: 1.1rem; }} ul.said li {{ margin: .35rem 0; }}
-ul.said li:first-child {{ font-weight: 600; }}
-.scroll {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .92rem; }}
-th, td {{ padding: .32rem .9rem .32rem 0; text-align: left; border-bottom: 1px solid #e6e6e6;
-  vertical-align: top; }}
-table.sortable th, table.sortable td {{ text-align: right; font-variant-numeric: tabular-nums;
-  white-space: nowrap; }}
-th button {{ all: unset; cursor: pointer; font-weight: 600; }}
-th button:focus-visible {{ outline: 2px solid #0072B2; }}
-th[aria-sort=ascending] button::after {{ content: " ▲"; content: " ▲" / ""; color: #0072B2; }}
-th[aria-sort=descending] button::after {{ content: " ▼"; content: " ▼" / ""; color: #0072B2; }}
-tr.baseline td {{ background: #fdf1e8; }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; }}
-dt {{ color: #666; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
-pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; font-size: .85rem; }}
-"""
-_SORTING = """
-document.querySelectorAll("table.sortable").forEach(table => {
-  const heads = [...table.querySelectorAll("th")], body = table.tBodies[0];
-  [...body.rows].forEach(row => {
-    if ([...row.cells].some(cell => cell.textContent === "baseline")) row.className = "baseline";
-  });
-  heads.forEach((head, column) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = head.textContent;
-    head.replaceChildren(button);
-    button.addEventListener("click", () => {
-      const up = head.getAttribute("aria-sort") !== "ascending";
-      heads.forEach(other => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
-      const key = row => row.cells[column].textContent;
-      const compare = (a, b) => {
-        if (a === "–" || b === "–") return (a === "–") - (b === "–");
-        const order = isNaN(a) || isNaN(b) ? a.localeCompare(b) : a - b;
-        return up ? order : -order;
-      };
-      [...body.rows].sort((a, b) => compare(key(a), key(b))).forEach(row => body.append(row));
-    });
-  });
-});
-"""
 _CONFIG = {"displaylogo": False, "responsive": True, "plotlyServerURL": ""}
 
 
@@ -90,31 +41,16 @@ def write_page(
         said: the findings in sentences.
         path: the HTML file.
     """
-    title = escape(f"Sweep {results.name}")
     drawn = _plots(results, shares, note)
     script = f"<script>{get_plotlyjs()}</script>" if drawn else ""  # five megabytes: only at need
-    content = f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{_STYLE}</style>
-{script}
-</head>
-<body>
-<h1>{title}</h1>
-<p class="faint">{escape(f"{results.metric}, {results.better}; {results.counts}")}</p>
+    about = f"{results.metric}, {results.better}; {results.counts}"
+    body = f"""<p class="faint">{escape(about)}</p>
 <ul class="said">{"".join(f"<li>{escape(sentence)}</li>" for sentence in said)}</ul>
 {_leaderboard(table)}
 {drawn or f"<p>{escape(note)}</p>"}
 {_not_scored(results)}
-{_facts(results)}
-<script>{_SORTING}</script>
-</body>
-</html>
-"""
-    path.write_text(content, encoding="utf-8")
+{_facts(results)}"""
+    path.write_text(html.page(f"Sweep {results.name}", body, head=script), encoding="utf-8")
     return path
 
 
@@ -148,7 +84,7 @@ def _section(name: str, title: str, text: str, figure: go.Figure) -> str:
     plot = plotly.io.to_html(
         figure, full_html=False, include_plotlyjs=False, div_id=name, config=_CONFIG, validate=False
     )
-    return f'<h2>{escape(title)}</h2>\n<p class="faint">{escape(text)}</p>\n{plot}'
+    return html.section(title, plot, note=text)
 
 
 def _leaderboard(table: pd.DataFrame) -> str:
@@ -158,8 +94,7 @@ def _leaderboard(table: pd.DataFrame) -> str:
         "Mean and standard deviation over the seeds; difference: the mean's from the baseline's. "
         "Click a heading to sort."
     )
-    shown = _table(table, "sortable")
-    return f'<h2>Leaderboard</h2>\n<p class="faint">{text}</p>\n{shown}'
+    return html.section("Leaderboard", html.table(table), note=text)
 
 
 def _not_scored(results: Results) -> str:
@@ -176,8 +111,8 @@ def _not_scored(results: Results) -> str:
         }
         for trial in results.unscored
     ]
-    heading = f"<h2>Trials that enter no mean ({len(rows)})</h2>"
-    return f"{heading}\n{_table(pd.DataFrame(rows), 'words')}"
+    shown = html.table(pd.DataFrame(rows), kind="words")
+    return html.section(f"Trials that enter no mean ({len(rows)})", shown)
 
 
 def _state(trial: TrialRecord) -> str:
@@ -223,9 +158,3 @@ def _public(tree: Any) -> Any:
     if isinstance(tree, Mapping):
         return {key: _public(value) for key, value in tree.items()}
     return without_password(tree) if isinstance(tree, str) and "://" in tree else tree
-
-
-def _table(table: pd.DataFrame, kind: str) -> str:
-    with pd.option_context("display.max_colwidth", None):
-        html = table.to_html(index=False, border=0, classes=kind)
-    return f'<div class="scroll">{html}</div>'

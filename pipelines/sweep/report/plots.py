@@ -20,13 +20,13 @@ from matplotlib.ticker import MaxNLocator
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
+from pipelines.figures import html
 from pipelines.figures.style import BLUE, DPI, FAINT, GREEN, INK, ORANGE, TEXT_SIZE, TITLE_SIZE
 from pipelines.figures.text import cut, fitted, plain
 from pipelines.sweep.report.axes import BETA, LATENT_DIM, Axis, value_text
 from pipelines.sweep.report.results import Results
 from pipelines.trials.records import TrialRecord, Value
 
-FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 MAP_KEY = (
     "Dots: settings, each the mean over its seeds; between them it is interpolated; dark is good."
 )
@@ -307,7 +307,7 @@ def _dressed(figure: go.Figure, height: int, **layout: object) -> go.Figure:
         **{"margin": {"t": 40, "l": 70, "r": 20, "b": 50}, **layout},
         title_text="",
         height=height,
-        font={"family": FONT, "size": 13, "color": INK},
-        hoverlabel={"align": "left", "font": {"family": FONT}},
+        font={"family": html.FONT, "size": 13, "color": INK},
+        hoverlabel={"align": "left", "font": {"family": html.FONT}},
         paper_bgcolor="white",
     )
