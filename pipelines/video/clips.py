@@ -1,8 +1,9 @@
 """Clips at a stride, for a trained encoder: which they are, and cutting them from windows.
 
-Which clips there are is pure arithmetic, as in `schedule` for the pairs of a training. Clip k of a video begins at the frame
-nearest to k strides; window t holds the clips of a run of frames that is read in order. Windows are
-cut at key frames, so that no frame is decoded twice but those of a clip that spans two windows.
+Which clips there are is pure arithmetic, as in `schedule` for the pairs of a training. Clip k of a
+video begins at the frame nearest to k strides; window t holds the clips of a run of frames that is
+read in order. Windows are cut at key frames, so that no frame is decoded twice but those of a clip
+that spans two windows.
 """
 
 from collections.abc import Generator, Iterator, Sequence
