@@ -39,6 +39,7 @@ _FOLDS = 4
 _RIDGE_STRENGTHS = tuple(10.0**e for e in range(-2, 6))
 _LOGISTIC_STRENGTHS = tuple(10.0**e for e in range(3, -3, -1))
 """1 / C, the strongest first."""
+_LOGISTIC: dict[str, Any] = {"max_iter": 300, "tol": 1e-3}
 _MLP_STRENGTHS, _MLP_LAYERS, _MLP_EPOCHS = (1.0, 10.0, 100.0), (128,), 60
 
 
@@ -98,15 +99,46 @@ def linear_probe(
     Raises:
         ValueError: on features and labels that do not belong together or are not finite.
     """
+    data = _data(features_train, labels_train, features_test, labels_test, kind)
+    if kind == "class" and validation is None:
+        return _logistic(data, groups)
     if kind == "class":
-        model, name = LogisticRegression(max_iter=300, tol=1e-3), "C"
+        model, name = LogisticRegression(**_LOGISTIC), "C"
         grid = {strength: 1 / strength for strength in _LOGISTIC_STRENGTHS}
     else:
         model, name = Ridge(solver="svd"), "alpha"
         grid = {strength: strength for strength in _RIDGE_STRENGTHS}
-    data = _data(features_train, labels_train, features_test, labels_test, kind)
     columns, strength = _fitted(data, kind, model, name, grid, validation, groups)
     return ProbeScore(probe="linear", kind=kind, columns=columns, strength=strength)
+
+
+def _logistic(data: tuple[Array, Array, Array, Array], groups: Array | None) -> ProbeScore:
+    """A logistic regression whose strength is chosen by cross-validation.
+
+    From the strongest on, each fit begins where the one before ended: a third of the time.
+    """
+    x, y, x_test, y_test = data
+    folds = _folds(x, y, "class", np.arange(len(x)) if groups is None else np.asarray(groups))
+    scaled = [StandardScaler().fit(x[a]) for a, _ in folds]
+    parts = [
+        (s.transform(x[a]), s.transform(x[b])) for s, (a, b) in zip(scaled, folds, strict=True)
+    ]
+    models = [LogisticRegression(**_LOGISTIC, warm_start=True) for _ in folds]
+    best, strength = -1.0, 1.0
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        # A weak regularisation that has not converged loses the comparison, no more.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for tried in _LOGISTIC_STRENGTHS if folds else ():
+            judged = [
+                model.set_params(C=1 / tried).fit(known, y[a]).score(unknown, y[b])
+                for model, (known, unknown), (a, b) in zip(models, parts, folds, strict=True)
+            ]
+            if np.mean(judged) > best:
+                best, strength = float(np.mean(judged)), tried
+        scaler = StandardScaler().fit(x)
+        model = LogisticRegression(**_LOGISTIC, C=1 / strength).fit(scaler.transform(x), y)
+        columns = scores("class", y_test, model.predict(scaler.transform(x_test)))
+    return ProbeScore(probe="linear", kind="class", columns=columns, strength=strength)
 
 
 def value_probe(

@@ -18,6 +18,8 @@ from pipelines.video.indexer import build_index
 
 CLIPS, QUICK_CLIPS = 2000, 64
 """Encoded by a method for each place in a batch: its steps times its views a pair."""
+QUICK_FEWER = 8
+"""By how much the pairs that judge are divided; in a tuning they are halved at least."""
 VAL_SHARE = 0.2
 """Of the videos that a set's own split does not keep for the test."""
 FOLDERS = ("clips", "videos")
@@ -52,7 +54,7 @@ TUNING = Tuning(
             {"method.ema_momentum": 0.99, "optim.learning_rate": 0.002},
         ],
     },
-    changes={SPLIT: "val", FLOORS: False, FEWER: 2},
+    changes={SPLIT: "val", FLOORS: False},
     shorter=4,
     metric="val/score",
 )
@@ -77,7 +79,7 @@ def experiment(*, quick: bool, robot: Path | None = None, signs: Path | None = N
             "--signs FOLDER (classes), or both; docs/data.md says what they hold"
         )
     methods = {m: METHODS[m] for m in ("infonce", "adassl-v")} if quick else METHODS
-    clips = QUICK_CLIPS if quick else CLIPS
+    clips, fewer = (QUICK_CLIPS, QUICK_FEWER) if quick else (CLIPS, 1)
     arms = tuple(
         Arm(
             group=group,
@@ -86,7 +88,7 @@ def experiment(*, quick: bool, robot: Path | None = None, signs: Path | None = N
             settings={
                 INDEX: group,
                 SPLIT: "test",
-                FEWER: 2 if quick else 1,
+                FEWER: fewer,
                 **settings,
                 "train.steps": clips // VIEWS.get(method, 2),
             },
@@ -96,7 +98,8 @@ def experiment(*, quick: bool, robot: Path | None = None, signs: Path | None = N
         for method, (title, settings) in methods.items()
     )
     few = {method: TUNING.alternatives[method][: 2 if quick else None] for method in methods}
-    tuning = replace(TUNING, alternatives=few)
+    changes = {**TUNING.changes, FEWER: max(fewer, 2)}
+    tuning = replace(TUNING, alternatives=few, changes=changes)
     return Experiment(
         name="real-video",
         config=base_config(),

@@ -7,6 +7,7 @@ stands still, tells videos apart and no moments. Classes are those of whole vide
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,8 @@ def judge(trial: TrialRun) -> dict[str, float]:
     metrics["score"] = float(np.mean(score))
     if split == "test":
         seed = trial.config.train.seed
-        carried = carry_over(learner, test.pairs, _of_values(test.factors, values), seed=seed)
+        named = [name for asked in values for name in asked.names]
+        carried = carry_over(learner, test.pairs, test.factors[named], seed=seed)
         metrics |= leakage(test.pairs, seed=seed)
         if carried is not None:
             metrics |= carried.metrics()
@@ -124,11 +126,12 @@ def labels_of_tests(index: VideoIndex) -> pd.DataFrame:
 
 def asked_of(
     train: pd.DataFrame, test: pd.DataFrame, videos: Array, *, of_tests: pd.DataFrame
-) -> tuple[Question | None, list[Question]]:
+) -> tuple[list[Question], list[Question]]:
     """The values that change within videos, with their changes, and the classes of videos.
 
-    Only classes that are asked of test videos too: not the number of a session or of a track, of
-    which the test videos have others.
+    Values that are known of different pairs, as where a table ends before its video, are questions
+    of their own. Only classes that are asked of test videos too: not the number of a session or of
+    a track, of which the test videos have others.
     """
     own = train.groupby(pd.Series(videos.astype(str), index=train.index))
     names = [str(name) for name in train.columns if not str(name).startswith(ACTION)]
@@ -138,41 +141,40 @@ def asked_of(
     whole = [n for n in names if not is_value(train[n]) and own[n].nunique().max() == 1]
     whole = [n for n in whole if of_tests[n].dropna().isin(train[n]).all()]
     chosen = [*moving, *(n + CHANGE for n in moving)]
-    found = list(questions(train[chosen], test[chosen]))
     classes: dict[bytes, Question] = {}  # a number and a name of one class are asked once
     for asked in questions(train[whole], test[whole]):
         if asked.is_class:
             classes.setdefault(pd.factorize(asked.train)[0].tobytes(), asked)
-    return (found[0] if found else None), list(classes.values())
-
-
-def _of_values(factors: pd.DataFrame, values: Question | None) -> pd.DataFrame:
-    return factors[list(values.names)] if values is not None else factors[[]]
+    return list(questions(train[chosen], test[chosen])), list(classes.values())
 
 
 def knowledge(
-    values: Question | None, classes: list[Question], train: EmbeddedPairs, test: EmbeddedPairs
+    values: list[Question], classes: list[Question], train: EmbeddedPairs, test: EmbeddedPairs
 ) -> dict[str, float]:
     """What is read of values from h, of their changes from each source, and of classes from h."""
     metrics: dict[str, float] = {}
-    if values is not None:
-        metrics |= of_values(values, "h", train.representation, test.representation, train.path)
-        sources = {**SOURCES, "edited": ("edited",), "h_r": ("representation", "latent")}
-        for name, parts in sources.items():
-            known, unknown = features(train, parts), features(test, parts)
-            if known is not None and unknown is not None:
-                metrics |= of_values(values, name, known, unknown, train.path)
+    sources = {
+        "h": ("representation",),
+        **SOURCES,
+        "edited": ("edited",),
+        "h_r": ("representation", "latent"),
+    }
+    for name, parts in sources.items():
+        known, unknown = features(train, parts), features(test, parts)
+        if known is not None and unknown is not None:
+            metrics |= of_values(values, name, known, unknown, train.path)
     return metrics | of_classes(
         classes, "h", train, test, train.representation, test.representation
     )
 
 
 def of_values(
-    asked: Question, source: str, train: Array, test: Array, videos: Array
+    asked: Iterable[Question], source: str, train: Array, test: Array, videos: Array
 ) -> dict[str, float]:
     """R² from one source: `arm/h`, `hand/h`, `change/h`, `arm_change/h`, and `joint/NAME/h`."""
-    answers = asked.linear(train, test, groups=videos)
-    return by_part(((key.rpartition("/")[0], r2) for key, r2 in answers.items()), source)
+    answers = [each.linear(train, test, groups=videos) for each in asked]
+    scores = chain.from_iterable(each.items() for each in answers)
+    return by_part(((key.rpartition("/")[0], r2) for key, r2 in scores), source)
 
 
 def by_part(scores: Iterable[tuple[str, float]], source: str) -> dict[str, float]:
@@ -214,7 +216,7 @@ def of_classes(
 
 def floors(
     learner: Learner,
-    values: Question | None,
+    values: list[Question],
     classes: list[Question],
     train: EmbeddedPairs,
     test: EmbeddedPairs,
@@ -222,25 +224,25 @@ def floors(
     """The same of raw pixels, of the untrained encoder, and of one trained with the labels."""
     metrics: dict[str, float] = {}
     for source, floor in zip(("raw", "untrained"), floors_of(learner, train, test), strict=True):
-        if values is not None:
-            metrics |= of_values(values, source, floor.train, floor.test, train.path)
+        metrics |= of_values(values, source, floor.train, floor.test, train.path)
         metrics |= of_classes(classes, source, train, test, floor.train, floor.test)
     return metrics | supervised(learner, values, classes, train, test)
 
 
 def supervised(
     learner: Learner,
-    values: Question | None,
+    values: list[Question],
     classes: list[Question],
     train: EmbeddedPairs,
     test: EmbeddedPairs,
 ) -> dict[str, float]:
     """The same encoder trained with the labels of the same training pairs; its own answers."""
-    metrics: dict[str, float] = {}
-    if values is not None:
-        now = next(values.parts())  # not the changes, which one moment does not show
-        score = score_supervised(now, train, test, learner, epochs=EPOCHS)
-        metrics |= by_part(zip(now.names, score.columns, strict=True), "supervised")
+    found: dict[str, float] = {}
+    for now in (part for asked in values for part in asked.parts()):
+        if not now.names[0].endswith(CHANGE):  # which one moment does not show
+            score = score_supervised(now, train, test, learner, epochs=EPOCHS)
+            found |= dict(zip(now.names, score.columns, strict=True))
+    metrics = by_part(found.items(), "supervised")
     scores = [score_supervised(q, train, test, learner, epochs=EPOCHS).score for q in classes]
     return metrics | ({"class/supervised": float(np.mean(scores))} if scores else {})
 

@@ -41,13 +41,9 @@ def labels(num_videos: int = 8, moments: int = 10) -> tuple[pd.DataFrame, np.nda
 def test_asked_are_values_that_change_within_videos_and_each_class_of_videos_once() -> None:
     train, videos = labels()
     values, classes = asked_of(train, train, videos, of_tests=train.assign(session="another"))
-    assert values is not None
-    assert values.names == (
-        "state.elbow",
-        "state.hand",
-        "state.elbow_change",
-        "state.hand_change",
-    ), "neither what only tells videos apart nor a command"
+    assert [asked.names for asked in values] == [
+        ("state.elbow", "state.hand", "state.elbow_change", "state.hand_change")
+    ], "neither what only tells videos apart nor a command"
     assert [asked.names for asked in classes] == [("kind",)], (
         "not twice, no class of moments, and none of which the test videos have others"
     )
@@ -56,14 +52,27 @@ def test_asked_are_values_that_change_within_videos_and_each_class_of_videos_onc
 def test_values_are_averaged_by_part_and_changes_apart() -> None:
     train, videos = labels()
     values, _ = asked_of(train, train, videos, of_tests=train)
-    assert values is not None
-    features = train[list(values.names)].to_numpy()
+    names = [name for asked in values for name in asked.names]
+    features = train[names].to_numpy()
     found = of_values(values, "h", features, features, videos)
     assert set(found) == {
         *("arm/h", "hand/h", "change/h", "arm_change/h", "hand_change/h"),
         *("joint/state.elbow/h", "joint/state.hand/h"),
     }
     assert min(found.values()) > 0.99, "the features are the answers"
+
+
+def test_changes_that_fewer_pairs_have_are_asked_too() -> None:
+    train, videos = labels()
+    changes = [name for name in train.columns if name.endswith("_change")]
+    train.loc[::7, changes] = np.nan
+    values, _ = asked_of(train, train, videos, of_tests=train)
+    assert len(values) == 2
+    features = train[["state.elbow", "state.hand", "state.elbow_change", "state.hand_change"]]
+    found = of_values(
+        values, "h", features.fillna(0).to_numpy(), features.fillna(0).to_numpy(), videos
+    )
+    assert {"arm/h", "change/h", "hand_change/h"} <= set(found)
 
 
 def test_every_method_encodes_as_many_clips_and_is_tuned_with_as_many_trials() -> None:
