@@ -6,16 +6,20 @@ from html import escape
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
+import plotly.io
 from jaxtyping import UInt8
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
+from plotly.offline import get_plotlyjs
 
 from pipelines.figures.style import INK
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 """Of pages and of the plots on them."""
 JPEG_QUALITY = 85
+_PLOTLY = {"displaylogo": False, "responsive": True, "plotlyServerURL": ""}
 
 _STYLE = f"""
 body {{ font: 16px/1.5 {FONT}; color: {INK}; background: #fff; margin: 0 auto;
@@ -42,6 +46,7 @@ dt {{ color: #666; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
 figure {{ display: inline-block; margin: 0 1.2rem 1.2rem 0; vertical-align: top; max-width: 100%; }}
 figure img, img.wide {{ max-width: 100%; height: auto; display: block; image-rendering: auto; }}
 figcaption {{ font-size: .85rem; color: #666; overflow-wrap: anywhere; }}
+.beside {{ display: flex; flex-wrap: wrap; gap: 1rem; }} .grow {{ flex: 1 1 420px; min-width: 0; }}
 pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; font-size: .85rem; }}
 """
 _SORTING = """
@@ -110,6 +115,19 @@ def table(content: pd.DataFrame, *, kind: str = "sortable") -> str:
     with pd.option_context("display.max_colwidth", None):
         html = content.to_html(index=False, border=0, classes=kind)
     return f'<div class="scroll">{html}</div>'
+
+
+def plot(figure: go.Figure, name: str) -> str:
+    """A plot that answers the mouse, in an element of that id; the head needs `plot_script`."""
+    html: str = plotly.io.to_html(
+        figure, full_html=False, include_plotlyjs=False, div_id=name, config=_PLOTLY, validate=False
+    )
+    return html
+
+
+def plot_script() -> str:
+    """What draws the plots, five megabytes: for the head of a page that has some."""
+    return f"<script>{get_plotlyjs()}</script>"
 
 
 def picture(source: str, caption: str = "", *, width: int | None = None) -> str:

@@ -35,7 +35,7 @@ def projection(
     colours, as do videos) or values (fractions); `label` says of what.
     """
     kept = np.sort(np.random.default_rng(0).permutation(len(embeddings))[:_MOST_POINTS])
-    points, how = _plane(embeddings[kept])
+    points, how = plane(embeddings[kept])
     colours = np.asarray(colours)[kept]
     is_value = np.issubdtype(colours.dtype, np.floating)
     classes = np.unique(colours if is_value else colours.astype(str))
@@ -137,7 +137,8 @@ def _in_order(classes: Array) -> list[str]:
     return sorted(classes, key=int) if numeric else sorted(classes)
 
 
-def _plane(embeddings: Array) -> tuple[Array, str]:
+def plane(embeddings: Float[Array, "points dim"]) -> tuple[Float[Array, "points 2"], str]:
+    """Embeddings in two dimensions, and how: by t-SNE, or by PCA where they are few."""
     most = min(_TSNE_INPUTS, *embeddings.shape)
     if len(embeddings) < _FEWEST_FOR_TSNE or most < 2:
         return _principal(embeddings, min(2, most)), "PCA"

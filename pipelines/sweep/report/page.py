@@ -8,8 +8,6 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
-import plotly.io
-from plotly.offline import get_plotlyjs
 
 from pipelines.figures import html
 from pipelines.numbers import MISSING
@@ -19,8 +17,6 @@ from pipelines.sweep.report.results import Results
 from pipelines.sweep.report.robustness import caution, seed_noise
 from pipelines.tracking.async_logger import without_password
 from pipelines.trials.records import TrialRecord
-
-_CONFIG = {"displaylogo": False, "responsive": True, "plotlyServerURL": ""}
 
 
 def write_page(
@@ -42,7 +38,6 @@ def write_page(
         path: the HTML file.
     """
     drawn = _plots(results, shares, note)
-    script = f"<script>{get_plotlyjs()}</script>" if drawn else ""  # five megabytes: only at need
     about = f"{results.metric}, {results.better}; {results.counts}"
     body = f"""<p class="faint">{escape(about)}</p>
 <ul class="said">{"".join(f"<li>{escape(sentence)}</li>" for sentence in said)}</ul>
@@ -50,7 +45,8 @@ def write_page(
 {drawn or f"<p>{escape(note)}</p>"}
 {_not_scored(results)}
 {_facts(results)}"""
-    path.write_text(html.page(f"Sweep {results.name}", body, head=script), encoding="utf-8")
+    head = html.plot_script() if drawn else ""
+    path.write_text(html.page(f"Sweep {results.name}", body, head=head), encoding="utf-8")
     return path
 
 
@@ -81,10 +77,7 @@ def _plots(results: Results, shares: Mapping[str, float] | None, note: str) -> s
 
 
 def _section(name: str, title: str, text: str, figure: go.Figure) -> str:
-    plot = plotly.io.to_html(
-        figure, full_html=False, include_plotlyjs=False, div_id=name, config=_CONFIG, validate=False
-    )
-    return html.section(title, plot, note=text)
+    return html.section(title, html.plot(figure, name), note=text)
 
 
 def _leaderboard(table: pd.DataFrame) -> str:
