@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 from numpy.typing import NDArray
