@@ -3,6 +3,7 @@
 import base64
 import io
 from html import escape
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,9 @@ dt {{ color: #666; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
 figure {{ display: inline-block; margin: 0 1.2rem 1.2rem 0; vertical-align: top; max-width: 100%; }}
 figure img, img.wide {{ max-width: 100%; height: auto; display: block; image-rendering: auto; }}
 figcaption {{ font-size: .85rem; color: #666; overflow-wrap: anywhere; }}
-.beside {{ display: flex; flex-wrap: wrap; gap: 1rem; }} .grow {{ flex: 1 1 420px; min-width: 0; }}
+.row {{ white-space: nowrap; }} .row figcaption {{ white-space: normal; max-width: 170px; }}
+.beside {{ display: flex; flex-wrap: wrap; gap: 1rem; }} .grow {{ flex: 1 1 340px; min-width: 0; }}
+.fixed {{ flex: 0 0 220px; }}
 pre {{ background: #f6f6f6; padding: 1rem; overflow: auto; font-size: .85rem; }}
 """
 _SORTING = """
@@ -163,6 +166,11 @@ def figure_uri(figure: Figure) -> str:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return _data_uri("image/png", content.getvalue())
+
+
+def png_uri(file: Path) -> str:
+    """A picture that was drawn, in a data URI."""
+    return _data_uri("image/png", file.read_bytes())
 
 
 def _data_uri(kind: str, content: bytes) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 from jaxtyping import Float
+from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from pipelines.figures import html
@@ -24,6 +25,7 @@ _HOVER = """
     shown.querySelector("img").alt = captions[number];
   };
   show(0);
+  Plotly.Plots.resize(map);  // it was drawn before the picture took its place
   map.on("plotly_hover", event => show(event.points[0].customdata));
   map.on("plotly_click", event => show(event.points[0].customdata));
 })();
@@ -62,7 +64,7 @@ def hover_map(
                 mode="markers",
                 name=kind,
                 hoverinfo="none",
-                marker={"size": 8, "color": BLUE if kind is None else TEN_COLOURS[number]},
+                marker={"size": 8, "color": BLUE if kind is None else to_hex(TEN_COLOURS[number])},
             )
         )
     hidden = {"visible": False}
@@ -94,8 +96,8 @@ def hover_map(
     )
     return (
         f'<div class="beside"><div class="grow">{html.plot(figure, name)}</div>'
-        f'<figure id="{escape(name)}-shown"><img width="220" alt=""><figcaption></figcaption>'
-        f"</figure></div><script>{script}</script>"
+        f'<figure id="{escape(name)}-shown" class="fixed"><img width="220" alt="">'
+        f"<figcaption></figcaption></figure></div><script>{script}</script>"
     )
 
 

@@ -1,0 +1,40 @@
+"""`adassl report`: a page about a run."""
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.options import VideosRoot, console
+
+
+def report(
+    run: Annotated[
+        str, typer.Argument(help="A run's folder, such as runs/first or s3://bucket/runs/first.")
+    ],
+    out: Annotated[
+        str | None, typer.Option(help="The HTML file; without it report.html in the run's folder.")
+    ] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="newest, or best (train.best_metric).")
+    ] = "newest",
+    moments: Annotated[
+        int, typer.Option(help="Moments of test videos to look at.", min=10, max=2000)
+    ] = 300,
+    videos_root: VideosRoot = None,
+) -> None:
+    """Write one page about a run that needs no network: to look at, to keep, to send.
+
+    What it was trained on, curves and alarms, probes, collapse, the use of r, a map of moments with
+    their pictures, neighbours and sampled futures.
+    """
+    from pipelines.library.report import report as write_report
+    from pipelines.storage.runs import RunFolder
+
+    where = write_report(
+        RunFolder(run),
+        out=out,
+        checkpoint=checkpoint,
+        num_moments=moments,
+        videos_root=videos_root,
+    )
+    console.print(f"report  {where}", highlight=False, soft_wrap=True)

@@ -1,0 +1,302 @@
+"""`adassl report`: one page about a run: what it was trained on, what it knows, and pictures.
+
+It embeds some moments of the test videos in this process, so no cluster is needed.
+"""
+
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from pipelines import figures
+from pipelines.config.run import ConfigError, RunConfig
+from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
+from pipelines.evaluation.evaluate import nearest_futures, restored
+from pipelines.evaluation.factors import factors_of, is_value
+from pipelines.figures import html
+from pipelines.figures.maps import hover_map
+from pipelines.figures.style import BLUE, INK
+from pipelines.numbers import number
+from pipelines.storage.folder import parent_and_name
+from pipelines.storage.runs import RunFolder, best_state, newest_state
+from pipelines.tracking.async_logger import without_password
+from pipelines.training.alarms import ADVICE, PREFIX
+from pipelines.training.learner import Learner
+from pipelines.training.metrics import without_dimensions
+from pipelines.video.index import VideoIndex
+from pipelines.video.moved import find_indexed
+
+NUM_MOMENTS = 300
+PAGE = "report.html"
+NEIGHBOURS, FUTURES, SHOWN = 5, 5, 6
+"""Of each moment shown, and how many of them are shown."""
+COLLAPSE = {
+    "centre_norm": "‖centre‖: 1 is a full collapse",
+    "residual_norm": "mean residual: 0 is a full collapse",
+    "residual_spread": "spread of the residuals",
+    "dimension_std_mean": "standard deviation of a dimension, mean",
+    "dimension_std_min": "standard deviation of a dimension, least",
+    "rankme": "RankMe of z: effective dimensions",
+    "representation_rankme": "RankMe of h",
+    "alignment": "alignment: squared distance of the two moments of a pair",
+    "uniformity": "uniformity: lower is more even",
+}
+THUMBNAIL = 96
+"""Most pixels of the side of a picture on the map."""
+
+Array = NDArray[Any]
+
+
+def report(
+    run: RunFolder,
+    *,
+    out: str | None = None,
+    checkpoint: str = "newest",
+    num_moments: int = NUM_MOMENTS,
+    videos_root: str | None = None,
+) -> str:
+    """Write the page of a run; returns where.
+
+    Args:
+        run: with a checkpoint at least; what is not known of it yet is left out.
+        out: the HTML file, a path or a URI; None: report.html in the run's folder.
+        checkpoint: newest or best.
+        num_moments: test pairs that are embedded.
+        videos_root: the folder that holds the videos now, if they were moved.
+
+    Raises:
+        ConfigError: if there is no run, no checkpoint, or no test video.
+    """
+    learner = restored(run, checkpoint, videos_root)
+    index = find_indexed(learner.config.data)
+    split = next((s for s in ("test", "val", "train") if len(index.select(split=s))), None)
+    if split is None:
+        raise ConfigError(f"{learner.config.data.index} has no usable video; index again")
+    pairs = embed(learner, pairs_at_hand(learner.config.data, split, num_moments))
+    state = newest_state(run) if checkpoint == "newest" else best_state(run)
+    assert state is not None  # or `restored` would have said so
+    videos = index.select(split=split)
+    body = "\n".join(
+        [
+            _about(run, learner, index, history=state["history"]),
+            _curves(state["history"]),
+            _probes(run.summary(), split),
+            _collapse(run.summary(), split),
+            _use_of_latent(learner, pairs),
+            _map(pairs, videos, split),
+            _neighbours(pairs, videos),
+            _futures(learner, pairs, videos),
+        ]
+    )
+    where = out or str(run.folder) + f"/{PAGE}"
+    folder, name = (run.folder, PAGE) if out is None else parent_and_name(out)
+    with folder.writing(name) as file:
+        page = html.page(f"Run {run.name}", body, head=html.plot_script())
+        Path(file).write_text(page, encoding="utf-8")
+    return where
+
+
+def _about(
+    run: RunFolder, learner: Learner, index: VideoIndex, *, history: Sequence[Mapping[str, float]]
+) -> str:
+    config, record = learner.config, run.record()
+    usable = index.select()
+    splits = pd.Series(usable.column("split")).value_counts()
+    counted = ", ".join(f"{count} {split}" for split, count in splits.items())
+    r = f"{config.method.latent}, {config.method.latent_dim} dimensions, β {config.method.beta:g}"
+    facts = {
+        "videos": f"{len(usable)} ({counted}), {usable.column('duration_seconds').sum():,.0f} s",
+        "index": f"{config.data.index}, digest {record.data_digest if record else '–'}",
+        "a clip": f"{config.data.frames_per_clip} frames at {config.data.frame_size} pixels",
+        "a pair": f"x⁺ {_gap(config)} after x",
+        "objective": config.method.objective,
+        "r": "none" if config.method.latent == "none" else r,
+        "encoder": f"{config.backbone.name}, {_millions(learner)} million weights",
+        "steps": f"{learner.step:,} of {config.train.steps:,}, {config.train.global_batch_size} "
+        "pairs each",
+        "alarms": _alarms(history) or "none",
+        "MLflow run": (record and record.mlflow_run_id) or "–",
+        "versions": ", ".join(
+            f"{name} {importlib.metadata.version(name)}" for name in ("adassl", "torch")
+        ),
+    }
+    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
+    shown = json.dumps(_public(config.model_dump(mode="json")), indent=2, ensure_ascii=False)
+    return (
+        f"<dl>{rows}</dl>\n<details><summary>All settings</summary>"
+        f"<pre>{escape(shown)}</pre></details>"
+    )
+
+
+def _gap(config: RunConfig) -> str:
+    low, high = config.data.gap
+    span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return f"{span} {config.data.gap_unit}"
+
+
+def _millions(learner: Learner) -> str:
+    size = sum(p.numel() for p in learner.method.encoder.backbone.parameters())
+    return number(size / 1e6, ".2f")
+
+
+def _alarms(history: Sequence[Mapping[str, float]]) -> str:
+    """Each alarm with the step at which it was raised, and what to do."""
+    raised = []
+    for name, advice in ADVICE.items():
+        steps = [entry["step"] for entry in history if entry.get(PREFIX + name)]
+        if steps:
+            raised.append(f"{name} at step {steps[0]:.0f}: {advice}")
+    return "; ".join(raised)
+
+
+def _public(tree: Any) -> Any:
+    """Without the passwords that addresses may hold: the page is passed on."""
+    if isinstance(tree, Mapping):
+        return {key: _public(value) for key, value in tree.items()}
+    return without_password(tree) if isinstance(tree, str) and "://" in tree else tree
+
+
+def _curves(history: Sequence[Mapping[str, float]]) -> str:
+    """The pictures that a run has in its folder too, of all steps so far."""
+    with TemporaryDirectory(prefix="adassl-") as place:
+        drawn = [
+            (figures.loss_terms(history, Path(place, "loss.png")), "Loss and its terms"),
+            (figures.collapse(history, Path(place, "collapse.png")), "Centre, residual and rank"),
+        ]
+        shown = "".join(html.picture(html.png_uri(file), text, width=540) for file, text in drawn)
+    return html.section("Training", shown)
+
+
+def _probes(summary: Mapping[str, float], split: str) -> str:
+    """What probes read, as far as the run was evaluated: a row a factor, a column a measure."""
+    rows: dict[str, dict[str, str]] = {}
+    for name, value in without_dimensions(summary).items():
+        parts = name.split("/")
+        is_probe = any(word in parts[-1] for word in ("_accuracy", "_r2", "recall_at"))
+        if parts[0] == split and len(parts) == 3 and is_probe:
+            rows.setdefault(parts[1], {})[parts[2].replace("_", " ")] = number(value, ".3f")
+    note = "Read from h by probes fitted on training videos, of videos never trained on."
+    if not rows:
+        return html.section("What it knows", _say("`adassl evaluate` has found no label to ask."))
+    table = pd.DataFrame.from_dict(rows, orient="index").fillna("–")
+    return html.section(
+        "What it knows", html.table(table.rename_axis("factor").reset_index()), note=note
+    )
+
+
+def _collapse(summary: Mapping[str, float], split: str) -> str:
+    rows = [
+        {"measure": said, "value": number(summary[f"{split}/{name}"], ".3f")}
+        for name, said in COLLAPSE.items()
+        if f"{split}/{name}" in summary
+    ]
+    if not rows:
+        return ""
+    return html.section("Collapse and spread", html.table(pd.DataFrame(rows), kind="words"))
+
+
+def _use_of_latent(learner: Learner, pairs: EmbeddedPairs) -> str:
+    if pairs.latent is None:
+        return html.section("The use of r", _say("This method has no r."))
+    use = pairs.latent.penalty_per_dimension.mean(dim=0).numpy()
+    unit = "KL, nats" if learner.method.has_futures else "share of pairs"
+    ranked = np.sort(use)[::-1]
+    bars = go.Figure(go.Bar(x=np.arange(1, len(use) + 1), y=ranked, marker_color=BLUE))
+    bars.update_layout(
+        height=260,
+        margin={"t": 10, "l": 60, "r": 10, "b": 50},
+        xaxis_title="dimensions of r, the most used first",
+        yaxis_title=unit,
+        font={"family": html.FONT, "size": 13, "color": INK},
+        plot_bgcolor="white",
+    )
+    note = f"{(use > 0.01).sum()} of {len(use)} dimensions carry something; in all {use.sum():.2f}."
+    return html.section("The use of r", html.plot(bars, "use-of-r"), note=note)
+
+
+def _map(pairs: EmbeddedPairs, videos: VideoIndex, split: str) -> str:
+    factors = factors_of(pairs, videos)
+    label = next((str(name) for name in factors if not is_value(factors[name])), None)
+    kinds = [str(kind) for kind in (pairs.path if label is None else factors[label])]
+    note = f"{len(pairs)} moments of {split} videos by h" + (f", by {label}" if label else "")
+    return html.section(
+        "Map",
+        hover_map(
+            pairs.representation,
+            [html.frame_uri(_small(clip[0])) for clip in pairs.clips],
+            [_moment(pairs, videos, i) for i in range(len(pairs))],
+            name="map",
+            kinds=kinds,
+        ),
+        note=note + ". Move the mouse over the dots.",
+    )
+
+
+def _neighbours(pairs: EmbeddedPairs, videos: VideoIndex) -> str:
+    """Some moments with the nearest of other videos, by the cosine of the centred h."""
+    centred = pairs.representation - pairs.representation.mean(axis=0)
+    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    rows = []
+    for i in _spread(pairs):
+        cosine = unit @ unit[i]
+        cosine[pairs.path == pairs.path[i]] = -np.inf
+        near = [j for j in np.argsort(-cosine)[:NEIGHBOURS] if np.isfinite(cosine[j])]
+        shown = [(i, "")] + [(j, f"cosine {cosine[j]:.2f}, ") for j in near]
+        rows.append([(pairs.clips[j], said + _moment(pairs, videos, j)) for j, said in shown])
+    note = "The first of each row is the query, the others are the nearest of other videos."
+    return html.section("Neighbours", _strips(rows), note=note)
+
+
+def _futures(learner: Learner, pairs: EmbeddedPairs, videos: VideoIndex) -> str:
+    chosen = _spread(pairs)
+    nearest = nearest_futures(learner, pairs, chosen, FUTURES)
+    if nearest is None or pairs.latent is None:
+        return ""
+    rows = [
+        [
+            (pairs.clips[i], f"x: {_moment(pairs, videos, i)}"),
+            (pairs.next_clips[i], "x⁺: what came"),
+            *((pairs.next_clips[j], f"future: {_moment(pairs, videos, j)}") for j in found),
+        ]
+        for i, found in zip(chosen, nearest, strict=True)
+    ]
+    note = "Each sampled future is shown as the real clip whose embedding is nearest to it."
+    return html.section("Futures", _strips(rows), note=note)
+
+
+def _spread(pairs: EmbeddedPairs) -> Array:
+    """Some pairs of as many videos."""
+    _, first = np.unique(pairs.path.astype(str), return_index=True)
+    places = np.linspace(0, len(first) - 1, min(SHOWN, len(first))).astype(int)
+    return np.asarray(first[places])
+
+
+def _strips(rows: Sequence[Sequence[tuple[Array, str]]]) -> str:
+    shown = (
+        "".join(html.picture(html.strip_uri(clip), caption, width=170) for clip, caption in row)
+        for row in rows
+    )
+    return "".join(f'<div class="scroll row">{row}</div>' for row in shown)
+
+
+def _moment(pairs: EmbeddedPairs, videos: VideoIndex, number_: int) -> str:
+    fps = dict(zip(videos.path, videos.fps, strict=True))[pairs.path[number_]]
+    return f"{Path(str(pairs.path[number_])).name} at {pairs.start[number_] / fps:.1f} s"
+
+
+def _small(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A frame with pixels left out, for the page to stay small."""
+    step = -(-max(frame.shape[:2]) // THUMBNAIL)
+    return frame[::step, ::step]
+
+
+def _say(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
