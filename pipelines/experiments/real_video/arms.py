@@ -34,19 +34,15 @@ METHODS: Mapping[str, tuple[str, Settings]] = {
 }
 VIEWS = {"adassl-v": 4}
 """Clips that a method encodes for each pair, where not two: with r both are seen twice."""
-_CONTRASTIVE: Sequence[Settings] = [
-    {"data.moments_per_video": 1, "method.temperature": 0.1},
-    {"data.moments_per_video": 8, "method.temperature": 0.1},
-    {"data.moments_per_video": 8, "method.temperature": 0.2},
-]
+_MOMENTS: Sequence[Settings] = [{"data.moments_per_video": number} for number in (1, 4, 8)]
 TUNING = Tuning(
     alternatives={
-        "infonce": _CONTRASTIVE,
-        "no-r": _CONTRASTIVE,
+        "infonce": _MOMENTS,
+        "no-r": _MOMENTS,
         "adassl-v": [
-            {"data.moments_per_video": 1, "method.beta": 0.01},
+            {"data.moments_per_video": 1, "method.beta": 0.1},
+            {"data.moments_per_video": 4, "method.beta": 0.03},
             {"data.moments_per_video": 8, "method.beta": 0.01},
-            {"data.moments_per_video": 8, "method.beta": 0.003},
         ],
         "byol": [
             {"method.ema_momentum": 0.9, "optim.learning_rate": 0.001},
