@@ -169,8 +169,8 @@ class LoadedEncoder(nn.Module):
 
         Frames whose size is already that of the encoder are not resized, and come out bit for bit
         as in training. Others were resized in training by the decoder (FFmpeg, bicubic, before the
-        colours were converted); here by torch, bicubic with antialiasing: on camera-like pictures
-        within 2 of 255 levels on average (`tests/adassl/test_loaded.py` measures it).
+        colours were converted); here by torch, bicubic with antialiasing: within 3 of 255 levels on
+        average, 5 where frames are enlarged (`tests/adassl/test_loaded.py` measures it).
 
         Args:
             frames: as for `embed_clip`.
