@@ -15,7 +15,7 @@ from rich.table import Table
 from pipelines.cli import sweep as commands
 from pipelines.cli.data import data_app
 from pipelines.cli.experiment import experiment
-from pipelines.cli.export import export
+from pipelines.cli.export import export, probe
 from pipelines.cli.options import Out, Set, VideosRoot, console, resolve
 
 # What a command needs is imported in it, so that --help answers at once.
@@ -152,6 +152,7 @@ app.command()(commands.sweep)
 app.command("sweep-report")(commands.sweep_report)
 app.command()(experiment)
 app.command()(export)
+app.command()(probe)
 
 
 @app.command()

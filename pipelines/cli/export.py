@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import console
+from pipelines.cli.options import VideosRoot, console
 
 Run = Annotated[
     str, typer.Argument(help="A run's folder, such as runs/first or s3://bucket/runs/first.")
@@ -12,6 +12,8 @@ Run = Annotated[
 Checkpoint = Annotated[
     Literal["best", "newest"], typer.Option(help="best (train.best_metric), or newest.")
 ]
+
+_SHOWN = 10
 
 
 def export(
@@ -68,5 +70,81 @@ def export(
         lines.append(f"registered  models:/{new.name}/{new.version}{there}")
         lines.append(f"champion    {'yes' if new.is_champion else 'no'}: {new.why}")
     lines.append(f"written     {done.folder}: {', '.join(done.files)}")
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def probe(
+    run: Annotated[str, typer.Argument(help="A run's folder, or one that adassl export wrote.")],
+    labels: Annotated[
+        str,
+        typer.Argument(
+            help="A CSV table: path, label, and seconds where a label is of a moment; or the "
+            "folder of a probe that was fitted before."
+        ),
+    ],
+    kind: Annotated[
+        Literal["linear", "attentive"],
+        typer.Option(help="linear: on h; attentive: a query over the backbone's tokens."),
+    ] = "linear",
+    checkpoint: Checkpoint = "best",
+    apply: Annotated[
+        str | None, typer.Option(help="Index of a library to label by the probe.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(help="With --apply: the table to write, .parquet or .csv.")
+    ] = None,
+    stride: Annotated[
+        float, typer.Option(help="With --apply: seconds between the starts of two clips.")
+    ] = 1.0,
+    videos_root: VideosRoot = None,
+) -> None:
+    """Fit a probe from a handful of labelled moments or videos, and say how good it is.
+
+    Words are classes, numbers are values. The score is by cross-validation: every row is answered
+    by a probe that did not see its video. The probe is kept beside the encoder; --apply labels a
+    library by it.
+    """
+    from pipelines.library.probe import run_probe
+
+    done = run_probe(
+        run,
+        labels,
+        kind=kind,
+        checkpoint=checkpoint,
+        apply=apply,
+        out=out,
+        stride_seconds=stride,
+        videos_root=videos_root,
+    )
+    lines = [f"skipped     {reason}" for reason in done.skipped[:_SHOWN]]
+    if len(done.skipped) > _SHOWN:
+        lines.append(f"            and {len(done.skipped) - _SHOWN} more rows")
+    if done.judgement is not None:
+        judged = done.judgement
+        name = "accuracy" if judged.kind == "class" else "R²"
+        lines.append(
+            f"{name:<11} {judged.score:.3f}, 95 % {judged.low:.3f} to {judged.high:.3f} "
+            f"({judged.interval})"
+        )
+        lines.append(
+            f"judged on   {judged.num_rows} rows of {judged.num_videos} videos, {judged.folds} "
+            "folds, each video in one"
+        )
+        if judged.kind == "class":
+            lines.append(f"chance      {judged.chance:.3f}: the most frequent class")
+        for row in done.classes.itertuples():
+            lines.append(
+                f"  {row[1]:<20} {row.rows} rows of {row.videos} videos, recall {row.recall:.2f}"
+            )
+    lines.append(f"probe       {done.folder}")
+    if done.labelled is not None:
+        new = done.labelled
+        skipped = list(new.skipped.items())
+        lines += [f"skipped     {path}: {reason}" for path, reason in skipped[:_SHOWN]]
+        if skipped:
+            lines.append(f"            {len(skipped)} videos in all, of which some was not read")
+        lines += [f"  {name:<20} {count} clips" for name, count in new.counts.items()]
+        lines.append(f"labelled    {new.num_clips} clips in {new.seconds:.0f} s: {new.where}")
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

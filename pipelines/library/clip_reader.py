@@ -53,9 +53,8 @@ class ClipReader:
         probe, data = self._about(path), self._data
         if not 0 <= seconds < math.inf:
             raise DecodeError(path, f"second {seconds:g}: must be 0 or more")
-        first = int(seconds * probe.fps + 0.5)
-        if first >= probe.num_frames:
-            end = probe.num_frames / probe.fps
+        first, end = int(seconds * probe.fps + 0.5), probe.num_frames / probe.fps
+        if seconds >= end:
             raise DecodeError(path, f"second {seconds:g}: the video ends at {end:.2f} s")
         width = height = data.frame_size
         if data.crop != "none":

@@ -35,6 +35,26 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }
 
 
+def backbone(name: str, folder: Path) -> dict[str, Any]:
+    """Settings of a backbone; a model of transformers is made on the spot."""
+    if name != "transformers":
+        return BACKBONES[name]
+    transformers: Any = importlib.import_module("transformers")
+    config = transformers.VideoMAEConfig(
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=32,
+        intermediate_size=32,
+        patch_size=16,
+        num_frames=FRAMES,
+        tubelet_size=2,
+    )
+    transformers.AutoModel.from_config(config).save_pretrained(folder / "model")
+    fixed: dict[str, Any] = {"backbone.name": "transformers", "backbone.hidden_dims": None}
+    return {**fixed, "backbone.model": str(folder / "model")}
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     return small_run(tmp_path / "runs" / "first")[0]
@@ -49,9 +69,15 @@ def expected(run: RunFolder, checkpoint: str, frames: torch.Tensor) -> tuple[Any
     return found.representation, found.embedding
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("conv3d", "grey"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vit", "frames", "transformers")),
+    ],
+)
 def test_a_loaded_encoder_gives_what_the_learner_gives(name: str, tmp_path: Path) -> None:
-    run, _ = small_run(tmp_path / "runs" / name, **BACKBONES[name])
+    run, _ = small_run(tmp_path / "runs" / name, **backbone(name, tmp_path))
     done = export(run, Folder(tmp_path / "out"), form="torch-export")
     frames = torch.from_numpy(pairs(done.encoder.config.data.channels).context)
     h, z = expected(run, "best", frames)
@@ -68,11 +94,15 @@ def test_a_loaded_encoder_gives_what_the_learner_gives(name: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "name", ["conv3d", *(pytest.param(n, marks=pytest.mark.slow) for n in ("vit", "frames"))]
+    "name",
+    [
+        "conv3d",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("vit", "frames", "transformers")),
+    ],
 )
 def test_onnx_gives_what_torch_gives_for_any_batch(name: str, tmp_path: Path) -> None:
     runtime: Any = importlib.import_module("onnxruntime")
-    run, _ = small_run(tmp_path / "runs" / name, **BACKBONES[name])
+    run, _ = small_run(tmp_path / "runs" / name, **backbone(name, tmp_path))
     done = export(run, Folder(tmp_path / "out"), form="onnx")
     assert done.files == ("model.safetensors", "model.onnx", "README.md", "config.json")
     session = runtime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
