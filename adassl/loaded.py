@@ -296,7 +296,9 @@ def read_config(file: Path) -> ExportConfig:
         )
     try:
         parts: Mapping[str, Any] = content["architecture"]
-        lists = {k: tuple(v) if isinstance(v, list) else v for k, v in parts.items()}
+        lists: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in parts.items()
+        }
         if described := lists.get("transformers"):
             normal = {name: tuple(map(float, described[name])) for name in ("mean", "std")}
             lists["transformers"] = TransformersParts(**{**described, **normal})

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from adassl.backbones import Backbone
+from adassl.backbones import DEFAULT_HIDDEN_DIMS, Backbone
 from adassl.loaded import (
     CARD_FILE,
     CONFIG_FILE,
@@ -21,6 +21,7 @@ from adassl.loaded import (
     load,
 )
 from adassl.pretrained import parts_of_transformers
+from adassl.vit import VideoTransformer
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig
 from pipelines.evaluation.evaluate import restored
@@ -133,7 +134,7 @@ def trained_encoder(run: RunFolder, checkpoint: str) -> TrainedEncoder:
         raise ConfigError(f"{run} holds no run: its record or its newest checkpoint is gone")
     config, history = learner.config, list(newest.get("history", []))
     index = _index(config)
-    rates = [] if index is None else index.select(split="train").fps
+    rates = np.empty(0) if index is None else index.select(split="train").fps
     preprocessing = Preprocessing(
         frames_per_clip=config.data.frames_per_clip,
         frame_size=config.data.frame_size,
@@ -169,12 +170,17 @@ def data_of(preprocessing: Preprocessing) -> DataConfig:
 
 
 def _architecture(config: RunConfig, learner: Learner) -> Architecture:
-    backbone = learner.method.encoder.backbone
+    """Nothing is left to defaults, which other versions may have otherwise."""
+    backbone, settings = learner.method.encoder.backbone, config.backbone
     assert isinstance(backbone, Backbone)
+    tubelet = None
+    if isinstance(backbone.network, VideoTransformer):
+        deep, side, _ = backbone.network.embed.kernel_size
+        tubelet = deep, side
     return Architecture(
-        backbone=config.backbone.name,
-        hidden_dims=config.backbone.hidden_dims,
-        tubelet=config.backbone.tubelet,
+        backbone=settings.name,
+        hidden_dims=settings.hidden_dims or DEFAULT_HIDDEN_DIMS.get(settings.name),
+        tubelet=tubelet,
         transformers=parts_of_transformers(backbone.network),
         projector_hidden_dims=config.method.projector_hidden_dims,
         embedding_dim=config.method.embedding_dim,

@@ -82,19 +82,20 @@ class Probe:
         known = torch.from_numpy(np.ascontiguousarray(inputs, np.float32))
         if self.kind == "linear":
             w = self.weights
-            found = ((known.double() - w["mean"]) / w["scale"]) @ w["weight"].T + w["bias"]
+            found: Tensor = ((known.double() - w["mean"]) / w["scale"]) @ w["weight"].T + w["bias"]
         else:
             pool = AttentivePool(known.shape[2], len(self.weights["output.bias"]))
             pool.load_state_dict(self.weights)
             with torch.no_grad():
                 found = torch.cat([pool.eval()(part) for part in known.split(BATCH)])
-        return np.asarray(found.double().numpy())
+        logits: NDArray[np.float64] = found.double().numpy()
+        return logits
 
     def answers(self, outputs: NDArray[np.float64]) -> NDArray[Any]:
         """The class or the value of each row of outputs."""
         if self.classes is None:
-            return np.asarray(outputs[:, 0])
-        return np.asarray(self.classes)[outputs.argmax(axis=1)]
+            return outputs[:, 0]
+        return np.array([self.classes[number] for number in outputs.argmax(axis=1)])
 
 
 @dataclass(frozen=True, kw_only=True)

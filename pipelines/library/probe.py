@@ -133,7 +133,7 @@ def run_probe(
                 f"{labels} is a probe of another encoder than {where} ({checkpoint} checkpoint): "
                 "fit it anew from its table of labels"
             )
-        classes, skipped = pd.DataFrame(), ()
+        classes, skipped = pd.DataFrame(), tuple[str, ...]()
     else:
         name = Path(parent_and_name(labels)[1]).stem
         folder = found.folder.child("probes", name)

@@ -146,7 +146,7 @@ def _add(
             raise
     version = client.create_model_version(
         name,
-        source=f"models:/{made.model_id}",
+        source=made.artifact_location,  # models:/ID would be sought in the process's global store
         run_id=run.run_id,
         tags=dict(tags),
         model_id=made.model_id,

@@ -1,5 +1,6 @@
 """Small runs that end in a second: trained by a `Learner` alone, saved as any run is."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,19 @@ def small_run(
     *,
     index: Path | None = None,
     values: tuple[float, ...] = (1.0, 2.0, 1.5),
-    mlflow: bool = False,
+    mlflow: bool | str = False,
     digest: str = "d" * 32,
-    **changes: Any,
+    changes: Mapping[str, Any] | None = None,
 ) -> tuple[RunFolder, Learner]:
     """A run with a checkpoint every two steps, of these values of its best metric.
+
+    `mlflow` is a tracking URI, or True for SQLite beside the run.
 
     Returns:
         Its folder, and its learner as it ended.
     """
     torch.manual_seed(0)
-    settings = {**SMALL, "train.steps": 2 * len(values), **changes}
+    settings = {**SMALL, "train.steps": 2 * len(values), **(changes or {})}
     if index is not None:
         settings["data.index"] = str(index)
     config = with_overrides(RunConfig(), settings)
@@ -73,7 +76,7 @@ def small_run(
         run.checkpoints.save(learner.step, state, best_value=value, mode="max", by=by)
     run.add_to_summary({**history[-1], "test/digit/linear_accuracy": 0.75})
     if mlflow:
-        uri = tracking.default_uri(where.parent)
+        uri = mlflow if isinstance(mlflow, str) else tracking.default_uri(where.parent)
         with Tracker.start(uri, "pairs", where.name) as tracker:
             tracker.log_params(flatten(config.model_dump(mode="json")))
             assert tracker.run_id

@@ -19,6 +19,7 @@ from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import TrackingError
 from pipelines.video.index import VideoIndex
+from tests.buckets import KEYS, s3_server
 from tests.pipelines.library.small_runs import FRAMES, SIDE, pairs, small_run
 from tests.processes import here
 
@@ -77,7 +78,7 @@ def expected(run: RunFolder, checkpoint: str, frames: torch.Tensor) -> tuple[Any
     ],
 )
 def test_a_loaded_encoder_gives_what_the_learner_gives(name: str, tmp_path: Path) -> None:
-    run, _ = small_run(tmp_path / "runs" / name, **backbone(name, tmp_path))
+    run, _ = small_run(tmp_path / "runs" / name, changes=backbone(name, tmp_path))
     done = export(run, Folder(tmp_path / "out"), form="torch-export")
     frames = torch.from_numpy(pairs(done.encoder.config.data.channels).context)
     h, z = expected(run, "best", frames)
@@ -102,7 +103,7 @@ def test_a_loaded_encoder_gives_what_the_learner_gives(name: str, tmp_path: Path
 )
 def test_onnx_gives_what_torch_gives_for_any_batch(name: str, tmp_path: Path) -> None:
     runtime: Any = importlib.import_module("onnxruntime")
-    run, _ = small_run(tmp_path / "runs" / name, **backbone(name, tmp_path))
+    run, _ = small_run(tmp_path / "runs" / name, changes=backbone(name, tmp_path))
     done = export(run, Folder(tmp_path / "out"), form="onnx")
     assert done.files == ("model.safetensors", "model.onnx", "README.md", "config.json")
     session = runtime.InferenceSession(str(tmp_path / "out" / "model.onnx"))
@@ -143,7 +144,9 @@ def test_the_card_says_what_it_is(tmp_path: Path, spelled: VideoIndex) -> None:
     index = tmp_path / "videos.parquet"
     importlib.import_module("pyarrow.parquet").write_table(spelled.table, index)
     changes = {"method.beta": 0.37, "method.temperature": 0.22}
-    run, _ = small_run(tmp_path / "runs" / "first", index=index, digest=spelled.digest(), **changes)
+    run, _ = small_run(
+        tmp_path / "runs" / "first", index=index, digest=spelled.digest(), changes=changes
+    )
     export(run, Folder(tmp_path / "out"), license_text="CC BY 4.0", form="torch-export")
     card = (tmp_path / "out" / "README.md").read_text()
     assert adassl.load(tmp_path / "out").card == card
@@ -228,6 +231,25 @@ def test_a_run_and_its_export_are_the_same_encoder(run: RunFolder, tmp_path: Pat
     assert one.source == other.source
     assert one.data == other.data
     assert find_encoder(str(run), "newest").identity() != one.identity()
+
+
+def test_a_run_and_its_export_may_be_in_a_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = small_run(tmp_path / "runs" / "first", values=(1.0,))
+    with s3_server("bucket") as address:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": address}.items():
+            monkeypatch.setenv(name, value)
+        there = Folder("s3://bucket/runs/first")
+        for file in Path(str(run)).rglob("*"):
+            if file.is_file() and file.name != ".lease":
+                there.put(file, str(file.relative_to(str(run))))
+        out = Folder("s3://bucket/out")
+        assert not export(RunFolder(there), out).was_there
+        assert export(RunFolder(there), out).was_there
+        found = find_encoder("s3://bucket/out")
+        assert found.identity() == find_encoder(str(run)).identity()
+        assert "# first" in found.encoder.card
 
 
 def test_wrong_commands_fail_in_words(run: RunFolder, tmp_path: Path) -> None:

@@ -119,14 +119,15 @@ def test_a_handful_of_moments_is_enough_and_labels_the_library(
     assert done.labelled is not None
     assert len(found) == 10 * 5 == done.labelled.num_clips  # frames 0, 4, 8, 12, 16 of 20
     assert found["probability"].between(0.5, 1).all()
-    at = {(os.path.basename(row.path), round(row.seconds, 1)): row[3] for row in found.itertuples()}
+    names = found["path"].map(os.path.basename)
+    at = dict(zip(zip(names, found["seconds"].round(1), strict=True), found["class"], strict=True))
     assert at["dark4.mp4", 0.0] == "dark"
     assert at["dark4.mp4", 1.2] == "bright"
     truth = [os.path.basename(path)[:-5] for path in found["path"]]
     kept = ~found["path"].str.contains("4.mp4")
     assert (found["class"] == truth)[kept].mean() > 0.9
-    names = {file.name for file in (run.folder.local or Path()).joinpath("probes", kind).iterdir()}
-    assert names == {"probe.safetensors", "probe.json", "confusion.png"}
+    files = {file.name for file in (run.folder.local or Path()).joinpath("probes", kind).iterdir()}
+    assert files == {"probe.safetensors", "probe.json", "confusion.png"}
     about = done.folder.read_json("probe.json")
     assert about["judgement"]["score"] == judged.score
 

@@ -28,6 +28,7 @@ from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import CHAMPION, TrackingError
 from tests.pipelines.library.small_runs import pairs, small_run
+from tests.pipelines.tracking.test_server import Server
 from tests.videos import write_video
 
 ROOT = Path(__file__).parents[3]
@@ -55,7 +56,7 @@ def test_the_alias_moves_only_to_what_is_better(
     values = {"first": (1.0, 2.0), "worse": (1.0, 1.5), "equal": (0.5, 2.0), "better": (1.0, 3.0)}
     found = {}
     for number, (name, its) in enumerate(values.items()):
-        run, _ = small_run(runs / name, values=its, mlflow=True, **{"train.seed": number})
+        run, _ = small_run(runs / name, values=its, mlflow=True, changes={"train.seed": number})
         done = registered(run, tmp_path / name).registered
         assert done is not None
         found[name] = done
@@ -79,7 +80,7 @@ def test_the_alias_moves_only_to_what_is_better(
 
     # Lower is better, and another metric does not compare.
     lower = {"train.best_metric": "min:train/loss"}
-    run, _ = small_run(runs / "lower", values=(9.0,), mlflow=True, **lower)
+    run, _ = small_run(runs / "lower", values=(9.0,), mlflow=True, changes=lower)
     done = registered(run, tmp_path / "lower").registered
     assert done is not None
     assert not done.is_champion
@@ -107,7 +108,9 @@ def test_the_direction_is_that_of_the_metric(
 ) -> None:
     for name, loss in (("one", one), ("other", other)):
         changes = {"train.best_metric": "min:train/loss", "train.seed": int(name == "one")}
-        run, learner = small_run(tmp_path / "runs" / name, values=(1.0,), mlflow=True, **changes)
+        run, learner = small_run(
+            tmp_path / "runs" / name, values=(1.0,), mlflow=True, changes=changes
+        )
         history = [{"step": float(learner.step), "train/loss": loss, "val/loss": 0.0}]
         state = {**learner.state_dict(), "history": history}
         run.checkpoints.save(learner.step, state, best_value=loss, by="min:train/loss")
@@ -126,6 +129,24 @@ def test_a_server_that_is_away_is_said(tmp_path: Path) -> None:
         registered(run, tmp_path / "out")
     assert uri.startswith("sqlite")
     adassl.load(tmp_path / "out")  # written all the same
+
+
+@pytest.mark.slow
+def test_a_server_keeps_the_registry_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(tmp_path)
+    server.start()
+    try:
+        run, _ = small_run(tmp_path / "runs" / "first", mlflow=server.uri)
+        done = registered(run, tmp_path / "out").registered
+        assert done is not None
+        assert done.is_champion
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        frames = torch.from_numpy(pairs().context)
+        expected = adassl.load(tmp_path / "out").embed_clip(frames)
+        found = adassl.load(f"models:/encoder@{CHAMPION}").embed_clip(frames)
+        assert torch.equal(found, expected)
+    finally:
+        server.kill()
 
 
 @pytest.fixture(scope="module")
