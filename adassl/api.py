@@ -27,6 +27,7 @@ from adassl.encoder import Embeddings, Encoder
 from adassl.gaussians import DiagonalGaussian, gaussian_kl
 from adassl.heads import build_mlp
 from adassl.latents import GivenLatent, LatentSample, SparseLatent, VariationalLatent
+from adassl.loaded import LoadedEncoder, Preprocessing, load
 from adassl.method import Method, StepOutput
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.objectives.aninfonce import AnInfoNCE, HInfoNCE, an_info_nce
@@ -62,11 +63,13 @@ __all__ = [
     "InfoNCE",
     "LatentSample",
     "LatentUse",
+    "LoadedEncoder",
     "LowRankEditor",
     "MLPEditor",
     "Method",
     "MethodConfig",
     "Objective",
+    "Preprocessing",
     "ResidualEditor",
     "SimSiam",
     "Simple",
@@ -97,6 +100,7 @@ __all__ = [
     "info_nce",
     "latent_use",
     "linear_warmup",
+    "load",
     "next_clip_nats",
     "rankme",
     "residual_norm",

@@ -27,11 +27,12 @@ MLP_HIDDEN_DIMS = (256, 256, 128)
 CONV3D_HIDDEN_DIMS = (16, 32, 64, 128, 256)
 CONV3D_POOLED_HIDDEN_DIMS = (8, 32, 64, 128, 256)
 
-_DEFAULT_HIDDEN_DIMS = {
+DEFAULT_HIDDEN_DIMS = {
     "mlp": MLP_HIDDEN_DIMS,
     "conv3d": CONV3D_HIDDEN_DIMS,
     "conv3d_pooled": CONV3D_POOLED_HIDDEN_DIMS,
 }
+"""Of the backbones whose layer sizes may be chosen."""
 
 
 class Backbone(nn.Module):
@@ -155,7 +156,7 @@ def build_backbone(
         raise ValueError(
             f"input_shape={input_shape}: channels, frames, height and width must each be at least 1"
         )
-    if name not in _DEFAULT_HIDDEN_DIMS:
+    if name not in DEFAULT_HIDDEN_DIMS:
         if hidden_dims is not None:
             raise ValueError(
                 f"hidden_dims={hidden_dims} with {name}: its sizes are fixed; leave hidden_dims out"
@@ -163,7 +164,7 @@ def build_backbone(
         fixed, output_dim = _build_fixed(name, input_shape, tubelet, token_drop, model, pretrained)
         return Backbone(fixed, input_shape=input_shape, output_dim=output_dim)
     if hidden_dims is None:
-        hidden_dims = _DEFAULT_HIDDEN_DIMS[name]
+        hidden_dims = DEFAULT_HIDDEN_DIMS[name]
     smallest = 1 if name == "mlp" else 2
     if len(hidden_dims) < smallest or min(hidden_dims) < 1:
         raise ValueError(

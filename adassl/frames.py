@@ -29,7 +29,7 @@ class FrameEncoder(nn.Module):
     ) -> Float[Tensor, "batch frames dim"]:
         """The representation of each frame."""
         frames = clips.transpose(1, 2).flatten(0, 1).unsqueeze(2)
-        encoded: Tensor = self.image_encoder(frames).unflatten(0, (len(clips), -1))
+        encoded: Tensor = self.image_encoder(frames).unflatten(0, (-1, clips.shape[2]))
         return encoded
 
     def forward(

@@ -7,6 +7,8 @@ of a model's repository is run.
 
 import importlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +98,7 @@ def build_transformers(
         ImportError: `transformers` is not installed; the message says what to install.
         ValueError: there is no such model, or it takes no images of this kind.
     """
-    try:
-        transformers: Any = importlib.import_module("transformers")
-    except ImportError as error:
-        raise ImportError(
-            "backbone 'transformers': transformers is not installed; "
-            "pip install 'adassl[transformers]'"
-        ) from error
+    transformers = _library()
     channels, frames, height, width = input_shape
     if height != width or channels not in (1, 3):
         raise ValueError(f"input_shape={input_shape}: square frames of 1 or 3 channels are needed")
@@ -118,20 +114,99 @@ def build_transformers(
         raise ValueError(f"model={model!r}: {_first_line(error)}") from error
     mean, std = _normalisation(model)
     encoder = TransformersEncoder(network.float(), frames=num_frames, mean=mean, std=std)
-    seen = frames if num_frames else 1
+    return _over_clips(encoder, input_shape, f"model={model!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformersParts:
+    """What an encoder of `transformers` is built from, without the folder or hub it came from.
+
+    Attributes:
+        config: of the model, as its config.json has it.
+        frames: of the clips that a video model takes; None: it takes images.
+        mean: of each channel, in [0, 1].
+        std: likewise.
+    """
+
+    config: Mapping[str, Any]
+    frames: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def parts_of_transformers(network: nn.Module) -> TransformersParts | None:
+    """The parts of an encoder that `build_transformers` made; None for any other network."""
+    encoder = network.image_encoder if isinstance(network, FrameEncoder) else network
+    if not isinstance(encoder, TransformersEncoder):
+        return None
+    config: Any = encoder.model.config
+    return TransformersParts(
+        config=json.loads(config.to_json_string(use_diff=False)),
+        frames=encoder.frames,
+        mean=tuple(encoder.mean.flatten().tolist()),
+        std=tuple(encoder.std.flatten().tolist()),
+    )
+
+
+def rebuild_transformers(
+    parts: TransformersParts, *, input_shape: tuple[int, int, int, int]
+) -> tuple[nn.Module, int]:
+    """An encoder from its parts, with random weights, and the size of its output.
+
+    Neither a folder nor the hub is asked for anything.
+
+    Raises:
+        ImportError: `transformers` is not installed; the message says what to install.
+        ValueError: the library has no such model.
+    """
+    transformers = _library()
+    # What names code to fetch, or kernels, has no place in a model of the library's own.
+    unsafe = ("auto_map", "quantization_config")
+    kept = {k: v for k, v in parts.config.items() if k not in unsafe and "attn_impl" not in k}
+    kind = str(kept.pop("model_type", None))
+    try:
+        config = transformers.AutoConfig.for_model(kind, **kept)
+        network = transformers.AutoModel.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"model_type={kind!r}: the installed transformers does not build it "
+            f"({_first_line(error)}); install the version that the model card names"
+        ) from error
+    encoder = TransformersEncoder(
+        network.float(), frames=parts.frames, mean=parts.mean, std=parts.std
+    )
+    return _over_clips(encoder, input_shape, f"model_type={kind!r}")
+
+
+def _over_clips(
+    encoder: TransformersEncoder, input_shape: tuple[int, int, int, int], name: str
+) -> tuple[nn.Module, int]:
+    """The encoder, of each frame if it takes images, and the size of its output, as tried."""
+    channels, frames, height, width = input_shape
+    seen = frames if encoder.frames else 1
     example = torch.zeros(1, channels, seen, height, width)
     try:
         output = encoder.eval()(example)
     except (TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ValueError(
-            f"model={model!r} takes no clips of shape {input_shape}: {_first_line(error)}"
+            f"{name} takes no clips of shape {input_shape}: {_first_line(error)}"
         ) from error
     _freeze_unused(encoder, output)
     dim = output.shape[1]
-    if num_frames:
+    if encoder.frames:
         return encoder.train(), dim
     pooled = FrameEncoder(encoder, dim=dim, num_frames=frames)
     return pooled.train(), pooled.output_dim
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("transformers")
+    except ImportError as error:
+        raise ImportError(
+            "backbone 'transformers': transformers is not installed; "
+            "pip install 'adassl[transformers]'"
+        ) from error
 
 
 def _adapt(config: Any, frames: int, side: int, *, keep_size: bool) -> int | None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from pipelines.cli import sweep as commands
 from pipelines.cli.data import data_app
 from pipelines.cli.experiment import experiment
+from pipelines.cli.export import export, probe
 from pipelines.cli.options import Out, Set, VideosRoot, console, resolve
 from pipelines.cli.report import report
 
@@ -152,6 +153,8 @@ app.command()(commands.sweep)
 app.command("sweep-report")(commands.sweep_report)
 app.command()(experiment)
 app.command()(report)
+app.command()(export)
+app.command()(probe)
 
 
 @app.command()

@@ -100,45 +100,60 @@ def linear_probe(
         ValueError: on features and labels that do not belong together or are not finite.
     """
     data = _data(features_train, labels_train, features_test, labels_test, kind)
-    if kind == "class" and validation is None:
-        return _logistic(data, groups)
-    if kind == "class":
-        model, name = LogisticRegression(**_LOGISTIC), "C"
-        grid = {strength: 1 / strength for strength in _LOGISTIC_STRENGTHS}
-    else:
-        model, name = Ridge(solver="svd"), "alpha"
-        grid = {strength: strength for strength in _RIDGE_STRENGTHS}
-    columns, strength = _fitted(data, kind, model, name, grid, validation, groups)
+    columns, strength = _fitted(data, kind, *_linear(kind), validation, groups)
     return ProbeScore(probe="linear", kind=kind, columns=columns, strength=strength)
 
 
-def _logistic(data: tuple[Array, Array, Array, Array], groups: Array | None) -> ProbeScore:
-    """A logistic regression whose strength is chosen by cross-validation.
+@dataclass(frozen=True, kw_only=True)
+class LinearFit:
+    """A linear probe: outputs are `weight` @ ((features - `mean`) / `scale`) + `bias`.
 
-    From the strongest on, each fit begins where the one before ended: a third of the time.
+    Attributes:
+        classes: of the outputs, whose softmax is the probability of each; None for values.
+        mean: of the features it was fitted on, [dim].
+        scale: their deviation, [dim].
+        weight: [outputs, dim].
+        bias: [outputs].
     """
-    x, y, x_test, y_test = data
-    folds = _folds(x, y, "class", np.arange(len(x)) if groups is None else np.asarray(groups))
-    scaled = [StandardScaler().fit(x[a]) for a, _ in folds]
-    parts = [
-        (s.transform(x[a]), s.transform(x[b])) for s, (a, b) in zip(scaled, folds, strict=True)
-    ]
-    models = [LogisticRegression(**_LOGISTIC, warm_start=True) for _ in folds]
-    best, strength = -1.0, 1.0
-    with threadpool_limits(limits=1), warnings.catch_warnings():
-        # A weak regularisation that has not converged loses the comparison, no more.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for tried in _LOGISTIC_STRENGTHS if folds else ():
-            judged = [
-                model.set_params(C=1 / tried).fit(known, y[a]).score(unknown, y[b])
-                for model, (known, unknown), (a, b) in zip(models, parts, folds, strict=True)
-            ]
-            if np.mean(judged) > best:
-                best, strength = float(np.mean(judged)), tried
-        scaler = StandardScaler().fit(x)
-        model = LogisticRegression(**_LOGISTIC, C=1 / strength).fit(scaler.transform(x), y)
-        columns = scores("class", y_test, model.predict(scaler.transform(x_test)))
-    return ProbeScore(probe="linear", kind="class", columns=columns, strength=strength)
+
+    classes: Array | None
+    mean: Array
+    scale: Array
+    weight: Array
+    bias: Array
+
+
+def fit_linear(
+    features: Float[Array, "pairs dim"],
+    labels: Shaped[Array, "pairs ..."],
+    *,
+    kind: Kind,
+    groups: Shaped[Array, " pairs"] | None = None,
+) -> LinearFit:
+    """The model of `linear_probe` itself, to be kept and used.
+
+    Raises:
+        ValueError: on features and labels that do not belong together or are not finite.
+    """
+    x, y = _checked("training", features, labels, kind)
+    with threadpool_limits(limits=1):
+        pipeline, _ = _chosen(x, y, kind, *_linear(kind), None, groups)
+    scaler, model = pipeline["scaler"], pipeline["model"]
+    weight, bias = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
+    if kind == "class" and len(weight) == 1:  # of two classes the second's log-odds alone
+        weight, bias = np.stack([0 * weight[0], weight[0]]), np.array([0.0, bias[0]])
+    classes = model.classes_ if kind == "class" else None
+    return LinearFit(
+        classes=classes, mean=scaler.mean_, scale=scaler.scale_, weight=weight, bias=bias
+    )
+
+
+def _linear(kind: Kind) -> tuple[Any, str, dict[float, float]]:
+    """A linear model, the name of its parameter, and a grid of it by strength."""
+    if kind == "class":
+        model = LogisticRegression(**_LOGISTIC)
+        return model, "C", {strength: 1 / strength for strength in _LOGISTIC_STRENGTHS}
+    return Ridge(solver="svd"), "alpha", {strength: strength for strength in _RIDGE_STRENGTHS}
 
 
 def value_probe(
@@ -254,11 +269,27 @@ def _fitted(
     validation: Validation | None,
     groups: Array | None,
 ) -> tuple[tuple[float, ...], float]:
-    """Scores on the test pairs of a model whose strength is chosen from a grid, and the strength.
+    """Scores on the test pairs of a model with the best strength of a grid, and the strength."""
+    x, y, x_test, y_test = data
+    with threadpool_limits(limits=1):
+        pipeline, strength = _chosen(x, y, kind, model, name, grid, validation, groups)
+        return scores(kind, y_test, pipeline.predict(x_test)), strength
+
+
+def _chosen(
+    x: Array,
+    y: Array,
+    kind: Kind,
+    model: Any,
+    name: str,
+    grid: dict[float, float],
+    validation: Validation | None,
+    groups: Array | None,
+) -> tuple[Pipeline, float]:
+    """A model fitted with the strength that is the best of a grid, and that strength.
 
     `grid` holds for each strength the value of the model's parameter `name`.
     """
-    x, y, x_test, y_test = data
     pipeline = Pipeline([("scaler", StandardScaler()), ("model", model)])
     if validation is None:
         splits = _folds(x, y, kind, np.arange(len(x)) if groups is None else np.asarray(groups))
@@ -269,16 +300,41 @@ def _fitted(
         splits = list(PredefinedSplit(in_training).split())
         x_all, y_all = np.concatenate([x, x_chosen]), np.concatenate([y, y_chosen])
     strength = 1.0
-    with threadpool_limits(limits=1), warnings.catch_warnings():
+    with warnings.catch_warnings():
         # A weak regularisation that has not converged loses the comparison, no more.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        if splits:
+        if splits and isinstance(model, LogisticRegression):
+            strength = _logistic_strength(x_all, y_all, splits)
+        elif splits:
             scoring = "accuracy" if kind == "class" else "r2"
+            if kind == "value" and min(len(judged) for _, judged in splits) < 2:
+                scoring = "neg_mean_squared_error"  # one value has no R²
             values = {f"model__{name}": list(grid.values())}
             search = GridSearchCV(pipeline, values, scoring=scoring, cv=splits, refit=False)
             strength = list(grid)[search.fit(x_all, y_all).best_index_]
         pipeline.set_params(**{f"model__{name}": grid[strength]}).fit(x, y)
-        return scores(kind, y_test, pipeline.predict(x_test)), strength
+    return pipeline, strength
+
+
+def _logistic_strength(x: Array, y: Array, splits: list[tuple[Array, Array]]) -> float:
+    """The strength of a logistic regression that judges best.
+
+    From the strongest on, each fit begins where the one before ended: a third of the time.
+    """
+    scalers = [StandardScaler().fit(x[a]) for a, _ in splits]
+    sides = [
+        (s.transform(x[a]), s.transform(x[b])) for s, (a, b) in zip(scalers, splits, strict=True)
+    ]
+    models = [LogisticRegression(**_LOGISTIC, warm_start=True) for _ in splits]
+    best, strength = -1.0, 1.0
+    for tried in _LOGISTIC_STRENGTHS:
+        judged = [
+            model.set_params(C=1 / tried).fit(known, y[a]).score(unknown, y[b])
+            for model, (known, unknown), (a, b) in zip(models, sides, splits, strict=True)
+        ]
+        if np.mean(judged) > best:
+            best, strength = float(np.mean(judged)), tried
+    return strength
 
 
 def _folds(x: Array, y: Array, kind: Kind, groups: Array) -> list[tuple[Array, Array]]:

@@ -6,6 +6,7 @@ decay, the pairs in an order drawn by a seed. The attentive probe is that of V-J
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from pipelines.evaluation.probes import ProbeScore
 from pipelines.evaluation.questions import Question
 
 BATCH = 64
-AsInput = Callable[[NDArray[np.uint8]], Tensor]
+AsInput = Callable[[NDArray[Any]], Tensor]
 """uint8 frames [batch, frames, height, width, channels] to what an encoder takes."""
 
 
@@ -114,30 +115,65 @@ def answer(
     """
     clips = train_clips[question.train_rows]
     targets, restored = _targets(question)
-    loss = cross_entropy if question.is_class else mse_loss
+    train_head(
+        network,
+        clips,
+        targets,
+        as_input,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        seed=seed,
+        weight_decay=weight_decay,
+    )
+    shown = test_clips[question.test_rows]
+    with torch.no_grad():
+        parts = [network(as_input(part)).cpu() for part in _parts(shown)]
+    return question.score(restored(torch.cat(parts).float()))
+
+
+def train_head(
+    network: nn.Module,
+    inputs: NDArray[Any],
+    targets: Tensor,
+    as_input: AsInput,
+    *,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    weight_decay: float = 1e-2,
+) -> None:
+    """Train a network, and leave it in evaluation mode.
+
+    Args:
+        network: from what `as_input` makes to outputs.
+        inputs: clips, or what else `as_input` takes.
+        targets: numbers of classes [inputs], or values [inputs, outputs].
+        as_input: makes the network's input.
+        epochs: passes over the inputs.
+        learning_rate: at its highest, after a tenth of the steps.
+        seed: of the order.
+        weight_decay: of AdamW.
+    """
+    loss = mse_loss if targets.is_floating_point() else cross_entropy
     optimizer = build_adamw(network, lr=learning_rate, weight_decay=weight_decay)
     rng = np.random.default_rng(seed)
-    at_once = min(BATCH, len(clips))
-    steps = epochs * (len(clips) // at_once)
+    at_once = min(BATCH, len(inputs))
+    steps = epochs * (len(inputs) // at_once)
     step = 0
     network.train()
     for _ in range(epochs):
-        order = rng.permutation(len(clips))
-        for at in range(0, len(clips) - at_once + 1, at_once):
+        order = rng.permutation(len(inputs))
+        for at in range(0, len(inputs) - at_once + 1, at_once):
             rows = order[at : at + at_once]
             rate = cosine_with_warmup(step, learning_rate, max(1, steps // 10), steps)
             set_learning_rate(optimizer, rate)
-            outputs = network(as_input(clips[rows]))
+            outputs = network(as_input(inputs[rows]))
             optimizer.zero_grad(set_to_none=True)
             loss(outputs, targets[rows].to(outputs.device)).backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             step += 1
     network.eval()
-    shown = test_clips[question.test_rows]
-    with torch.no_grad():
-        parts = [network(as_input(part)).cpu() for part in _parts(shown)]
-    return question.score(restored(torch.cat(parts).float()))
 
 
 def _parts(clips: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:

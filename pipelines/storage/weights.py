@@ -1,6 +1,5 @@
 """Weights of a backbone to start from: of a run, a checkpoint, or a file that others wrote."""
 
-import importlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adassl.safetensors import read_safetensors
 from pipelines.config.run import ConfigError
 from pipelines.storage.checkpoints import NAMES_FILE, STATE_FILE
 from pipelines.storage.folder import parent_and_name
@@ -60,12 +60,9 @@ def _read(where: str) -> dict[str, Tensor]:
 def _load(where: str, file: Path) -> Mapping[str, Any]:
     if where.endswith(".safetensors"):
         try:
-            safetensors: Any = importlib.import_module("safetensors.torch")
-        except ImportError as error:
-            raise ConfigError(
-                f"{where}: safetensors is not installed; pip install 'adassl[transformers]'"
-            ) from error
-        return dict(safetensors.load_file(str(file)))
+            return read_safetensors(file)
+        except ValueError as error:
+            raise ConfigError(f"{where}: not loaded: {error}") from None
     try:
         return dict(torch.load(file, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:

@@ -23,6 +23,8 @@ from tests.processes import ended, here
         (["sweep"], ["--space", "--num-trials", "--seeds", "--search", "goes on where it stopped"]),
         (["sweep-report"], ["--metric", "sensitivity map"]),
         (["experiment"], ["numerical|moving-digits", "--quick", "--docs", "goes on where it"]),
+        (["export"], ["--format", "--register", "torch alone", "champion"]),
+        (["probe"], ["--apply", "attentive", "did not see its video"]),
         (["demo"], ["--out"]),
         (["doctor"], ["--address"]),
     ],

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from adassl.backbones import build_backbone, load_weights
 from pipelines.config.run import ConfigError, RunConfig, with_overrides
@@ -58,6 +59,16 @@ def test_files_of_others_are_read_by_their_usual_names(prefix: str, tmp_path: Pa
     other = build_backbone("mlp", input_shape=(3, 1, 8, 8), hidden_dims=(6, 5))
     load_weights(other, backbone_weights(str(tmp_path / "weights.pt")))
     assert same(dict(other.state_dict()), dict(backbone.state_dict()))
+
+
+def test_safetensors_are_read_and_a_file_that_was_cut_is_refused(tmp_path: Path) -> None:
+    backbone = build_backbone("mlp", input_shape=(3, 1, 8, 8), hidden_dims=(6, 5))
+    file = tmp_path / "model.safetensors"
+    save_file(dict(backbone.state_dict()), file)
+    assert same(backbone_weights(str(tmp_path)), dict(backbone.state_dict()))
+    file.write_bytes(file.read_bytes()[:-3])
+    with pytest.raises(ConfigError, match=r"not loaded: .*cut off"):
+        backbone_weights(str(tmp_path))
 
 
 def test_what_does_not_fit_is_refused_before_the_run(tmp_path: Path) -> None:
