@@ -152,6 +152,7 @@ app.command()(commands.sweep)
 app.command("sweep-report")(commands.sweep_report)
 app.command()(experiment)
 app.command()(library.embed)
+app.command()(library.search)
 
 
 @app.command()

@@ -179,7 +179,8 @@ def read_keys(folder: Folder) -> pd.DataFrame:
     ]
     if not found:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in (*KEYS, "part")})
-    return pd.concat(found, ignore_index=True)
+    together: pd.DataFrame = pd.concat(found, ignore_index=True)
+    return together
 
 
 def read_part(folder: Folder, name: str, columns: Sequence[str] | None = None) -> pa.Table:
