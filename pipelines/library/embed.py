@@ -239,10 +239,10 @@ def embedded(
         if gpus:
             pools = Pools(decoders=min(max(1, cpus - gpus), len(some)), encoders=gpus)
             ahead = 2 * (pools.decoders + pools.encoders) * BYTES_PER_BLOCK
-            yield from run_blocks(some, partial(_on_gpus, pools, given), max(STORE_BYTES, ahead))
+            yield from run_blocks(some, partial(on_gpus, pools, given), max(STORE_BYTES, ahead))
         else:
             pools = Pools(decoders=min(cpus, len(some)), encoders=0)
-            yield from run_blocks(some, partial(_on_cpus, pools, given))
+            yield from run_blocks(some, partial(on_cpus, pools, given))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,10 +258,12 @@ Given = tuple[ClipSchedule, Any, What, Precision]
 _WHOLE_BLOCKS: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
 
 
-def _on_cpus(pools: Pools, given: Given, numbers: Dataset) -> Dataset:
+def on_cpus(
+    pools: Pools, given: Given, numbers: Dataset, *, actor: type[DecodingEncoder] = DecodingEncoder
+) -> Dataset:
     """Decode and encode in the same actors: no frame travels, and no pool waits for the other."""
     return numbers.map_batches(
-        DecodingEncoder,
+        actor,
         fn_constructor_args=given,
         compute=decoder_pool(given[0].index, pools.decoders),
         num_cpus=1,
@@ -269,7 +271,7 @@ def _on_cpus(pools: Pools, given: Given, numbers: Dataset) -> Dataset:
     )
 
 
-def _on_gpus(pools: Pools, given: Given, numbers: Dataset) -> Dataset:
+def on_gpus(pools: Pools, given: Given, numbers: Dataset, *, num_gpus: float = 1) -> Dataset:
     """Decode on the CPUs, encode on the GPUs."""
     decoded = numbers.map_batches(
         ClipDecoder,
@@ -282,7 +284,7 @@ def _on_gpus(pools: Pools, given: Given, numbers: Dataset) -> Dataset:
         WindowEncoder,
         fn_constructor_args=given,
         compute=ActorPoolStrategy(size=pools.encoders),
-        num_gpus=1,
+        num_gpus=num_gpus,
         **_WHOLE_BLOCKS,
     )
 

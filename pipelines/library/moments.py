@@ -145,7 +145,7 @@ class _OneClip:
         first = last // 2
         if moment.seconds is not None:
             first = int(moment.seconds * fps + 0.5)
-            if first >= num_frames:
+            if moment.seconds * fps >= num_frames:
                 raise ConfigError(f"{moment}: the video ends after {num_frames / fps:.2f} s")
         self._first = min(first, last)
 

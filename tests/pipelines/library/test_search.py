@@ -192,9 +192,8 @@ def test_copies_are_grouped_and_shared_moments_are_not(tmp_path: Path) -> None:
     vectors[30] = vectors[25]  # 2 and 3 share a moment
     vectors[40:50] = vectors[40]  # nothing moves in 4
     names = [f"/{n}.mp4" for n in range(6)]
-    made_library(
-        tmp_path, vectors, np.repeat(names, 10).tolist(), np.tile(np.arange(10), 6).tolist()
-    )
+    paths, starts = np.repeat(names, 10).tolist(), np.tile(np.arange(10), 6).tolist()
+    made_library(tmp_path, vectors, paths, starts)
     duplicates = find_duplicates(Library(str(tmp_path)), threshold=0.98)
     assert duplicates.groups == [["/0.mp4", "/1.mp4", "/5.mp4"]]
     told = {(p.path, p.other): (p.num_clips, p.offset_seconds) for p in duplicates.pairs}
@@ -237,11 +236,11 @@ def test_moments_clips_and_images_find_their_scene(real: Path) -> None:
     assert between.query.seconds == 3.4
     assert {(Path(hit.path).name) for hit in between.hits} <= {"scene4.mp4", "twin.mp4"}
 
-    elsewhere = write_scene(real / "other" / "new.mp4", 7, num_frames=60)
+    elsewhere = write_scene(real / "other" / "new.mp4", 7, num_frames=280)
     data = DataConfig(frame_size=32)
     frame = clip_of(Moment(path=str(elsewhere), seconds=1.0), data)[0]
     Image.fromarray(frame).save(real / "other" / "frame.png")
-    queries = [str(elsewhere), str(real / "other" / "frame.png")]
+    queries = [f"{elsewhere}@1.0", str(real / "other" / "frame.png")]
     for answer in library.search(queries, k=1):
         assert not answer.looked_up
         assert found(answer) == [("scene7.mp4", 1.0)], answer
@@ -262,13 +261,12 @@ def test_the_command_line_prints_tables_json_and_pages(real: Path) -> None:
     [answer] = json.loads(printed)
     assert len(answer["hits"]) == 4
     assert answer["hits"][0]["start_seconds"] == 3.0
-    status, printed = here(
-        real, ["search", "out", "--duplicates", "--json", "--threshold", "0.999"]
-    )
+    duplicates = ["search", "out", "--duplicates", "--threshold", "0.999"]
+    status, printed = here(real, [*duplicates, "--json"])
     assert json.loads(printed)["groups"] == [
         [str(real / "videos" / name) for name in ("scene4.mp4", "twin.mp4")]
     ]
-    status, printed = here(real, ["search", "out", "--duplicates", "--html", "twins.html"])
+    status, printed = here(real, [*duplicates, "--html", "twins.html"])
     assert status == 0, printed
     assert "twin.mp4@" in printed
     assert "near-duplicates" in (real / "twins.html").read_text().lower()
