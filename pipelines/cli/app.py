@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.cli import library
 from pipelines.cli import sweep as commands
 from pipelines.cli.data import data_app
 from pipelines.cli.experiment import experiment
@@ -152,9 +153,11 @@ def evaluate(
 app.command()(commands.sweep)
 app.command("sweep-report")(commands.sweep_report)
 app.command()(experiment)
-app.command()(report)
+app.command()(library.embed)
+app.command()(library.search)
 app.command()(export)
 app.command()(probe)
+app.command()(report)
 
 
 @app.command()

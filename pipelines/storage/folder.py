@@ -188,6 +188,23 @@ class Folder:
             else:
                 yield path if path.is_file() else None
 
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Any]:
+        """A file to read parts of, such as some columns of a Parquet file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            StorageError: if it cannot be read.
+        """
+        with self._in_words("read", name):
+            file = (
+                (self.local / name).open("rb")
+                if self.local
+                else self._files.open_input_file(self._key(name))
+            )
+            with file:
+                yield file
+
     def put(self, path: Path, name: str) -> None:
         """Copy a local file here, whole or not at all."""
         if self.local:

@@ -106,7 +106,13 @@ class ClipSchedule:
     @property
     def num_clips(self) -> int:
         """Clips of all videos."""
-        return int((self._end - self._first).sum())
+        return int(self.clips_per_video.sum())
+
+    @property
+    def clips_per_video(self) -> Integers:
+        """Clips of each video of `index`."""
+        counts = self._end - self._first
+        return np.bincount(self._video, counts, len(self.index)).astype(np.int64)
 
     def window(self, number: int) -> Window:
         """Window t, as the decoders read it."""

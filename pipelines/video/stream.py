@@ -10,7 +10,7 @@ what it gets depends on nothing but the schedule.
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
+from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 
 from pipelines.config.data import DataConfig
 from pipelines.storage.folder import StorageError
@@ -138,16 +138,9 @@ def decoded_blocks(
     schedule: Windows, blocks: list[list[int]], num_decoders: int
 ) -> Generator[DecodedWindow, None, None]:
     """Decode blocks of window numbers by the actors of one Ray Data execution, in order."""
-    context = DataContext.get_current().copy()
-    context.execution_options.preserve_order = True
-    context.execution_options.resource_limits = ExecutionResources(object_store_memory=STORE_BYTES)
-    context.enable_progress_bars = False
-    context.issue_detectors_config.detectors = []  # they take a decoder's memory for a leak
-    with DataContext.current(context):
-        graph = ray.data.from_blocks(
-            [pa.table({"number": pa.array(block, pa.int64())}) for block in blocks]
-        )
-        decoded = graph.map_batches(
+
+    def decoded(numbers: Dataset) -> Dataset:
+        return numbers.map_batches(
             WindowDecoder,
             fn_constructor_args=(schedule,),
             compute=decoder_pool(schedule.index, min(num_decoders, len(blocks))),
@@ -155,12 +148,33 @@ def decoded_blocks(
             batch_size=None,
             batch_format="pyarrow",
         )
-        tables = iter(decoded.iter_batches(batch_size=None, batch_format="pyarrow"))
+
+    with closing(run_blocks(blocks, decoded)) as tables:
+        for table in tables:
+            yield from windows_of(table)
+
+
+def run_blocks(
+    blocks: list[list[int]], graph: Callable[[Dataset], Dataset], store_bytes: int = STORE_BYTES
+) -> Generator[pa.Table, None, None]:
+    """What a graph makes of blocks of window `number`s in one Ray Data execution, in order.
+
+    At most so many bytes lie in Ray's object store.
+    """
+    context = DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    context.execution_options.resource_limits = ExecutionResources(object_store_memory=store_bytes)
+    context.enable_progress_bars = False
+    context.issue_detectors_config.detectors = []  # they take a decoder's memory for a leak
+    with DataContext.current(context):
+        numbers = ray.data.from_blocks(
+            [pa.table({"number": pa.array(block, pa.int64())}) for block in blocks]
+        )
+        tables: Any = iter(graph(numbers).iter_batches(batch_size=None, batch_format="pyarrow"))
     with closing(tables):  # else the actors stay until somebody collects the garbage
         with without_stderr:  # Ray notes there that it may start the pool's actors again
             first = next(tables)
-        for table in chain([first], tables):
-            yield from windows_of(table)
+        yield from chain([first], tables)
 
 
 def pin_data_actors_here() -> None:

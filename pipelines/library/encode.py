@@ -1,0 +1,74 @@
+"""Clips as uint8 frames to embeddings, by the encoder of a run, on one device."""
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import normalize
+
+from adassl.encoder import Encoder
+from pipelines.training.learner import Learner
+from pipelines.video.batch import Frames
+
+What = Literal["h", "z", "both"]
+Vectors = NDArray[np.float32]
+MOST_CLIPS = 256
+"""Encoded at once."""
+MOST_BYTES = 2**28
+"""Of the floats of the clips that are encoded at once."""
+
+
+class ClipEncoder:
+    """The frozen encoder of a run.
+
+    Args:
+        encoder: the run's; it is put into evaluation mode, on the device.
+        what: "h", the representations; "z", the embeddings as unit vectors; or both.
+        device: None: a GPU where this process has one.
+    """
+
+    def __init__(self, encoder: Encoder, what: What, device: torch.device | None = None) -> None:
+        chosen = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = device or torch.device(chosen)
+        self.what = what
+        self._encoder = encoder.to(self.device).eval()
+
+    @torch.inference_mode()
+    def __call__(self, clips: Sequence[Frames]) -> dict[str, Vectors]:
+        """Embeddings of clips, each uint8 [frames, height, width, channels], by "h" and "z"."""
+        step = max(1, min(MOST_CLIPS, MOST_BYTES // (4 * clips[0].nbytes)))
+        parts = [self._encode(np.stack(clips[at : at + step])) for at in range(0, len(clips), step)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _encode(self, clips: Frames) -> dict[str, Vectors]:
+        pixels = torch.from_numpy(clips).to(self.device).permute(0, 4, 1, 2, 3)
+        samples = pixels.float().div_(127.5).sub_(1.0)  # as Learner.to_input
+        if self.what == "h":
+            return {"h": _array(self._encoder.backbone(samples))}
+        found = self._encoder(samples)
+        vectors = {"z": _array(normalize(found.embedding.float(), dim=-1))}
+        return {"h": _array(found.representation), **vectors} if self.what == "both" else vectors
+
+
+def encoder_of(learner: Learner) -> Encoder:
+    """A copy of a learner's online encoder on the CPU, to be sent to other processes."""
+    encoder = copy.deepcopy(learner.method.encoder).cpu().eval()
+    return encoder.requires_grad_(False)
+
+
+def weights_digest(encoder: Encoder) -> str:
+    """BLAKE2 of an encoder's weights: the same for the same function."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _array(vectors: torch.Tensor) -> Vectors:
+    found: Vectors = vectors.float().cpu().numpy()
+    return found

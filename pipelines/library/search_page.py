@@ -1,0 +1,105 @@
+"""The page of a search: the frames of each clip, with a link to its second."""
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from pipelines.config.data import DataConfig
+from pipelines.errors import UserError
+from pipelines.figures import html
+from pipelines.library.duplicates import Duplicates
+from pipelines.library.moments import Moment, clip_of, decode_clip
+from pipelines.library.search import Answer, Library
+from pipelines.storage.objects import is_remote
+from pipelines.video.batch import Frames
+
+SHORT_SIDE = 96
+"""Of the frames, in pixels."""
+MOST_FRAMES = 5
+"""Of a clip that are shown."""
+MOST_PAIRS = 100
+"""Of near-duplicates that are shown."""
+
+
+def search_page(library: Library, answers: Sequence[Answer]) -> str:
+    """A page with a section for each query."""
+    sections = []
+    for answer in answers:
+        asked = _figure(library, answer.query, "the query")
+        hits = [
+            _figure(
+                library,
+                Moment(path=hit.path, seconds=hit.start_seconds),
+                f"{number} · cosine {hit.cosine:.3f} · {Path(hit.path).name} "
+                f"{_time(hit.start_seconds)}" + (f" · {hit.split}" if hit.split else ""),
+            )
+            for number, hit in enumerate(answer.hits, start=1)
+        ]
+        body = f"<p>{asked}</p>" + "".join(hits)
+        sections.append(html.section(str(answer.query), body, note=_note(library)))
+    return html.page("Search", "\n".join(sections))
+
+
+def duplicates_page(library: Library, found: Duplicates, threshold: float) -> str:
+    """A page with the best match of each pair of videos."""
+    sections = []
+    for pair in found.pairs[:MOST_PAIRS]:
+        what = "copy" if pair.is_copy else "shared moments"
+        moments = (
+            (pair.path, pair.start_seconds),
+            (pair.other, pair.other_start_seconds),
+        )
+        figures = [
+            _figure(library, Moment(path=path, seconds=at), f"{path} {_time(at)}")
+            for path, at in moments
+        ]
+        title = (
+            f"{what}: {pair.share:.0%} of the clips, cosine {pair.cosine:.3f}, "
+            f"{pair.offset_seconds:+.2f} s"
+        )
+        sections.append(html.section(title, "".join(figures)))
+    said = f"{len(found.groups)} groups of copies, {len(found.pairs)} pairs of videos above "
+    note = f'<p class="faint">{escape(said)}{threshold:g}. {escape(_note(library))}</p>'
+    return html.page("Near-duplicates", note + "\n".join(sections))
+
+
+def link_to(path: str, seconds: float | None) -> str | None:
+    """The address of a second of a video; None where no browser opens it."""
+    if is_remote(path):
+        if not path.startswith("http"):
+            return None
+        base = path
+    else:
+        base = Path(path).absolute().as_uri()
+    return base if seconds is None else f"{base}#t={seconds:g}"
+
+
+def _figure(library: Library, moment: Moment, caption: str) -> str:
+    """A clip's frames with a caption, linked; where they cannot be had, the reason."""
+    try:
+        frames = _frames(library, moment)
+    except UserError as error:
+        return f"<figure><figcaption>{escape(f'{caption} · {error}')}</figcaption></figure>"
+    step = -(-len(frames) // MOST_FRAMES)
+    drawn = html.picture(html.strip_uri(frames[::step]), caption)
+    link = link_to(moment.path, moment.seconds)
+    return f'<a href="{escape(link, quote=True)}">{drawn}</a>' if link else drawn
+
+
+def _frames(library: Library, moment: Moment) -> Frames:
+    length = 1 if moment.is_image else library.embeddings.manifest.frames_per_clip
+    data = DataConfig(frames_per_clip=length, frame_size=SHORT_SIDE, crop="center")
+    if moment.is_image:
+        return clip_of(moment, data)
+    return decode_clip(moment, data, library.embeddings.videos)
+
+
+def _note(library: Library) -> str:
+    what = {"h": "representations h", "z": "embeddings z"}[library.by]
+    how = "exact" if library.neighbours.is_exact else "by an inverted file"
+    return f"cosine of {what} of {library.embeddings.manifest.run}, less the mean; {how}"
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"{int(minutes)}:{rest:05.2f}"
