@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.cli import surprise as surprises
 from pipelines.cli import sweep as commands
 from pipelines.cli.data import data_app
 from pipelines.cli.experiment import experiment
@@ -150,6 +151,8 @@ def evaluate(
 app.command()(commands.sweep)
 app.command("sweep-report")(commands.sweep_report)
 app.command()(experiment)
+app.command()(surprises.surprise)
+app.command()(surprises.futures)
 
 
 @app.command()

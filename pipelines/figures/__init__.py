@@ -1,15 +1,19 @@
 """Figures of a run, and what all figures share: each takes what it shows and writes one PNG."""
 
 from pipelines.figures.curves import collapse, loss_terms
+from pipelines.figures.moments import surprise_curves
 from pipelines.figures.points import comparison, projection
-from pipelines.figures.sheets import futures, pairs_sheet, transfers
+from pipelines.figures.sheets import forecast, futures, pairs_sheet, spread, transfers
 
 __all__ = [
     "collapse",
     "comparison",
+    "forecast",
     "futures",
     "loss_terms",
     "pairs_sheet",
     "projection",
+    "spread",
+    "surprise_curves",
     "transfers",
 ]

@@ -23,7 +23,7 @@ class Moment:
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.path}@{self.seconds:g}"
+        return f"{self.path}@{self.seconds:.10g}"
 
     @classmethod
     def parse(cls, text: str) -> "Moment":

@@ -1,4 +1,4 @@
-"""Pairs of clips at a stride, for a trained encoder: each moment of a video and what came a gap later.
+"""Pairs of clips at a stride, for a trained encoder: moments of videos, and what came a gap later.
 
 As `clips` for single clips; a run's own pairs are cut by `schedule`.
 """
@@ -48,19 +48,21 @@ class PairSchedule(ClipSchedule):
         """Cut the pairs of a window that was decoded."""
         about = self.window(window.number)
         gap, length = self.gap_frames(about.video), self.config.frames_per_clip
-        cut = [None, None] if window.frames is None else []
+        clips = came = None
         if window.frames is not None:
             square = central(window.frames, self.config.frame_size)
-            for starts in (about.starts, about.starts + gap):
-                cut.append(np.stack([square[at : at + length] for at in starts]))
+            clips, came = (
+                np.stack([square[at : at + length] for at in starts])
+                for starts in (about.starts, about.starts + gap)
+            )
         return ClipPairs(
             number=window.number,
             video=about.video,
             start=about.first + about.starts,
-            frames=cut[0],
+            frames=clips,
             error=window.error,
             gap=gap,
-            next_frames=cut[1],
+            next_frames=came,
         )
 
     def _frames_needed(self, index: VideoIndex) -> Integers:
