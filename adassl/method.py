@@ -333,13 +333,34 @@ class Method(nn.Module):
         Raises:
             NotImplementedError: the latent has no prior (see `has_futures`).
         """
-        context = self.encode(samples).embedding
+        return self.futures_of(self.encode(samples).embedding, num_samples, generator)
+
+    @torch.no_grad()
+    def futures_of(
+        self,
+        context_embedding: Float[Tensor, "batch dim"],
+        num_samples: int,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "samples batch dim"]:
+        """As `futures`, of contexts that are embedded already: z as `encode` gives it."""
         if self.latent is None:
-            only = _unit(self.predictor(self.edit(context, None)))
+            only = _unit(self.predictor(self.edit(context_embedding, None)))
             return only.expand(num_samples, -1, -1)
-        latents = self.latent.sample_prior(context, num_samples, generator)
-        edited = self.edit(context.repeat(num_samples, 1), latents.flatten(0, 1))
-        return _unit(self.predictor(edited)).reshape(num_samples, *context.shape)
+        latents = self.latent.sample_prior(context_embedding, num_samples, generator)
+        return self.edited_futures(context_embedding, latents)
+
+    @torch.no_grad()
+    def edited_futures(
+        self,
+        context_embedding: Float[Tensor, "batch dim"],
+        latents: Float[Tensor, "samples batch latent"],
+    ) -> Float[Tensor, "samples batch dim"]:
+        """The futures that given latents lead to: edited, and predicted where there is a predictor.
+
+        Call it in evaluation mode.
+        """
+        edited = self.edit(context_embedding.repeat(len(latents), 1), latents.flatten(0, 1))
+        return _unit(self.predictor(edited)).reshape(len(latents), *context_embedding.shape)
 
 
 def _rename_weights(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

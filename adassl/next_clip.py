@@ -38,6 +38,28 @@ def next_clip_nats(
         group: which video each pair comes from: the next clip is then looked for among those of
             its own video alone. Pairs that are alone in theirs do not count; NaN if all are.
     """
+    return _best(futures, targets, group)[0]
+
+
+def next_clip_temperature(
+    futures: Float[Tensor, "samples pairs dim"],
+    targets: Float[Tensor, "pairs dim"],
+    group: Int[Tensor, " pairs"] | None = None,
+) -> float:
+    """The temperature at which futures tell the next clip from the others best.
+
+    That of `next_clip_nats`, whose arguments these are. NaN where all pairs are alone in their
+    group.
+    """
+    return _best(futures, targets, group)[1]
+
+
+def _best(
+    futures: Float[Tensor, "samples pairs dim"],
+    targets: Float[Tensor, "pairs dim"],
+    group: Int[Tensor, " pairs"] | None,
+) -> tuple[float, float]:
+    """The score at the best of the temperatures, and which that is."""
     num_samples = len(futures)
     same = torch.ones(len(targets), len(targets), dtype=torch.bool, device=targets.device)
     if group is not None:
@@ -45,7 +67,7 @@ def next_clip_nats(
     candidates = same.sum(dim=1)
     counts = candidates > 1 if group is not None else candidates > 0
     if not counts.any():
-        return math.nan
+        return math.nan, math.nan
     scores = []
     for temperature in _TEMPERATURES:
         own = [
@@ -56,7 +78,8 @@ def next_clip_nats(
         ]
         scores.append(float(torch.logsumexp(torch.stack(own), dim=0)[counts].mean()))
     chance = float(candidates[counts].double().log().mean())
-    return max(scores) - math.log(num_samples) + chance
+    score, temperature = max(zip(scores, _TEMPERATURES, strict=True))
+    return score - math.log(num_samples) + chance, temperature
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli import library
+from pipelines.cli import surprise as surprises
 from pipelines.cli import sweep as commands
 from pipelines.cli.data import data_app
 from pipelines.cli.experiment import experiment
@@ -155,6 +156,8 @@ app.command("sweep-report")(commands.sweep_report)
 app.command()(experiment)
 app.command()(library.embed)
 app.command()(library.search)
+app.command()(surprises.surprise)
+app.command()(surprises.futures)
 app.command()(export)
 app.command()(probe)
 app.command()(report)

@@ -2,17 +2,21 @@
 
 from pipelines.figures.answers import confusion, predicted_values
 from pipelines.figures.curves import collapse, loss_terms
+from pipelines.figures.moments import surprise_curves
 from pipelines.figures.points import comparison, projection
-from pipelines.figures.sheets import futures, pairs_sheet, transfers
+from pipelines.figures.sheets import forecast, futures, pairs_sheet, spread, transfers
 
 __all__ = [
     "collapse",
     "comparison",
     "confusion",
+    "forecast",
     "futures",
     "loss_terms",
     "pairs_sheet",
     "predicted_values",
     "projection",
+    "spread",
+    "surprise_curves",
     "transfers",
 ]

@@ -29,7 +29,7 @@ def pairs_sheet(
     views = [("x", context), ("x⁺", target)]
     if surrogate is not None:
         views.append(("x⁺⁺, read by the posterior", surrogate))
-    num_frames, shown = context.shape[1], _spread(context.shape[1], _MOST_FRAMES)
+    num_frames, shown = context.shape[1], spread(context.shape[1], _MOST_FRAMES)
     which = f"{num_frames} frames" if num_frames > 1 else "1 frame"
     if len(shown) < num_frames:
         which = f"{len(shown)} of {num_frames} frames"
@@ -72,6 +72,25 @@ def futures(
         path,
         groups=(1, 1, num_futures),
     )
+
+
+def forecast(
+    clips: Sequence[UInt8[Frames, "frames height width channels"]],
+    captions: Sequence[str],
+    title: str,
+    path: Path,
+) -> Path:
+    """One moment: film strips below each other, of x, of what came, and of its sampled futures.
+
+    Args:
+        clips: x first, all of one size.
+        captions: what stands left of each.
+        title: of the picture.
+        path: of the PNG.
+    """
+    rows = [[_side_by_side(clip[spread(len(clip), _MOST_FRAMES)])] for clip in clips]
+    how = "each future is shown as the real clip whose embedding is nearest to it"
+    return _sheet(rows, [""], captions, title, how, path, groups=[1])
 
 
 def transfers(
@@ -146,7 +165,7 @@ def _show(axes: Axes, cell: Frames) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _spread(num_frames: int, most: int) -> list[int]:
+def spread(num_frames: int, most: int) -> list[int]:
     """Frame numbers, evenly spread, first and last among them."""
     return sorted({round(i) for i in np.linspace(0, num_frames - 1, min(most, num_frames))})
 
@@ -164,7 +183,7 @@ def _side_by_side(frames: Frames) -> Frames:
 
 
 def _first_and_last(frames: Frames) -> Frames:
-    return _side_by_side(frames[_spread(len(frames), 2)])
+    return _side_by_side(frames[spread(len(frames), 2)])
 
 
 def _overlay(frames: Frames) -> Frames:

@@ -57,6 +57,8 @@ class Clips:
 class ClipSchedule:
     """The clips at a stride of some videos, in windows."""
 
+    _UNIT = "one clip"
+
     def __init__(self, index: VideoIndex, config: DataConfig, *, stride_seconds: float) -> None:
         """Cut the windows.
 
@@ -73,16 +75,17 @@ class ClipSchedule:
         crop = "none" if config.crop == "none" else "center"
         self.config = config.model_copy(update={"crop": crop, "views": "augmentation"})
         self.stride_seconds = stride_seconds
-        length = config.frames_per_clip
+        length = self._frames_needed(index)
         is_long = index.num_frames >= length
         self.left_out = [
             LeftOut(
                 path=str(index.path[i]),
-                reason=f"{index.num_frames[i]} frames; one clip has {length}",
+                reason=f"{index.num_frames[i]} frames; {self._UNIT} has {length[i]}",
             )
             for i in np.flatnonzero(~is_long)
         ]
         self.index = index.take(np.flatnonzero(is_long))
+        self._length = length = length[is_long]
         self._step = np.maximum(1.0, stride_seconds * self.index.fps)
         starts = self.index.num_frames - length + 1
         key_frames, counts = self.index.all_key_frames()
@@ -90,6 +93,10 @@ class ClipSchedule:
         first, end = (_clip_from(edge, self._step[tiles.video]) for edge in (tiles.low, tiles.high))
         kept = end > first
         self._video, self._first, self._end = tiles.video[kept], first[kept], end[kept]
+
+    def _frames_needed(self, index: VideoIndex) -> Integers:
+        """Frames from the start of a clip that are read for it, of each video."""
+        return np.full(len(index), self.config.frames_per_clip, np.int64)
 
     def _most_starts(self, num_key_frames: NDArray[np.integer]) -> Integers:
         """Start frames of a window: what fits in a block, or one stride where seeking is less."""
@@ -124,7 +131,7 @@ class ClipSchedule:
             number=number,
             video=video,
             first=first,
-            num_frames=int(starts[-1]) - first + self.config.frames_per_clip,
+            num_frames=int(starts[-1]) - first + int(self._length[video]),
             starts=starts - first,
             gaps=np.zeros_like(starts),
             crops=np.full((len(starts), 2), 0.5),
@@ -157,7 +164,7 @@ class ClipSchedule:
         nbytes = frame_bytes(self.index, self.config)
         for number in map(int, numbers):
             video, clips = self._video[number], self._end[number] - self._first[number] - 1
-            frames = clips * self._step[video] + self.config.frames_per_clip
+            frames = clips * self._step[video] + self._length[video]
             part = max(frames / FRAMES_PER_BLOCK, frames * nbytes[video] / BYTES_PER_BLOCK)
             if block and filled + part > 1:
                 yield block
@@ -169,7 +176,7 @@ class ClipSchedule:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to other processes as what it was made of."""
-        make = partial(ClipSchedule, stride_seconds=self.stride_seconds)
+        make = partial(type(self), stride_seconds=self.stride_seconds)
         return make, (self.index, self.config)
 
 
