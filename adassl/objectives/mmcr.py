@@ -55,7 +55,9 @@ def mmcr(
             centroids = all_gather(own)
             count, dim = centroids.shape
             if nuclear:
-                length = torch.linalg.svdvals(centroids).sum() / (count * min(count, dim)) ** 0.5
+                # A decomposition raises where it meets a NaN: the loss is to be one, as any other.
+                values = torch.linalg.svdvals(centroids.nan_to_num())
+                length = values.sum() / (count * min(count, dim)) ** 0.5 + 0 * centroids.sum()
             else:
                 length = centroids.norm() / count**0.5
             losses.append(1 - length)

@@ -57,6 +57,17 @@ def test_by_the_frobenius_norm_it_sees_how_long_the_sample_means_are_and_nothing
 
 
 @pytest.mark.parametrize("nuclear", [True, False])
+def test_what_is_no_number_gives_a_loss_that_is_none_and_no_error(nuclear: bool) -> None:
+    views = torch.randn(2, 9, 5)
+    views[0, 3, 2] = float("nan")
+    views.requires_grad_()
+    loss = mmcr(views[0], views[1], nuclear=nuclear)
+    (gradient,) = torch.autograd.grad(loss, views)
+    assert loss.isnan()
+    assert gradient.isnan().any()
+
+
+@pytest.mark.parametrize("nuclear", [True, False])
 def test_the_order_of_the_pairs_plays_no_part(nuclear: bool) -> None:
     edited, target, context, back = torch.randn(4, 9, 5)
     order = torch.randperm(9)
