@@ -7,9 +7,11 @@ from adassl.config import MethodConfig
 from adassl.diagnostics import (
     LatentUse,
     alignment,
+    alpha_req,
     centre_norm,
     dimension_std,
     latent_use,
+    lidar,
     rankme,
     residual_norm,
     residual_spread,
@@ -34,13 +36,18 @@ from adassl.objectives.aninfonce import AnInfoNCE, HInfoNCE, an_info_nce
 from adassl.objectives.barlow_twins import BarlowTwins, barlow_twins
 from adassl.objectives.byol import BYOL, byol
 from adassl.objectives.dino import DINO, dino
+from adassl.objectives.frossl import FroSSL, frossl
 from adassl.objectives.infonce import InfoNCE, info_nce
+from adassl.objectives.lejepa import LeJEPA, lejepa, sigreg
+from adassl.objectives.mmcr import MMCR, mmcr
 from adassl.objectives.objective import Objective
+from adassl.objectives.projections import draw_projections
 from adassl.objectives.simple import Simple, simple
 from adassl.objectives.simsiam import SimSiam, simsiam
 from adassl.objectives.swav import SwAV, sinkhorn, swav
 from adassl.objectives.triplet import Triplet, triplet
 from adassl.objectives.vicreg import VICReg, vicreg
+from adassl.objectives.visreg import VISReg, visreg
 from adassl.optim import build_adamw
 from adassl.schedules import beta_warmup, cosine_with_warmup, ema_momentum, linear_warmup
 from adassl.traits import Traits
@@ -49,6 +56,7 @@ from adassl.views import Views
 __all__ = [
     "BYOL",
     "DINO",
+    "MMCR",
     "AdditiveEditor",
     "AnInfoNCE",
     "Augmentation",
@@ -57,12 +65,14 @@ __all__ = [
     "DiagonalGaussian",
     "Embeddings",
     "Encoder",
+    "FroSSL",
     "GivenLatent",
     "HInfoNCE",
     "IdentityEditor",
     "InfoNCE",
     "LatentSample",
     "LatentUse",
+    "LeJEPA",
     "LoadedEncoder",
     "LowRankEditor",
     "MLPEditor",
@@ -79,9 +89,11 @@ __all__ = [
     "Traits",
     "Triplet",
     "VICReg",
+    "VISReg",
     "VariationalLatent",
     "Views",
     "alignment",
+    "alpha_req",
     "an_info_nce",
     "augment",
     "barlow_twins",
@@ -95,18 +107,24 @@ __all__ = [
     "cosine_with_warmup",
     "dimension_std",
     "dino",
+    "draw_projections",
     "ema_momentum",
+    "frossl",
     "gaussian_kl",
     "info_nce",
     "latent_use",
+    "lejepa",
+    "lidar",
     "linear_warmup",
     "load",
+    "mmcr",
     "next_clip_nats",
     "rankme",
     "residual_norm",
     "residual_spread",
     "sample_futures",
     "sample_mean_norm",
+    "sigreg",
     "simple",
     "simsiam",
     "sinkhorn",
@@ -114,4 +132,5 @@ __all__ = [
     "triplet",
     "uniformity",
     "vicreg",
+    "visreg",
 ]

@@ -19,13 +19,17 @@ from adassl.objectives.aninfonce import AnInfoNCE, HInfoNCE
 from adassl.objectives.barlow_twins import BarlowTwins
 from adassl.objectives.byol import BYOL
 from adassl.objectives.dino import DINO
+from adassl.objectives.frossl import FroSSL
 from adassl.objectives.infonce import InfoNCE
+from adassl.objectives.lejepa import LeJEPA
+from adassl.objectives.mmcr import MMCR
 from adassl.objectives.objective import Objective
 from adassl.objectives.simple import Simple
 from adassl.objectives.simsiam import SimSiam
 from adassl.objectives.swav import SwAV
 from adassl.objectives.triplet import Triplet
 from adassl.objectives.vicreg import VICReg
+from adassl.objectives.visreg import VISReg
 
 
 def build_method(
@@ -137,3 +141,16 @@ def _objective(config: MethodConfig) -> Objective:
             )
         case "simple":
             return Simple(config.centre_weight)
+        case "lejepa":
+            return LeJEPA(config.sigreg_weight, config.num_projections)
+        case "visreg":
+            return VISReg(
+                config.scale_weight,
+                config.shape_weight,
+                config.centre_weight,
+                num_projections=config.num_projections,
+            )
+        case "frossl":
+            return FroSSL(config.frobenius_weight)
+        case "mmcr":
+            return MMCR(nuclear=config.nuclear)

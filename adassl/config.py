@@ -31,6 +31,10 @@ ObjectiveName = Literal[
     "barlow_twins",
     "vicreg",
     "simple",
+    "lejepa",
+    "visreg",
+    "frossl",
+    "mmcr",
 ]
 LatentName = Literal["none", "variational", "sparse", "given"]
 EditorName = Literal["identity", "mlp", "residual", "additive", "low_rank"]
@@ -52,7 +56,8 @@ class MethodConfig:
         objective: negatives: "infonce" (NT-Xent), "aninfonce" (one learnt weight a dimension),
             "hinfonce" (weights predicted from the context), "triplet"; distillation: "byol"
             (regression onto an EMA target, a predictor), "simsiam" (no EMA), "dino"; assignment to
-            prototypes: "swav"; statistics of the batch: "barlow_twins", "vicreg", "simple".
+            prototypes: "swav"; statistics of the batch: "barlow_twins", "vicreg", "simple",
+            "lejepa" (prediction and SIGReg), "visreg", "frossl", "mmcr".
         latent: "none", "variational" (AdaSSL-V), "sparse" (AdaSSL-S) or "given" (r comes with the
             views and costs nothing: what the true r would reach).
         editor: t(f(x), r): "identity", "mlp", "residual", "additive" or "low_rank".
@@ -92,11 +97,19 @@ class MethodConfig:
         invariance_weight: weight of vicreg's mean squared difference of the two views.
         variance_weight: weight of vicreg's hinge on each dimension's standard deviation.
         covariance_weight: weight of vicreg's squared covariances.
-        centre_weight: weight of the squared length of the centre in simple; 0 = alignment alone,
-            which collapses.
+        centre_weight: weight of the squared length of the centre in simple, where 0 leaves the
+            alignment alone, which collapses; and of the squared mean in visreg.
+        sigreg_weight: weight of lejepa's SIGReg beside its prediction, the authors' lambda /
+            (1 - lambda); 0 = prediction alone, which collapses.
+        scale_weight: weight of visreg's standard deviations beside its prediction.
+        shape_weight: weight of visreg's sketched shape, its sliced Wasserstein distance.
+        num_projections: random directions of lejepa and visreg in a step.
+        frobenius_weight: weight of frossl's norms beside its alignment; 0 = alignment alone, which
+            collapses.
         predictor: False: byol or simsiam without their predictor (ablation).
         stop_gradient: False: simsiam with a gradient through its target too (ablation).
         centring: False: dino without its centre (ablation).
+        nuclear: False: mmcr by the Frobenius norm, alignment alone (ablation).
         embedding_dim: dimensions of z, where r is inferred, the edit is done and the loss is taken.
         projector_hidden_dims: hidden layer sizes from representation to embedding.
         predictor_hidden_dims: hidden layer sizes of the predictor of byol and simsiam.
@@ -137,9 +150,15 @@ class MethodConfig:
     variance_weight: float = 25.0
     covariance_weight: float = 1.0
     centre_weight: float = 1.0
+    sigreg_weight: float = 0.05
+    scale_weight: float = 1.0
+    shape_weight: float = 1.0
+    num_projections: int = 256
+    frobenius_weight: float = 1.0
     predictor: bool = True
     stop_gradient: bool = True
     centring: bool = True
+    nuclear: bool = True
     embedding_dim: int = 128
     projector_hidden_dims: tuple[int, ...] = (256,)
     predictor_hidden_dims: tuple[int, ...] = (256,)
@@ -168,13 +187,17 @@ class MethodConfig:
         self._check_regulariser()
 
     def _check_numbers(self) -> None:
-        for name in ("latent_dim", "embedding_dim", "prior_components", "sinkhorn_iterations"):
+        for name in (
+            *("latent_dim", "embedding_dim", "prior_components", "sinkhorn_iterations"),
+            "num_projections",
+        ):
             _require(getattr(self, name) >= 1, self, name, "must be at least 1")
         for name in (
             *("beta", "beta_warmup_steps", "free_nats", "use_entropy_weight"),
             *("same_video_negative_weight", "queue_size", "teacher_temperature_warmup_steps"),
             *("off_diagonal_weight", "centre_weight"),
             *("invariance_weight", "variance_weight", "covariance_weight"),
+            *("sigreg_weight", "scale_weight", "shape_weight", "frobenius_weight"),
         ):
             _require(getattr(self, name) >= 0, self, name, "must not be negative")
         for name, usual in (
@@ -211,6 +234,7 @@ class MethodConfig:
             ("predictor", tuple(n for n, traits in TRAITS.items() if traits.predictor)),
             ("stop_gradient", ("simsiam",)),
             ("centring", ("dino",)),
+            ("nuclear", ("mmcr",)),
         ):
             if not getattr(self, name) and self.objective not in owners:
                 raise ValueError(

@@ -19,6 +19,12 @@ ACTIVE_KL = 0.01
 ACTIVE_SHARE = 0.01
 """Share of pairs above which a dimension of a sparse r counts as active."""
 
+WITHIN_FLOOR = 1e-4
+"""LiDAR's delta: added to the variances within pairs, beside variances of about 1 in all."""
+
+SPECTRUM_FLOOR = 1e-8
+"""Of the largest eigenvalue; smaller ones are rounding errors and count as this in alpha-ReQ."""
+
 
 def centre_norm(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
     """Length of the centre s = E[z] of unit embeddings; it rises to 1 when they collapse."""
@@ -56,6 +62,57 @@ def rankme(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
     """
     singular_values = torch.linalg.svdvals(embeddings.float())
     return share_entropy(singular_values).exp()
+
+
+def lidar(
+    context: Float[Tensor, "batch dim"], target: Float[Tensor, "batch dim"]
+) -> Float[Tensor, ""]:
+    """Effective rank of what tells pairs apart, measured against how the two of a pair differ.
+
+    exp of the entropy of the shares of the eigenvalues of W^-1/2 B W^-1/2, 1 to min(batch - 1,
+    dim): B is the covariance of the pairs' means, W that of a pair's two embeddings around theirs.
+    A direction in which the two of a pair differ as much as any two adds little, which RankMe does
+    not see. Each pair is a class of its own, whose two samples are x and x+: two moments, or two
+    augmentations. Where the target has an encoder of its own (byol, dino), how far the two have
+    moved apart counts as a difference within the pair.
+
+    Thilak et al., "LiDAR", arXiv 2312.04000. Their delta in W suits variances of 1: the unit
+    embeddings are first made sqrt(dim) long, as in `dimension_std`. A batch of fewer pairs than
+    dimensions says little.
+    """
+    dim = context.shape[1]
+    views = torch.stack([context, target]).float() * math.sqrt(dim)
+    difference, means = views[0] - views[1], views.mean(dim=0)
+    means = means - means.mean(dim=0)
+    within = difference.T @ difference / (2 * len(means))
+    between = means.T @ means / max(len(means) - 1, 1)
+    values, vectors = torch.linalg.eigh(within)
+    whiten = vectors * (values.clamp(min=0) + WITHIN_FLOOR).rsqrt()
+    return share_entropy(torch.linalg.eigvalsh(whiten.T @ between @ whiten)).exp()
+
+
+def alpha_req(embeddings: Float[Tensor, "batch dim"]) -> Float[Tensor, ""]:
+    """alpha, with which the i-th eigenvalue of the embeddings' covariance falls as i^-alpha.
+
+    0 where all dimensions have the same share; about 1 is said to be best; large where few
+    directions hold nearly everything, as in a collapse. The slope of log eigenvalue against log i,
+    rank i with the weight 1 / i, so that the many last ones do not decide alone. Any embeddings, of
+    any length.
+
+    Agrawal et al., "alpha-ReQ", NeurIPS 2022; the weights are those of Stringer et al., Nature
+    2019, whose fit their code takes. They leave the first ranks out: here there are too few.
+    """
+    centred = embeddings.float() - embeddings.float().mean(dim=0)
+    values = torch.linalg.svdvals(centred).square()
+    # One fewer than pairs: the mean took one away.
+    values = values[: max(len(embeddings) - 1, 1)]
+    largest = values[0].clamp(min=torch.finfo(values.dtype).tiny / SPECTRUM_FLOOR)
+    logs = torch.maximum(values, largest * SPECTRUM_FLOOR).log()
+    ranks = torch.arange(1, len(values) + 1, device=values.device).float()
+    weights = (1 / ranks) / (1 / ranks).sum()
+    x = ranks.log() - (weights * ranks.log()).sum()
+    spread = (weights * x.square()).sum().clamp(min=torch.finfo(x.dtype).tiny)
+    return -(weights * x * logs).sum() / spread
 
 
 def alignment(

@@ -159,6 +159,7 @@ class Method(nn.Module):
             group=pairs.group,
             local=pairs.local,
             step=step,
+            generator=generator,
         )
         loss, terms = self._total(ssl, latent, step)
         return StepOutput(

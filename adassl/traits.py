@@ -39,5 +39,9 @@ TRAITS = {
     "barlow_twins": Traits(),
     "vicreg": Traits(),
     "simple": Traits(),
+    "lejepa": Traits(),
+    "visreg": Traits(),
+    "frossl": Traits(),
+    "mmcr": Traits(),
 }
 """By the name of the objective."""

@@ -114,6 +114,10 @@ OBJECTIVES: dict[ObjectiveName, Mapping[str, Any]] = {
     "barlow_twins": {"method.off_diagonal_weight": 0.02},
     "vicreg": {"method.covariance_weight": 10.0},
     "simple": {"method.centre_weight": 10.0},
+    "lejepa": {"method.sigreg_weight": 0.05},
+    "visreg": {"method.shape_weight": 1.0},
+    "frossl": {"method.frobenius_weight": 1.0},
+    "mmcr": {"optim.learning_rate": 2e-3},
 }
 """Settings that each objective trains well with on moving digits; the protocol by which they were
 found is in `pipelines/experiments/stability/page.py`."""

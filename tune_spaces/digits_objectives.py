@@ -49,6 +49,24 @@ SIMPLE: dict[str, Range] = {
         0.03, 30.0, "from where it nearly collapses to where alignment is small"
     )
 }
+LEJEPA: dict[str, Range] = {
+    "method.sigreg_weight": LogUniform(
+        0.005, 1.0, "ten times below and twenty above the paper's 0.05"
+    )
+}
+VISREG: dict[str, Range] = {
+    "method.scale_weight": Choice((0.3, 1.0, 3.0), "the authors' 1.5, and around it"),
+    "method.shape_weight": Choice((0.3, 1.0, 3.0, 10.0), "the authors' 1.5, and around it"),
+    "method.centre_weight": Choice((0.3, 1.0, 3.0), "the authors' 1.5, and around it"),
+}
+FROSSL: dict[str, Range] = {
+    "method.frobenius_weight": LogUniform(
+        0.03, 10.0, "from where it nearly collapses to where alignment is small"
+    )
+}
+MMCR: dict[str, Range] = {
+    "optim.weight_decay": LogUniform(1e-5, 1e-1, "the objective itself has nothing to set")
+}
 SIMSIAM: dict[str, Range] = {
     "optim.weight_decay": LogUniform(
         1e-5, 1e-1, "the predictor's decay keeps what it passes on balanced"
@@ -87,6 +105,10 @@ SPACES = {
     "digits_vicreg": _space("vicreg", VICREG, 25.0, 10.0, 0.002),
     "digits_barlow_twins": _space("barlow-twins", BARLOW_TWINS, 0.02, 0.002),
     "digits_simple": _space("simple", SIMPLE, 10.0, 0.002),
+    "digits_lejepa": _space("lejepa", LEJEPA, 0.05, 0.002),
+    "digits_visreg": _space("visreg", VISREG, 1.0, 1.0, 1.0, 0.002),
+    "digits_frossl": _space("frossl", FROSSL, 1.0, 0.002),
+    "digits_mmcr": _space("mmcr", MMCR, 0.0001, 0.002),
     "digits_simsiam": _space("simsiam", SIMSIAM, 0.0001, 0.005),
     "digits_byol": _space("byol", BYOL, 0.9, "cosine", 0.002),
     "digits_dino": _space("dino", DINO, 0.04, 0.97, 0.9, 0.002),

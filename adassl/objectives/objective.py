@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ class Objective(nn.Module):
         group: Int[Tensor, " batch"] | None = None,
         local: Float[Tensor, "crops batch dim"] | None = None,
         step: int = 0,
+        generator: torch.Generator | None = None,
         **_: Any,
     ) -> Float[Tensor, ""]:
         """The loss in float32, a mean over this worker's rows, for DDP to average.
@@ -46,6 +48,8 @@ class Objective(nn.Module):
             group: the video of each pair; None: each pair has its own.
             local: the online encoder's embeddings of small crops of each x (multi-crop).
             step: optimiser steps done so far; schedules depend on it.
+            generator: source of an objective's own noise, in the same state on every worker. None:
+                torch's global generator.
 
         Raises:
             ValueError: shapes that do not fit; the message names them.

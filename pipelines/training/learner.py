@@ -36,6 +36,7 @@ from pipelines.training.metrics import (
     latent_metrics,
     pair_metrics,
     rankme_of_some,
+    spectrum_metrics,
 )
 from pipelines.video.batch import PairBatch
 
@@ -162,12 +163,12 @@ class Learner:
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Loss, diagnostics, use of each dimension of r, and next-clip log-likelihoods.
 
-        Of validation pairs, reduced over workers. The log-likelihood within videos is missing where
-        no two pairs are of one video.
+        Of validation pairs, reduced over workers; LiDAR and alpha-ReQ are of all of them at once.
+        The log-likelihood within videos is missing where no two pairs are of one video.
         """
         self.method.eval()
         totals: dict[str, list[float]] = {}
-        futures, targets, seen, groups = [], [], [], []
+        futures, contexts, targets, seen, groups = [], [], [], [], []
         for batch in batches:
             views = self._augmented(self.views(batch), _VALIDATION)
             noise = self._noise(_VALIDATION)
@@ -180,6 +181,7 @@ class Learner:
             for name, value in found.items():
                 totals.setdefault(name, []).append(value)
             futures.append(collectives.all_gather(sampled.contiguous()))
+            contexts.append(collectives.all_gather(output.context))
             targets.append(collectives.all_gather(output.target))
             seen.append(collectives.all_gather(output.prediction))
             if views.group is not None:
@@ -194,6 +196,7 @@ class Learner:
                 means["within_video_nats"] = within
             # By the r of the posterior, which has seen the next clip: see alarms.
             means["next_clip_nats_seen"] = next_clip_nats(torch.cat(seen)[None], target)
+            means |= spectrum_metrics(torch.cat(contexts), target)
         return means
 
     @torch.no_grad()

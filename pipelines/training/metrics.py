@@ -43,6 +43,12 @@ def pair_metrics(
     return dict(zip(metrics, values, strict=True))
 
 
+def spectrum_metrics(context: Tensor, target: Tensor) -> dict[str, float]:
+    """LiDAR and alpha-ReQ of unit embeddings of many pairs: more of them than dimensions."""
+    found = torch.stack([diagnostics.lidar(context, target), diagnostics.alpha_req(context)])
+    return dict(zip(("lidar", "alpha_req"), found.tolist(), strict=True))
+
+
 def latent_metrics(latent: LatentSample) -> dict[str, float]:
     """How r is used over a batch of pairs."""
     use = diagnostics.latent_use(latent)

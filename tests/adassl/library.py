@@ -65,6 +65,10 @@ OBJECTIVES = {
     "BarlowTwins": adassl.BarlowTwins(off_diagonal_weight=0.01),
     "VICReg": adassl.VICReg(variance_weight=2.0),
     "Simple": adassl.Simple(centre_weight=0.5),
+    "LeJEPA": adassl.LeJEPA(sigreg_weight=0.1, num_projections=7),
+    "VISReg": adassl.VISReg(shape_weight=2.0, num_projections=7),
+    "FroSSL": adassl.FroSSL(frobenius_weight=0.5),
+    "MMCR": adassl.MMCR(),
 }
 
 

@@ -7,9 +7,11 @@ from torch.nn.functional import normalize
 
 from adassl.diagnostics import (
     alignment,
+    alpha_req,
     centre_norm,
     dimension_std,
     latent_use,
+    lidar,
     rankme,
     residual_norm,
     residual_spread,
@@ -77,6 +79,74 @@ def test_rankme_equals_its_formula() -> None:
     shares = values[:5] / values[:5].sum()
     expected = math.exp(-(shares * np.log(shares)).sum())
     assert rankme(matrix).item() == pytest.approx(expected, rel=1e-4)
+
+
+def slow_lidar(context: torch.Tensor, target: torch.Tensor) -> float:
+    """The two covariances one pair at a time, and their generalised eigenvalues."""
+    dim = context.shape[1]
+    pairs = torch.stack([context, target], dim=1).double().numpy() * math.sqrt(dim)
+    grand = pairs.mean(axis=(0, 1))
+    between, within = np.zeros((dim, dim)), 1e-4 * np.eye(dim)
+    for pair in pairs:
+        mean = pair.mean(axis=0)
+        between += np.outer(mean - grand, mean - grand) / (len(pairs) - 1)
+        for sample in pair:
+            within += np.outer(sample - mean, sample - mean) / len(pairs)
+    values = np.linalg.eigvals(np.linalg.solve(within, between)).real.clip(1e-300)
+    shares = values / values.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1, 1.0])
+def test_lidar_equals_its_formula(noise: float) -> None:
+    context = unit(40, 6)
+    target = normalize(context + noise * torch.randn(40, 6), dim=-1)
+    expected = slow_lidar(context, target)
+    assert lidar(context, target).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_lidar_does_not_count_the_directions_in_which_pairs_differ_as_any_two_do() -> None:
+    context, noise = torch.randn(2, 2048, 16)
+    kept = 0.1 * torch.ones(16)
+    lost = torch.cat([kept[:4], torch.ones(12)])
+    # Each dimension of x+ keeps a part of x and is otherwise drawn anew.
+    near, far = (
+        normalize((1 - part.square()).sqrt() * context + part * noise, dim=1)
+        for part in (kept, lost)
+    )
+    context = normalize(context, dim=1)
+    assert min(rankme(context), rankme(far)) > 15
+    assert lidar(context, near) > 15
+    assert lidar(context, far) < 6
+    point = unit(1, 16).expand(64, 16)
+    assert lidar(point, point).item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0, 2.0])
+def test_alpha_req_finds_the_power_of_a_power_law(alpha: float) -> None:
+    rows = torch.randn(400, 32)
+    orthogonal = torch.linalg.qr(rows - rows.mean(dim=0)).Q
+    eigenvalues = torch.arange(1, 33).float() ** -alpha
+    found = alpha_req(orthogonal * eigenvalues.sqrt() + 3)
+    assert found.item() == pytest.approx(alpha, abs=1e-3)
+
+
+def test_alpha_req_equals_a_weighted_fit() -> None:
+    rows = torch.randn(30, 6) @ torch.randn(6, 6)
+    values = np.linalg.eigvalsh(np.cov(rows.double().numpy().T))[::-1]
+    ranks = np.arange(1, 7)
+    # polyfit squares its weights.
+    slope = np.polyfit(np.log(ranks), np.log(values), 1, w=np.sqrt(1 / ranks))[0]
+    assert alpha_req(rows).item() == pytest.approx(-slope, rel=1e-4)
+
+
+def test_alpha_req_is_large_in_a_collapse_and_finite() -> None:
+    point = unit(1, 16).expand(64, 16)
+    line = torch.randn(64, 1) * unit(1, 16)
+    assert alpha_req(point) > 5
+    assert alpha_req(line) > 5
+    assert alpha_req(unit(4096, 16)).item() == pytest.approx(0, abs=0.1)
+    assert torch.isfinite(alpha_req(point[:1]))
 
 
 def test_alignment_and_uniformity_equal_their_loops() -> None:

@@ -77,6 +77,16 @@ CASES = {
     "vicreg-sparse-surrogate": case("vicreg", "sparse", "low_rank", surrogate=True),
     "simple": case("simple", "none", "identity"),
     "simple-variational": case("simple", "variational", "mlp"),
+    "lejepa": case("lejepa", "none", "identity", num_projections=32),
+    "lejepa-variational": case("lejepa", "variational", "mlp", num_projections=32),
+    "lejepa-sparse-surrogate": case("lejepa", "sparse", "low_rank", surrogate=True),
+    "visreg": case("visreg", "none", "identity", num_projections=32),
+    "visreg-variational": case("visreg", "variational", "mlp", num_projections=32),
+    "frossl": case("frossl", "none", "identity"),
+    "frossl-sparse-surrogate": case("frossl", "sparse", "low_rank", surrogate=True),
+    "mmcr": case("mmcr", "none", "identity"),
+    "mmcr-variational": case("mmcr", "variational", "mlp"),
+    "mmcr-frobenius": case("mmcr", "none", "mlp", nuclear=False),
 }
 
 Results = dict[str, Any]

@@ -23,6 +23,7 @@ METHODS: list[dict[str, Any]] = [
     {"objective": "infonce", "latent": "none", "editor": "identity"},
     {"objective": "byol", "latent": "sparse", "editor": "low_rank"},
     {"objective": "vicreg", "latent": "none", "editor": "identity"},
+    {"objective": "lejepa", "latent": "variational", "editor": "mlp"},
     {"objective": "swav", "latent": "none", "editor": "identity", "queue_size": 24},
     {"objective": "dino", "latent": "none", "editor": "identity"},
 ]

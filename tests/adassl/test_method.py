@@ -15,7 +15,10 @@ MakeViews = Callable[..., Views]
 MakeMethod = Callable[..., Method]
 
 OBJECTIVES = ("infonce", "aninfonce", "hinfonce", "byol")
-OTHERS = ("triplet", "simsiam", "barlow_twins", "vicreg", "simple")
+OTHERS = (
+    *("triplet", "simsiam", "barlow_twins", "vicreg", "simple"),
+    *("lejepa", "visreg", "frossl", "mmcr"),
+)
 LATENT_AND_EDITOR = [
     ("none", "identity"),
     ("none", "mlp"),
@@ -39,6 +42,7 @@ ALL_METHODS: list[dict[str, Any]] = [
     {"objective": "simsiam", "latent": "variational", "editor": "mlp", "stop_gradient": False},
     {"objective": "dino", "latent": "none", "editor": "identity", "centring": False},
     {"objective": "simple", "latent": "none", "editor": "identity", "centre_weight": 0.0},
+    {"objective": "mmcr", "latent": "none", "editor": "identity", "nuclear": False},
 ]
 WITH_LATENT = [m for m in ALL_METHODS if m["latent"] != "none"]
 

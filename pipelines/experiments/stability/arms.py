@@ -34,6 +34,10 @@ TITLES: dict[ObjectiveName, str] = {
     "barlow_twins": "Barlow Twins",
     "vicreg": "VICReg",
     "simple": "Simple",
+    "lejepa": "LeJEPA",
+    "visreg": "VISReg",
+    "frossl": "FroSSL",
+    "mmcr": "MMCR",
 }
 NO_EMA: Settings = {"method.ema_momentum": 0.0, "method.ema_schedule": "constant"}
 ABLATIONS: dict[str, tuple[str, ObjectiveName, Settings]] = {
@@ -43,8 +47,15 @@ ABLATIONS: dict[str, tuple[str, ObjectiveName, Settings]] = {
     "simsiam-no-stop": ("SimSiam, no stop-gradient", "simsiam", {"method.stop_gradient": False}),
     "dino-no-centring": ("DINO, no centring", "dino", {"method.centring": False}),
     "alignment": ("alignment alone (Simple, λ = 0)", "simple", {"method.centre_weight": 0.0}),
+    "lejepa-no-sigreg": ("LeJEPA, no SIGReg", "lejepa", {"method.sigreg_weight": 0.0}),
+    "visreg-no-scale": ("VISReg, no scale", "visreg", {"method.scale_weight": 0.0}),
+    "visreg-no-shape": ("VISReg, no shape", "visreg", {"method.shape_weight": 0.0}),
+    "visreg-no-centre": ("VISReg, no centre", "visreg", {"method.centre_weight": 0.0}),
+    "mmcr-frobenius": ("MMCR by the Frobenius norm", "mmcr", {"method.nuclear": False}),
 }
-"""What should collapse according to the paper."""
+"""What should collapse according to the paper, or without which part a later method should.
+
+FroSSL without its norms is alignment alone, the very function: that arm serves both."""
 LAMBDAS = (0.01, 0.1, 1.0, 30.0)
 """Of Simple, beside its recipe's, which is in the tables of all methods."""
 QUICK_ARMS = ("time.infonce", "time.simple", "time.alignment", "lambda.1")

@@ -48,7 +48,8 @@ PROTOCOL = """\
   index, stream, learner and MLflow as by `adassl train`. All arms have the same encoder
   (`conv3d_pooled`, z of 128 dimensions), batches of 128 pairs, 150 steps and
   seeds; no alarm ends one.
-- **Ablated.** The same settings as the full method, with one part switched off.
+- **Ablated.** The same settings as the full method, with one part switched off. FroSSL without its
+  norms is the function of *alignment alone* and has no arm of its own.
 - **Length.** 150 steps in which the learning rate falls to zero: what does not collapse here might
   in a longer run.
 - **Metrics.** ‖s‖, ‖s_x‖, residual and uncentred RankMe of unit z over validation pairs: at the end
@@ -62,8 +63,7 @@ PROTOCOL = """\
 - **Tuning.** By the digit on validation videos of another set, with a seed that is not reported and
   pairs of two moments: four trainings of BYOL and Simple each, three of SwAV and DINO, two of each
   other method, of its own numbers or the learning rate. Settings that are not named in
-  `pipelines/recipes.py` stayed as published.
-"""
+  `pipelines/recipes.py` stayed as published."""
 
 
 def page_of(results: Results, trials: Path) -> Page:

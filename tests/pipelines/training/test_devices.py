@@ -39,6 +39,8 @@ CASES: dict[str, dict[str, Any]] = {
     "control-residual": {"method.latent": "none", "method.editor": "residual"},
     "byol-variational": {"method.objective": "byol", "method.free_nats": 1.0},
     "byol-sparse": {"method.objective": "byol", "method.latent": "sparse"},
+    "lejepa-variational": {"method.objective": "lejepa"},
+    "mmcr-frobenius": {**PLAIN, "method.objective": "mmcr", "method.nuclear": False},
     "surrogate": {"data.surrogate": True},
     "augmented": {"data.views": "augmentation", "data.surrogate": True},
     "resnet": {"backbone.name": "resnet18", "backbone.hidden_dims": None},

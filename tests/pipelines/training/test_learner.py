@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from adassl import diagnostics
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.training import loop
 from pipelines.training.alarms import Alarm
@@ -32,6 +33,9 @@ METHODS = [
         "method.editor": "identity",
         "method.queue_size": 60,
     },
+    # One with noise of its own, and one with a decomposition, which raises where it meets a NaN.
+    {"method.objective": "lejepa", "method.latent": "variational", "method.editor": "mlp"},
+    {"method.objective": "mmcr", "method.latent": "none", "method.editor": "identity"},
 ]
 
 
@@ -121,6 +125,22 @@ def test_validation_is_the_same_every_time() -> None:
     first = learner.validate([batch_of(100)])
     assert learner.validate([batch_of(100)]) == first
     assert {"loss", "ssl", "kl", "centre_norm", "rankme", "latent_use_entropy"} <= first.keys()
+
+
+@pytest.mark.parametrize("latent", ["none", "variational"])
+def test_validation_measures_the_spectrum_of_all_its_pairs_at_once(latent: str) -> None:
+    learner = trained(config_of(**{"method.latent": latent}), range(3))
+    batches = [batch_of(100), batch_of(101), batch_of(102)]
+    learner.method.eval()
+    with torch.no_grad():
+        z = [
+            torch.cat([learner.method.encode_target(learner.to_input(clips)) for clips in moments])
+            for moments in ([b.context for b in batches], [b.target for b in batches])
+        ]
+    found = learner.validate(batches)
+    assert found["lidar"] == pytest.approx(float(diagnostics.lidar(*z)), rel=1e-3)
+    assert found["alpha_req"] == pytest.approx(float(diagnostics.alpha_req(z[0])), rel=1e-3)
+    assert "lidar" not in learner.metrics(learner.train_step(batch_of(3))), "in validation only"
 
 
 def test_golden_losses() -> None:

@@ -95,6 +95,14 @@ def test_what_the_paper_says_holds_where_the_metrics_say_so() -> None:
         ({"time.dino": {"val/centre_norm": 0.7}}, "Training shortens the centre"),
         ({"time.dino": {"val/centre_norm": 0.6}}, "Training shortens the centre"),
         ({"augmentation.byol-no-ema": SOUND}, "BYOL without its EMA"),
+        ({"time.lejepa": {"val/centre_norm": 0.6}}, "LeJEPA, VISReg, FroSSL and MMCR, which"),
+        ({"time.mmcr": {"val/residual_norm": 0.4}}, "LeJEPA, VISReg, FroSSL and MMCR, which"),
+        ({"augmentation.lejepa-no-sigreg": SOUND}, "LeJEPA without SIGReg"),
+        ({"time.visreg-no-scale": SOUND}, "VISReg without its scale"),
+        ({"time.visreg-no-shape": SOUND}, "VISReg without its shape"),
+        ({"time.visreg-no-centre": SOUND}, "VISReg without its centre"),
+        ({"time.visreg-no-centre": SOUND}, "VISReg's term of the centre"),
+        ({"time.mmcr-frobenius": SOUND}, "MMCR by the Frobenius norm"),
         ({"augmentation.alignment": SOUND}, "Alignment alone"),
         ({"time.simple": {"test/digit": 0.7}}, "Simple is as accurate"),
         ({"time.simple": {"test/digit": 0.78}}, "Simple is as accurate"),
@@ -112,13 +120,22 @@ def test_a_hypothesis_does_not_hold_where_one_arm_contradicts_it(
     assert [v for s, v in found.items() if s.startswith(statement)] == ["did not hold"]
 
 
+def test_other_methods_do_not_decide_what_is_said_of_the_later_ones() -> None:
+    found = verdicts(results(**{"time.byol": FALLEN}))
+    (later,) = [v for s, v in found.items() if s.startswith("LeJEPA, VISReg, FroSSL and MMCR")]
+    assert later == "held"
+    sources = {h.statement: h.source for h in hypotheses(results(), FULL)}
+    assert sources["LeJEPA without SIGReg collapses"] == "ours"
+    assert sources["SimSiam without stop-gradient collapses"] == "paper"
+
+
 def test_one_collapsed_seed_is_a_collapse() -> None:
     found = results()
     row = found.runs.index[(found.runs.group == "time") & (found.runs.method == "byol")][0]
     found.runs.loc[row, "test/collapse_alarm"] = 1.0
     stable = hypotheses(found, FULL)[0]
-    assert (stable.verdict, stable.number) == ("did not hold", "1 of 66 seeds")
-    assert stable.evidence == ["collapsed seeds of 22 arms: BYOL, two moments 1 of 3"]
+    assert (stable.verdict, stable.number) == ("did not hold", "1 of 90 seeds")
+    assert stable.evidence == ["collapsed seeds of 30 arms: BYOL, two moments 1 of 3"]
 
 
 def test_whether_probes_show_a_collapse_is_judged_on_what_collapsed() -> None:
