@@ -42,11 +42,8 @@ def model_card(
     """
     source, about = found.source, found.encoder.preprocessing
     rate = "not known" if about.frames_per_second is None else f"{about.frames_per_second:g}"
-    metrics = [
-        (name, number(float(value), ".4g"))
-        for name, value in {**summary, **_at(found)}.items()
-        if name.startswith(("val/", "test/"))
-    ]
+    tested = {k: v for k, v in without_dimensions(summary).items() if k.startswith("test/")}
+    metrics = [(k, number(float(v), ".4g")) for k, v in {**_at(found), **tested}.items()]
     alarms = alarms_of(found)
     return f"""---
 license: other
@@ -75,7 +72,7 @@ encoder = adassl.load("FOLDER")
 h = encoder.embed_clip(frames)  # uint8 [frames, height, width, channels], or a batch of such
 z = encoder.project(h)
 ```
-{"".join(f"{line}{chr(10)}" for line in ["", *formats] if formats)}
+{"".join(f"{chr(10)}{line}{chr(10)}" for line in formats)}
 ## Preprocessing
 
 {

@@ -226,7 +226,7 @@ def _about(name: str, found: TrainedEncoder) -> str:
         "model.pt2": "`torch.export.load(…).module()`, which needs nothing of `adassl`",
     }[name]
     return (
-        f"\n`{name}` ({how}) takes {takes}, resized and cut already, and gives {gives}; within "
+        f"`{name}` ({how}) takes {takes}, resized and cut already, and gives {gives}; within "
         f"{TOLERANCE:g} of the largest value of what torch gives."
     )
 

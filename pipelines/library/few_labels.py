@@ -227,7 +227,9 @@ def cross_validate(
     folds = min(FOLDS, most)
     splitter = (StratifiedGroupKFold if task == "class" else GroupKFold)(folds)
     predicted = labels.copy()
-    for train, test in splitter.split(labels, labels, group):
+    for number, (train, test) in enumerate(splitter.split(labels, labels, group), start=1):
+        if kind == "attentive":
+            print(f"fold {number} of {folds}", flush=True)
         if len(np.unique(labels[train])) < 2:
             predicted[test] = labels[train][0]
             continue

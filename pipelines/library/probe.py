@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from scipy.special import softmax  # type: ignore[import-untyped]
 
@@ -125,6 +126,7 @@ def run_probe(
     fitted = Folder(labels).exists(ABOUT_FILE)
     known = None if fitted else read_labels(labels)
     found = find_encoder(where, checkpoint)
+    found.encoder.to("cuda" if torch.cuda.is_available() else "cpu")
     if known is None:
         folder = Folder(labels)
         probe, judgement = load_probe(folder), None

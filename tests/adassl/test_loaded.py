@@ -166,6 +166,18 @@ def test_torch_alone_is_needed(tmp_path: Path) -> None:
     assert float(done.stdout.split()[1]) == pytest.approx(h.sum().item(), abs=1e-4)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_gives_the_same(tmp_path: Path) -> None:
+    exported(tmp_path / "out", small())
+    frames = clips(3, height=48, width=64)
+    here, there = (adassl.load(tmp_path / "out", device=d) for d in ("cpu", "cuda"))
+    h = there.embed_clip(frames)
+    assert h.is_cuda
+    torch.testing.assert_close(h.cpu(), here.embed_clip(frames), rtol=1e-2, atol=1e-2)
+    assert there.project(h.cpu()).is_cuda
+
+
 @pytest.mark.parametrize(
     ("frames", "words"),
     [

@@ -74,7 +74,9 @@ def small_run(
         state = {**learner.state_dict(), "history": list(history)}
         by = config.train.best_metric
         run.checkpoints.save(learner.step, state, best_value=value, mode="max", by=by)
-    run.add_to_summary({**history[-1], "test/digit/linear_accuracy": 0.75})
+    run.add_to_summary(
+        {**history[-1], "test/digit/linear_accuracy": 0.75, "test/latent_use/00": 0.5}
+    )
     if mlflow:
         uri = mlflow if isinstance(mlflow, str) else tracking.default_uri(where.parent)
         with Tracker.start(uri, "pairs", where.name) as tracker:

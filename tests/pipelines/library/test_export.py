@@ -165,6 +165,7 @@ def test_the_card_says_what_it_is(tmp_path: Path, spelled: VideoIndex) -> None:
         "| frames per second, median of the videos trained on | 25 |",
     ):
         assert words in card, words
+    assert "latent_use/00" not in card
     preprocessing = adassl.load(tmp_path / "out").preprocessing
     assert preprocessing.frames_per_second == 25
     export(run, Folder(tmp_path / "out"))  # the licence and the graph stay in the card
