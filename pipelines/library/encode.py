@@ -16,8 +16,8 @@ from pipelines.video.batch import Frames
 
 What = Literal["h", "z", "both"]
 Vectors = NDArray[np.float32]
-MOST_CLIPS = 256
-"""Encoded at once."""
+MOST_CLIPS = {"cpu": 64, "cuda": 256}
+"""Encoded at once: on a CPU no more than its caches hold."""
 MOST_BYTES = 2**28
 """Of the floats of the clips that are encoded at once."""
 
@@ -40,7 +40,7 @@ class ClipEncoder:
     @torch.inference_mode()
     def __call__(self, clips: Sequence[Frames]) -> dict[str, Vectors]:
         """Embeddings of clips, each uint8 [frames, height, width, channels], by "h" and "z"."""
-        step = max(1, min(MOST_CLIPS, MOST_BYTES // (4 * clips[0].nbytes)))
+        step = max(1, min(MOST_CLIPS[self.device.type], MOST_BYTES // (4 * clips[0].nbytes)))
         parts = [self._encode(np.stack(clips[at : at + step])) for at in range(0, len(clips), step)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

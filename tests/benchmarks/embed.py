@@ -3,7 +3,7 @@
 `python -m tests.benchmarks.embed`. 48 videos of 300 frames at 320×240, a clip of 3 frames at 64
 pixels each second, the encoder of `adassl train`; on two CPUs, in turn, from the first block that
 comes to the last. Beside it: decoders and encoders in pools of their own, which is what a cluster
-with GPUs gets, here on CPUs.
+with GPUs gets, here on CPUs. The share by processor time is the one to go by on a busy machine.
 """
 
 import time
@@ -24,7 +24,7 @@ from rich.table import Table
 
 from pipelines.cluster import connected
 from pipelines.config.run import ClusterConfig
-from pipelines.library.actors import DecodingEncoder
+from pipelines.library.actors import ClipDecoder, DecodingEncoder, WindowEncoder
 from pipelines.library.embed import Given, Pools, on_cpus, on_gpus
 from pipelines.library.encode import encoder_of
 from pipelines.recipes import recipe
@@ -74,6 +74,7 @@ def bench_embed(
             "decode": partial(on_cpus, pools, given, actor=OnlyDecoding),
             "apart": partial(on_gpus, apart, given, num_gpus=0),
         }
+        share = _share_by_cpu_time(given)
         rates: dict[str, list[float]] = {name: [] for name in graphs}
         for _ in range(rounds):
             for name, graph in graphs.items():
@@ -84,8 +85,23 @@ def bench_embed(
         "embed_clips_per_second": median(rates["embed"]),
         "embed_decode_only_clips_per_second": median(rates["decode"]),
         "embed_share_of_decode_only": median(one / other for one, other in pairs),
+        "embed_share_by_cpu_time": share,
         "embed_apart_clips_per_second": median(rates["apart"]),
     }
+
+
+def _share_by_cpu_time(given: Given) -> float:
+    """What decoding takes of a processor's time, of decoding and encoding: whatever else runs."""
+    torch.set_num_threads(1)
+    decode, encode = ClipDecoder(given[0]), WindowEncoder(*given)
+    shares = []
+    for first in range(0, given[0].num_windows - 3, 4):
+        began = time.process_time()
+        decoded = decode(pa.table({"number": list(range(first, first + 4))}))
+        between = time.process_time()
+        encode(decoded)
+        shares.append((between - began) / (time.process_time() - began))
+    return median(shares)
 
 
 def _rate(schedule: ClipSchedule, graph: Callable[[Dataset], Dataset]) -> float:

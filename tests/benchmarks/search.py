@@ -11,6 +11,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import faiss
 import numpy as np
 import psutil
 import typer
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.library import neighbours
 from pipelines.library.neighbours import Neighbours, Space, calibrated, inverted_file, recall_of
 
 CLIPS_OF_A_VIDEO = 50
@@ -36,7 +36,7 @@ def made_vectors(num_clips: int, dim: int, seed: int = 0) -> NDArray[np.float32]
     scenes = rng.normal(size=(num_videos, 1, inner)).astype(np.float32)
     steps = rng.normal(scale=0.1, size=(num_videos, CLIPS_OF_A_VIDEO, inner)).astype(np.float32)
     places = (scenes + steps.cumsum(axis=1)).reshape(-1, inner)[:num_clips]
-    vectors = places @ axes
+    vectors: NDArray[np.float32] = places @ axes
     vectors += rng.normal(scale=0.3, size=vectors.shape).astype(np.float32)
     return vectors
 
@@ -66,9 +66,9 @@ def bench_search(num_clips: int, dim: int, *, rounds: int = 3) -> dict[str, floa
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
         name = Path(folder) / "z.faiss"
-        neighbours.faiss.write_index(inverted, str(name))
+        faiss.write_index(inverted, str(name))
         size = name.stat().st_size / 2**20
-        neighbours.faiss.read_index(str(name))
+        faiss.read_index(str(name))
         keeping = time.perf_counter() - began
     return {
         "search_recall": recall_of(true, got, rows),

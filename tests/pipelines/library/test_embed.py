@@ -245,8 +245,8 @@ def test_the_windows_of_a_lost_node_are_embedded_by_another(tmp_path: Path) -> N
         nodes.add_node(num_cpus=2)
         command = ["embed", str(run), str(index), "--out", str(out), "--stride", "0.1"]
         nodes.start_job("embed", *command, folder=ROOT)
-        wait_until(lambda: bool(nodes.with_process("DecodingEncoder")))
-        nodes.kill(nodes.with_process("DecodingEncoder"))
+        wait_until(lambda: all("MapWorker" in nodes.titles(node) for node in nodes.workers))
+        nodes.kill(nodes.with_process("MapWorker"))
         printed = nodes.job_output("embed")
     assert "7140 clips, 7140 of them new" in printed, printed[-3000:]
     found = load_embeddings(str(out))

@@ -65,7 +65,7 @@ def test_hits_are_those_of_comparing_all_and_filters_hold(tmp_path: Path) -> Non
         ({"elsewhere": True}, lambda n: n // 10 != 3),
         ({"elsewhere": True, "path": "003.mp4"}, lambda n: False),
     ):
-        [answer] = library.search([query], k=7, **filters)  # type: ignore[arg-type]
+        [answer] = library.search([query], k=7, **filters)
         kept = [n for n in expected if keeps(n)][:7]
         assert found(answer) == [(f"{n // 10:03}.mp4", float(n % 10)) for n in kept], filters
     [answer] = library.search(["003.mp4"], k=1000)
@@ -125,7 +125,7 @@ def test_moments_are_decoded_where_they_are(tmp_path: Path) -> None:
     wide[:, 25:65] = 255  # the square in the middle
     Image.fromarray(wide).save(tmp_path / "wide.png")
     for crop, share in (("center", 1.0), ("none", 40 / 90)):
-        image = DataConfig(frame_size=32, crop=crop, grayscale=True)  # type: ignore[arg-type]
+        image = DataConfig(frame_size=32, crop=crop, grayscale=True)
         clip = clip_of(Moment(path=str(tmp_path / "wide.png")), image)
         assert clip.shape == (3, 32, 32, 1)
         assert abs(clip.mean() / 255 - share) < 0.03
