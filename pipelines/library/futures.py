@@ -32,8 +32,9 @@ from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner
 from pipelines.video.batch import Frames
 from pipelines.video.clip_pairs import middle_gap_frames
-from pipelines.video.index import VideoIndex
+from pipelines.video.index import VideoIndex, load_index
 from pipelines.video.indexer import build_index
+from pipelines.video.splits import NoVideosError
 
 PAGE, PICTURE = "futures.html", "futures.png"
 ALIKE = 0.98
@@ -220,11 +221,12 @@ def _row_of(path: str, videos: VideoIndex) -> VideoIndex:
     if not folder.exists(name):
         raise MomentError(f"{path}: no such file, and no video of the index")
     with TemporaryDirectory(prefix="adassl-") as place:
-        made = build_index([where], f"{place}/index.parquet", val_share=0, test_share=0).index
-    if not len(made) or not made.column("usable")[0]:
-        reason = made.column("reason")[0] if len(made) else "no video"
-        raise MomentError(f"{path} cannot be used: {reason}")
-    return made.take([0])
+        made = f"{place}/index.parquet"
+        try:
+            return build_index([where], made, val_share=0, test_share=0).index.take([0])
+        except NoVideosError:
+            reason = load_index(made).column("reason")[0]
+            raise MomentError(f"{path} cannot be used: {reason}") from None
 
 
 def _context_of(learner: Learner, moment: Moment, video: VideoIndex) -> _Context:
@@ -235,7 +237,7 @@ def _context_of(learner: Learner, moment: Moment, video: VideoIndex) -> _Context
     """
     data, num_frames, fps = learner.config.data, int(video.num_frames[0]), float(video.fps[0])
     last, start = num_frames - data.frames_per_clip, round(moment.seconds * fps)
-    if start >= num_frames or last < 0:
+    if moment.seconds * fps >= num_frames or last < 0:
         raise MomentError(
             f"{moment}: the video has {num_frames} frames, {num_frames / fps:.2f} s, and a clip "
             f"has {data.frames_per_clip}; give an earlier moment or a longer video"

@@ -24,18 +24,8 @@ def test_a_moment_is_read(text: str, path: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "video.mp4",
-        "@12.5",
-        "",
-        "v.mp4@",
-        "v.mp4@x",
-        "v.mp4@-1",
-        "v.mp4@nan",
-        "v.mp4@inf",
-        "v.mp4@1:70",
-        "v.mp4@1.5:10",
-        "v.mp4@1:2:3:4",
-        "me@home/v.mp4",
+        *("video.mp4", "@12.5", "", "v.mp4@", "v.mp4@x", "v.mp4@-1", "v.mp4@nan", "v.mp4@inf"),
+        *("v.mp4@1:70", "v.mp4@1.5:10", "v.mp4@1:2:3:4", "me@home/v.mp4"),
     ],
 )
 def test_what_is_no_moment_is_said_with_an_example(text: str) -> None:

@@ -1,10 +1,13 @@
+import pickle
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError
+from pipelines.video.clip_pairs import ClipPairs, PairSchedule
 from pipelines.video.clips import ClipSchedule, clips_here
 from pipelines.video.index import VideoIndex, load_index
 from pipelines.video.indexer import build_index
@@ -46,6 +49,34 @@ def test_a_sparse_stride_decodes_little(index: VideoIndex) -> None:
     windows = [schedule.window(number) for number in schedule.windows_of([long])]
     assert [window.first for window in windows] == [0, 50]
     assert [window.num_frames for window in windows] == [3, 3]
+
+
+def test_too_short_videos_leave_a_schedule_without_clips(index: VideoIndex) -> None:
+    schedule = ClipSchedule(index, DataConfig(frames_per_clip=101), stride_seconds=1.0)
+    assert (len(schedule.left_out), schedule.num_clips, schedule.num_windows) == (3, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("gap", "unit", "frames"), [((2, 5), "frames", 4), ((0.2, 0.4), "seconds", 8)]
+)
+def test_each_moment_comes_with_what_came_the_middle_of_the_gap_later(
+    index: VideoIndex, gap: tuple[float, float], unit: Literal["frames", "seconds"], frames: int
+) -> None:
+    data = DataConfig(frame_size=64, gap=gap, gap_unit=unit)
+    schedule = pickle.loads(pickle.dumps(PairSchedule(index, data, stride_seconds=0.2)))
+    found: dict[str, list[int]] = {}
+    for pairs in clips_here(schedule, range(schedule.num_windows)):
+        assert isinstance(pairs, ClipPairs)
+        assert pairs.frames is not None
+        assert pairs.next_frames is not None
+        assert pairs.gap == frames
+        for start, clip, came in zip(pairs.start, pairs.frames, pairs.next_frames, strict=True):
+            assert [read_number(frame) for frame in clip] == list(range(start, start + 3))
+            later = start + frames
+            assert [read_number(frame) for frame in came] == list(range(later, later + 3))
+            found.setdefault(Path(schedule.index.path[pairs.video]).name, []).append(int(start))
+    assert found["long.mp4"] == list(range(0, 100 - 3 - frames + 1, 5))
+    assert found["one_group.mp4"] == list(range(0, 61 - 3 - frames + 1, 5))
 
 
 def test_a_stride_must_be_positive(index: VideoIndex) -> None:
