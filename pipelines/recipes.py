@@ -117,7 +117,7 @@ OBJECTIVES: dict[ObjectiveName, Mapping[str, Any]] = {
     "lejepa": {"method.sigreg_weight": 0.05},
     "visreg": {"method.shape_weight": 1.0},
     "frossl": {"method.frobenius_weight": 0.2},
-    "mmcr": {"optim.learning_rate": 2e-3},
+    "mmcr": {"optim.learning_rate": 5e-3},
 }
 """Settings that each objective trains well with on moving digits; the protocol by which they were
 found is in `pipelines/experiments/stability/page.py`."""

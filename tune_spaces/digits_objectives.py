@@ -108,7 +108,7 @@ SPACES = {
     "digits_lejepa": _space("lejepa", LEJEPA, 0.05, 0.002),
     "digits_visreg": _space("visreg", VISREG, 1.0, 1.0, 1.0, 0.002),
     "digits_frossl": _space("frossl", FROSSL, 0.2, 0.002),
-    "digits_mmcr": _space("mmcr", MMCR, 0.0001, 0.002),
+    "digits_mmcr": _space("mmcr", MMCR, 0.0001, 0.005),
     "digits_simsiam": _space("simsiam", SIMSIAM, 0.0001, 0.005),
     "digits_byol": _space("byol", BYOL, 0.9, "cosine", 0.002),
     "digits_dino": _space("dino", DINO, 0.04, 0.97, 0.9, 0.002),
