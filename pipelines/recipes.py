@@ -116,8 +116,8 @@ OBJECTIVES: dict[ObjectiveName, Mapping[str, Any]] = {
     "simple": {"method.centre_weight": 10.0},
     "lejepa": {"method.sigreg_weight": 0.05},
     "visreg": {"method.shape_weight": 1.0},
-    "frossl": {"method.frobenius_weight": 1.0},
-    "mmcr": {"optim.learning_rate": 2e-3},
+    "frossl": {"method.frobenius_weight": 0.2},
+    "mmcr": {"optim.learning_rate": 5e-3},
 }
 """Settings that each objective trains well with on moving digits; the protocol by which they were
 found is in `pipelines/experiments/stability/page.py`."""

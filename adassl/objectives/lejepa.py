@@ -99,7 +99,8 @@ def sigreg(
         real, imaginary = all_gather(own[None]).mean(dim=0)
         distance = (real - gaussian).square() + imaginary.square()
         pairs = views.shape[1] * world_size()
-        return pairs * (distance * weight).sum(dim=-1).mean()
+        statistic: Tensor = pairs * (distance * weight).sum(dim=-1).mean()
+        return statistic
 
 
 class LeJEPA(Objective):

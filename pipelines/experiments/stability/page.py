@@ -62,8 +62,10 @@ PROTOCOL = """\
   seed does.
 - **Tuning.** By the digit on validation videos of another set, with a seed that is not reported and
   pairs of two moments: four trainings of BYOL and Simple each, three of SwAV and DINO, two of each
-  other method, of its own numbers or the learning rate. Settings that are not named in
-  `pipelines/recipes.py` stayed as published."""
+  other method, of its own numbers or the learning rate; of LeJEPA and FroSSL three, of all four
+  later methods on a smaller set. Settings that are not named in `pipelines/recipes.py` stayed as
+  published; VISReg's weights are 1, where its authors' are 1.5.
+"""
 
 
 def page_of(results: Results, trials: Path) -> Page:

@@ -134,8 +134,15 @@ def test_embeddings_that_lose_dimensions_without_collapsing_raise_their_alarm() 
         pytest.param(WIDE, marks=pytest.mark.slow),
         pytest.param({**PLAIN, "method.objective": "simple"}, marks=pytest.mark.slow),
         pytest.param({**PLAIN, "method.objective": "vicreg"}, marks=pytest.mark.slow),
+        pytest.param({**PLAIN, "method.objective": "lejepa"}, marks=pytest.mark.slow),
+        pytest.param({**PLAIN, "method.objective": "visreg"}, marks=pytest.mark.slow),
+        pytest.param({**PLAIN, "method.objective": "frossl"}, marks=pytest.mark.slow),
+        pytest.param({**PLAIN, "method.objective": "mmcr"}, marks=pytest.mark.slow),
     ],
-    ids=("v", "cold", "byol", "infonce", "s", "wide", "simple", "vicreg"),
+    ids=(
+        *("v", "cold", "byol", "infonce", "s", "wide", "simple", "vicreg"),
+        *("lejepa", "visreg", "frossl", "mmcr"),
+    ),
 )
 def test_a_run_that_trains_well_raises_none(changes: dict[str, Any]) -> None:
     received = received_from(changes)
