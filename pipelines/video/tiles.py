@@ -66,12 +66,8 @@ def cut_tiles(
         [[0], (key_frames + np.repeat(offsets, key_frame_counts))[inner], ends]
     ).astype(np.int64)
     cuts.sort(kind="stable")  # which merges what is sorted
-<<<<<<< HEAD
     nothing = np.empty(0, np.int64)
     video, low, high = [nothing], [nothing], [nothing]  # where there is no video
-=======
-    video, low, high = ([np.empty(0, np.int64)] for _ in range(3))  # none of no video
->>>>>>> surprise
     rest, at = np.arange(len(num_starts)), offsets
     while len(rest):
         fits = np.searchsorted(cuts, at + most[rest], side="right") - 1

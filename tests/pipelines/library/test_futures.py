@@ -21,7 +21,7 @@ from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.runs import RunFolder
 from pipelines.video.index import load_index
 from pipelines.video.indexer import build_index
-from tests.pipelines.library.made import NO_R, SPARSE, Parts, tiny_run
+from tests.pipelines.library.digit_run import NO_R, SPARSE, Parts, tiny_run
 from tests.videos import write_video
 
 

@@ -23,7 +23,7 @@ from pipelines.storage.runs import RunFolder
 from pipelines.video.decode import read_window
 from pipelines.video.index import load_index
 from pipelines.video.indexer import build_index
-from tests.pipelines.library.made import NO_R, SPARSE, Parts, saved_run, tiny_config, tiny_run
+from tests.pipelines.library.digit_run import NO_R, SPARSE, Parts, saved_run, tiny_config, tiny_run
 from tests.videos import write_video
 
 NUM_VIDEOS, SCENES = 6, 3
