@@ -40,7 +40,7 @@ class AttentivePool(nn.Module):
         """The outputs of each clip."""
         tokens = self.norm(tokens)
         # The query's product with the key of each token, and the mean of their values, each as one
-        # product with the tokens themselves: a fifteenth of the time. The key's bias is the same for
+        # product with the tokens themselves: a fifteenth of the time. The key's bias is alike for
         # every token, which attention does not see.
         query = self.key.weight.T @ self.query / len(self.query) ** 0.5
         shares = (tokens @ query).softmax(dim=1)
