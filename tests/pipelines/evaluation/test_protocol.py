@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.evaluation import protocol
@@ -129,6 +130,11 @@ def test_an_attentive_pool_finds_the_token_that_matters() -> None:
     pool, tokens = AttentivePool(8, 3), torch.randn(4, 5, 8)
     assert pool(tokens).shape == (4, 3)
     torch.testing.assert_close(pool(tokens), pool(tokens[:, torch.randperm(5)]))
+    for parameter in pool.parameters():
+        parameter.data.add_(torch.randn_like(parameter))
+    normed, query = pool.norm(tokens), pool.query.expand(4, 1, -1)
+    seen = scaled_dot_product_attention(query, pool.key(normed), pool.value(normed))
+    torch.testing.assert_close(pool(tokens), pool.output(seen[:, 0]), rtol=1e-4, atol=1e-4)
 
 
 def test_the_same_seed_gives_the_same_answer() -> None:
