@@ -35,9 +35,9 @@ def search_page(library: Library, answers: Sequence[Answer]) -> str:
             )
             for number, hit in enumerate(answer.hits, start=1)
         ]
-        body = f"<p>{asked}</p>" + "".join(hits)
+        body = f"<div>{asked}</div>" + "".join(hits)
         sections.append(html.section(str(answer.query), body, note=_note(library)))
-    return html.page("Search", "\n".join(sections))
+    return html.page("Search", _wrapped(sections))
 
 
 def duplicates_page(library: Library, found: Duplicates, threshold: float) -> str:
@@ -60,7 +60,13 @@ def duplicates_page(library: Library, found: Duplicates, threshold: float) -> st
         sections.append(html.section(title, "".join(figures)))
     said = f"{len(found.groups)} groups of copies, {len(found.pairs)} pairs of videos above "
     note = f'<p class="faint">{escape(said)}{threshold:g}. {escape(_note(library))}</p>'
-    return html.page("Near-duplicates", note + "\n".join(sections))
+    return html.page("Near-duplicates", _wrapped([note, *sections]))
+
+
+def _wrapped(sections: Sequence[str]) -> str:
+    """Sections in which long paths are broken, for a narrow window."""
+    body = "\n".join(sections)
+    return f'<div style="overflow-wrap: anywhere">\n{body}\n</div>'
 
 
 def link_to(path: str, seconds: float | None) -> str | None:

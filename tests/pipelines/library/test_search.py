@@ -21,6 +21,7 @@ from pipelines.library.search_page import link_to
 from pipelines.storage.folder import Folder
 from pipelines.video.indexer import build_index
 from tests.benchmarks.search import made_vectors
+from tests.browser import visit
 from tests.pipelines.library.made import made_library, made_run, write_scene
 from tests.processes import here
 from tests.videos import read_number, write_video
@@ -246,6 +247,7 @@ def test_moments_clips_and_images_find_their_scene(real: Path) -> None:
         assert found(answer) == [("scene7.mp4", 1.0)], answer
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_the_command_line_prints_tables_json_and_pages(real: Path) -> None:
     query = ["scene4.mp4@3", "--k", "4", "--path", "videos/*.mp4"]
@@ -257,6 +259,14 @@ def test_the_command_line_prints_tables_json_and_pages(real: Path) -> None:
     assert page.count("data:image/jpeg;base64,") == 5
     assert f'href="{(real / "videos" / "twin.mp4").as_uri()}#t=3"' in page
     assert "http" not in page.replace("data:", "")
+    for width in (420, 1240):
+        with visit((real / "page.html").as_uri(), width=width) as seen:
+            seen.page.goto((real / "page.html").as_uri())
+            assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+            drawn = "[...document.images].filter(image => image.naturalWidth > 0).length"
+            assert seen.page.evaluate(drawn) == 5
+        assert not seen.errors
+        assert not seen.blocked
     status, printed = here(real, ["search", "out", *query, "--json"])
     [answer] = json.loads(printed)
     assert len(answer["hits"]) == 4
