@@ -328,8 +328,9 @@ def _page(run: str, summary: FuturesSummary, context: _Context, clips: list[Fram
         for future, clip in zip(summary.futures, clips, strict=True)
     ]
     report = "".join(f"<li>{escape(line)}</li>" for line in summary.lines())
+    name = Path(summary.moment.path).name
     return html.page(
-        f"What may follow {summary.moment}, by {run}",
+        f"What may follow {name} at {summary.moment.seconds:g} s, by {run}",
         "\n".join(
             [
                 f"<ul>{report}</ul>",

@@ -1,12 +1,13 @@
 """`adassl surprise`: the moments of a library at which what came next was not what was expected.
 
 The score is `adassl.surprise.surprise_nats`: the density of what came under a mixture around the
-sampled futures, against what a future of x itself scores. It was chosen by AUROC on moving digits
-with injected events (docs/after-training.md): a softmax over other clips of the library,
--log of `next_clip_nats`' probability, misses more of the jumps and of changes that are too large
-for the speed, and moves with the clips that happen to be there; the density alone, without the
-comparison with x's own futures, finds as much, but alarms where much moves, as frame differences
-and |z - z+| do. The only thing that is fitted is the temperature, on the library's own moments.
+sampled futures, against what a future of x itself scores. Chosen by AUROC on moving digits with
+injected events (docs/after-training.md). A softmax over other clips of the library, as
+`next_clip_nats` has it, misses more jumps and more changes that are too large for the speed, and
+moves with the clips that happen to be there. The density alone finds as much, but ranks moments of
+fast motion above others, as frame differences and |z - z+| do. All that is fitted is the
+temperature, on the library's own moments; where many of them are events it comes out wide, which
+makes the nats fewer and changes their order little.
 """
 
 from dataclasses import dataclass

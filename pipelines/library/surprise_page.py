@@ -15,10 +15,11 @@ from pipelines.video.batch import Frames
 
 CURVES_SHOWN = 6
 """Videos whose curve is drawn: those of the most surprising moments."""
-_STRIP_HEIGHT, _MOST_FRAMES = 96, 4
+_STRIP_HEIGHT, _MOST_FRAMES = 76, 4
 STYLE = f"""<style>
+h1, li, p {{ overflow-wrap: anywhere; }}
 .moments {{ display: grid; gap: 1.4rem 2rem; margin: 1rem 0;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); }}
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 33rem), 1fr)); }}
 .moment h3 {{ font-size: 1rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }}
 .strips {{ display: flex; flex-wrap: wrap; gap: .4rem .7rem; align-items: center; }}
 .strips img {{ height: {_STRIP_HEIGHT}px; max-width: 100%; object-fit: contain; }}
@@ -68,7 +69,7 @@ def page_of(
                 html.section(
                     "Top moments",
                     f'<div class="moments">{cards}</div>',
-                    note="Left the clip x, right what came, x⁺. Nats: how much less likely x⁺ was "
+                    note="First the clip x, then what came, x⁺. Nats: how much less likely x⁺ was "
                     "than what the run expected after x; about 0 where it came as expected.",
                 ),
                 html.section(

@@ -154,8 +154,8 @@ NAMES = {
     ("no-r", "surprise"): "surprise, no r",
     ("v", "density alone"): "its density alone",
     ("v", "against a bank"): "softmax over other clips",
-    ("v", "distance"): "|z − z⁺|",
-    ("no-r", "distance"): "|z − z⁺|, no r",
+    ("v", "distance"): r"\|z − z⁺\|",
+    ("no-r", "distance"): r"\|z − z⁺\|, no r",
     ("v", "frames"): "frame difference",
 }
 
@@ -187,9 +187,11 @@ def main(
         console.print("|---" * (len(columns) + 1) + "|", highlight=False)
         for (arm, measure), name in NAMES.items():
             values = np.stack([table.loc[measure, columns] for table in found[arm]]).astype(float)
-            sd = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(len(columns))
-            cells = (f"{m:.2f} ± {s:.2f}" for m, s in zip(values.mean(axis=0), sd, strict=True))
-            console.print(f"| {name} | " + " | ".join(cells) + " |", highlight=False)
+            cells = [f"{mean:.2f}" for mean in values.mean(axis=0)]
+            if len(values) > 1:
+                sds = values.std(axis=0, ddof=1)
+                cells = [f"{cell} ± {sd:.2f}" for cell, sd in zip(cells, sds, strict=True)]
+            console.print(f"| {name} | " + " | ".join(cells) + " |", highlight=False, markup=False)
 
 
 def _trained(path: Path, arm: str, seed: int, steps: int, console: Console) -> Learner:

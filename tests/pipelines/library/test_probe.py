@@ -186,7 +186,7 @@ def test_attentive_values_come_back_in_their_own_scale() -> None:
     examples = Examples(inputs=tokens, row=rows, group=group)
     probe = fit(examples, labels.astype(np.float64), "value", "attentive")
     found = probe.answers(probe.outputs(tokens))
-    assert abs(found - labels).mean() < 0.5 * labels.std()
+    assert abs(found - labels).mean() < 0.7 * labels.std()
 
 
 def test_no_video_is_in_two_folds_so_that_noise_scores_chance() -> None:
