@@ -19,6 +19,7 @@ from pipelines.cluster import Demand, connected, joins
 from pipelines.config.run import ConfigError, RunConfig, with_overrides, with_videos_root
 from pipelines.evaluation.evaluate import Evaluation, evaluate
 from pipelines.evaluation.protocol import compare, metrics_of
+from pipelines.pairs.plan import find, plan
 from pipelines.storage.folder import absolute
 from pipelines.storage.runs import RunFolder, last_metrics, newest_state
 from pipelines.storage.weights import backbone_weights
@@ -28,8 +29,6 @@ from pipelines.training.learner import MakeMethod, build
 from pipelines.training.loop import History
 from pipelines.training.tracked import tracked
 from pipelines.training.worker import Fit
-from pipelines.video.moved import find_indexed
-from pipelines.video.plan import plan
 from pipelines.video.stream import pin_data_actors_here
 
 
@@ -193,7 +192,7 @@ def evaluate_job(
     """
     config, record = with_videos_root(folder.config(), videos_root), folder.record()
     assert record is not None
-    find_indexed(config.data)  # that videos are missing is said before Ray starts
+    find(config.data)  # that videos are missing is said before Ray starts
     with connected(config.cluster) as demand, stoppable():
         done = evaluate(
             folder,

@@ -61,6 +61,14 @@ def video_frames() -> RunConfig:
     )
 
 
+def images() -> RunConfig:
+    """A table of pairs of images, `adassl data pairs`: AdaSSL-V over InfoNCE, at 64 pixels."""
+    return RunConfig(
+        data=DataConfig(frames_per_clip=1),
+        method=MethodConfig(beta=0.01, beta_warmup_steps=200),
+    )
+
+
 def moving_digits() -> RunConfig:
     """Stochastic moving digits: x, x+ and the surrogate x++ are successive clips of 3 frames."""
     return RunConfig(
@@ -128,6 +136,7 @@ def digits_by(objective: ObjectiveName) -> RunConfig:
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "videos": videos,
     "video-frames": video_frames,
+    "images": images,
     "moving-digits": moving_digits,
     "digit-scenes": digit_scenes,
     **{f"digits-{name.replace('_', '-')}": partial(digits_by, name) for name in OBJECTIVES},

@@ -166,6 +166,8 @@ SINCE_0_1 = (
     ("backbone", "tubelet"),
     ("data", "augment"),
     ("data", "context_surrogate"),
+    ("data", "max_tokens"),
+    ("data", "sound_seconds"),
     ("method", "surrogate_form"),
     ("method", "reverse"),
     ("optim", "multipliers"),

@@ -20,11 +20,10 @@ from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_to_embed
 from pipelines.evaluation.factors import factors_of
 from pipelines.evaluation.latent_action import latent_probes, leakage, mean_changes, transfer
 from pipelines.evaluation.questions import questions
+from pipelines.pairs.plan import Index, find
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from pipelines.training.learner import Learner, MakeMethod
 from pipelines.training.metrics import dimension_metrics, latent_metrics, pair_metrics
-from pipelines.video.index import VideoIndex
-from pipelines.video.moved import find_indexed
 
 NUM_SOURCES, NUM_FUTURES = 6, 5
 
@@ -58,7 +57,7 @@ def evaluate(
         ConfigError: if the run has no such checkpoint or its index no video of the split.
     """
     learner = restored(folder, checkpoint, videos_root, make_method)
-    index = find_indexed(learner.config.data)
+    index = find(learner.config.data)
     test, factors = labelled(learner, index, split, num_pairs, num_decoders=num_decoders)
     metrics = label_free(test)
     seed = learner.config.train.seed
@@ -100,7 +99,7 @@ def restored(
 
 
 def labelled(
-    learner: Learner, index: VideoIndex, split: str, num_pairs: int, *, num_decoders: int
+    learner: Learner, index: Index, split: str, num_pairs: int, *, num_decoders: int
 ) -> tuple[EmbeddedPairs, pd.DataFrame]:
     """Pairs of a split of its index, embedded on the connected cluster, and their labels.
 
@@ -111,7 +110,8 @@ def labelled(
     videos = index.select(split=split)
     if not len(videos):
         raise ConfigError(
-            f"{config.data.index} has no {split} video; index again with a larger --{split}-share"
+            f"{config.data.index} has nothing in the split {split}; make it again with a larger "
+            f"--{split}-share"
         )
     pairs = embed(learner, pairs_to_embed(config, videos, num_pairs, num_decoders=num_decoders))
     return pairs, factors_of(pairs, videos)

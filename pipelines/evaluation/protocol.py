@@ -27,9 +27,9 @@ from pipelines.evaluation.trained_heads import (
     answer,
     num_outputs,
 )
+from pipelines.pairs.plan import find
 from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner, build
-from pipelines.video.moved import find_indexed
 
 Others = Mapping[str, tuple[Learner, EmbeddedPairs, EmbeddedPairs]]
 """Other runs by name: a learner, its training pairs and its test pairs."""
@@ -220,7 +220,7 @@ def compare(
     """
 
     def both(learner: Learner) -> tuple[EmbeddedPairs, pd.DataFrame, EmbeddedPairs, pd.DataFrame]:
-        index = find_indexed(learner.config.data)
+        index = find(learner.config.data)
         train, known = labelled(learner, index, "train", num_pairs, num_decoders=num_decoders)
         test, factors = labelled(learner, index, "test", num_pairs, num_decoders=num_decoders)
         return train, known, test, factors

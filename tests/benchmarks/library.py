@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipelines.config.run import with_overrides
+from pipelines.pairs.plan import plan
 from pipelines.recipes import recipe
 from pipelines.video.parts import table_of
-from pipelines.video.plan import plan
 
 NUM_VIDEOS, NUM_FILES = 200_000, 1000
 NUM_FRAMES, KEY_FRAME_EVERY, BYTES_PER_GROUP = 300, 30, 40_000

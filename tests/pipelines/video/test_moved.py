@@ -9,10 +9,10 @@ import pytest
 
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig, with_overrides
+from pipelines.pairs.plan import plan
 from pipelines.video.index import load_index
 from pipelines.video.indexer import build_index
 from pipelines.video.moved import find_indexed
-from pipelines.video.plan import plan
 from pipelines.video.stream import Share, pairs_here
 from tests.videos import write_video
 

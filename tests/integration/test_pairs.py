@@ -1,0 +1,158 @@
+"""Tables of pairs through Ray Data and as whole runs."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.config.data import DataConfig
+from pipelines.config.pairing import PairingRule
+from pipelines.pairs.rows import PairRows
+from pipelines.pairs.stream import TableStream, row_blocks, rows_here
+from pipelines.pairs.table import PairTable
+from pipelines.video.pairs import TooManyFailuresError
+from pipelines.video.stream import Share
+from tests.pipelines.pairs.made import items_table, number_of, pairs_table
+from tests.processes import here
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+BATCH = 16
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> PairTable:
+    return pairs_table(tmp_path_factory.mktemp("pairs"))
+
+
+def rows_of(table: PairTable, **data: object) -> PairRows:
+    config = DataConfig.model_validate({"frames_per_clip": 1, "frame_size": 8, **data})
+    return PairRows(table, config, seed=1, global_batch_size=BATCH)
+
+
+def test_every_picture_is_the_one_asked_for(table: PairTable) -> None:
+    rows = rows_of(table)
+    batches = list(TableStream(rows, range(12), Share(num_decoders=2)))
+    assert len(list(row_blocks(rows, range(12), Share(num_decoders=2)))) > 4
+    for k, batch in enumerate(batches):
+        assert batch.row.tolist() == list(range(k * BATCH, (k + 1) * BATCH))
+        for i, row in enumerate(batch.row.tolist()):
+            place = rows.pair(row).context
+            assert number_of(batch.context[i]) == place
+            assert number_of(batch.target[i]) == place + 1000
+            assert batch.start[i] == place
+            assert rows.index.path[batch.video[i]] == f"g{place // 2}"
+
+
+def test_each_row_once_over_two_workers_and_after_a_stop_on_any_number(table: PairTable) -> None:
+    rows = rows_of(table, grayscale=True)
+    straight = {b.row[0] // BATCH: b for b in rows_here(rows, range(30), Share())}
+    seen: list[int] = []
+    # Two workers stop after batch 11; one goes on alone to 20, then four to the end.
+    for batches, num_workers in ((range(0, 11), 2), (range(11, 20), 1), (range(20, 30), 4)):
+        for rank in range(num_workers):
+            share = Share(rank=rank, num_workers=num_workers)
+            for batch in TableStream(rows, batches, share):
+                whole = straight[int(batch.row[0]) // BATCH]
+                np.testing.assert_array_equal(batch.context, whole.context[rank::num_workers])
+                np.testing.assert_array_equal(batch.target, whole.target[rank::num_workers])
+                seen.extend(batch.row.tolist())
+    assert Counter(seen) == Counter(range(30 * BATCH))
+
+
+def test_a_rule_gives_the_same_pairs_on_any_number_of_workers(tmp_path: Path) -> None:
+    rule = PairingRule(kind="same", columns=("identity",))
+    items = items_table(tmp_path, rule, pd.DataFrame({"identity": np.arange(40) // 4}))
+    rows = rows_of(items)
+    whole = [n for b in TableStream(rows, range(6), Share()) for n in map(number_of, b.target)]
+    shares = [
+        [
+            n
+            for b in TableStream(rows, range(6), Share(rank=r, num_workers=2))
+            for n in map(number_of, b.target)
+        ]
+        for r in range(2)
+    ]
+    assert [n for pair in zip(*shares, strict=True) for n in pair] == whole
+
+
+def test_a_resumed_stream_reads_nothing_that_lies_behind(table: PairTable) -> None:
+    rows = rows_of(table)
+    straight, resumed = (TableStream(rows, r, Share()) for r in (range(24), range(16, 24)))
+    later = [batch for batch in straight if batch.row[0] >= 16 * BATCH]
+    for one, other in zip(later, resumed, strict=True):
+        np.testing.assert_array_equal(one.row, other.row)
+        np.testing.assert_array_equal(one.context, other.context)
+    assert (straight.counts.windows, resumed.counts.windows) == (24 * BATCH, 8 * BATCH)
+
+
+def test_a_file_that_vanishes_is_named_and_stood_in_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = rows_of(pairs_table(tmp_path / "t"), max_failed_share=0.5)
+    (tmp_path / "t" / "7.png").unlink()
+    stream = TableStream(rows, range(15), Share())
+    found = list(stream)
+    lost = {n for n in range(15 * BATCH) if rows.pair(n).context == 7}
+    numbers = [n for batch in found for n in batch.row.tolist()]
+    assert set(numbers) - {-1} == set(range(15 * BATCH)) - lost
+    assert numbers.count(-1) == len(lost) == 4
+    assert stream.counts.failures == {"7.png": "no such file"}
+    assert capsys.readouterr().out.count("skipped, others take its place: 7.png") == 1
+    assert all(number_of(x) != 7 for batch in found for x in batch.context)
+
+
+def test_too_many_failures_end_the_run_with_their_names(tmp_path: Path) -> None:
+    rows = rows_of(pairs_table(tmp_path / "t"))
+    for n in range(3):
+        (tmp_path / "t" / f"{n}.png").write_bytes(b"none")
+    with pytest.raises(TooManyFailuresError, match=r"data.max_failed_share=0.01.*not an image"):
+        list(TableStream(rows, range(15), Share()))
+
+
+SMALL = {
+    "train.steps": 12,
+    "train.checkpoint_every": 6,
+    "train.log_every": 6,
+    "train.global_batch_size": 16,
+    "train.val_pairs": 16,
+    "optim.warmup_steps": 4,
+}
+
+
+def command(index: Path, out: Path, name: str, settings: dict[str, object]) -> list[str]:
+    """`adassl train` on a table, small; the recipe follows from the table."""
+    changes = [f"--set={key}={json.dumps(value)}" for key, value in {**SMALL, **settings}.items()]
+    return ["train", "--index", str(index), "--out", str(out), "--name", name, *changes]
+
+
+def test_images_train_and_are_evaluated_with_their_columns(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    items = pd.DataFrame(
+        {
+            "identity": np.arange(120) // 4,
+            "kind": np.where(np.arange(120) // 4 % 2, "odd", "even"),
+            "size": rng.random(120),
+            "split": np.repeat(["train", "val", "test"], [72, 24, 24]),
+        }
+    )
+    items_table(tmp_path / "set", PairingRule(kind="same", columns=("identity",)), items)
+    small = {"data.frame_size": 16, "backbone.hidden_dims": [4, 8, 16]}
+    index = tmp_path / "set" / "items.parquet"
+    status, printed = here(tmp_path, command(index, tmp_path / "runs", "images", small))
+    assert status == 0, printed[-4000:]
+    assert "72 items (x⁺: same identity) to train on, 24 for validation" in printed
+    summary = json.loads((tmp_path / "runs" / "images" / "summary.json").read_text())
+    for name in (
+        "val/next_clip_nats",
+        "test/kind/linear_accuracy",
+        "test/size/linear_r2",
+        "test/edited/size_change/linear_r2",
+        "test/rankme",
+    ):
+        assert isinstance(summary[name], float), name
+    assert "test/identity/linear_accuracy" not in summary, "test identities are new"
+    pictures = {path.name for path in (tmp_path / "runs" / "images" / "figures").iterdir()}
+    assert {"pairs.png", "projection.png", "futures.png"} <= pictures
