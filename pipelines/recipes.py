@@ -69,6 +69,25 @@ def images() -> RunConfig:
     )
 
 
+def texts() -> RunConfig:
+    """A table of pairs of texts: a transformer of four blocks from nothing."""
+    return with_overrides(
+        images(),
+        {
+            "backbone.name": "text_transformer",
+            "data.max_tokens": 64,
+            "optim.learning_rate": 5e-4,
+        },
+    )
+
+
+def image_text() -> RunConfig:
+    """A table of images and their captions: an encoder for each."""
+    return with_overrides(
+        images(), {"method.encoders": "separate", "second_backbone.name": "text_transformer"}
+    )
+
+
 def moving_digits() -> RunConfig:
     """Stochastic moving digits: x, x+ and the surrogate x++ are successive clips of 3 frames."""
     return RunConfig(
@@ -137,6 +156,8 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "videos": videos,
     "video-frames": video_frames,
     "images": images,
+    "texts": texts,
+    "image-text": image_text,
     "moving-digits": moving_digits,
     "digit-scenes": digit_scenes,
     **{f"digits-{name.replace('_', '-')}": partial(digits_by, name) for name in OBJECTIVES},

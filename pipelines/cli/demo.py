@@ -25,7 +25,7 @@ from pipelines.recipes import SCENES, recipe
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder
-from pipelines.training.learner import build
+from pipelines.training.build import build
 from pipelines.training.worker import training_here
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial
 from pipelines.video.indexer import build_index

@@ -3,12 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adassl.backbones import Backbone
 from adassl.latents import LatentSample
 from pipelines.config.data import DataConfig
 from pipelines.config.run import RunConfig
@@ -45,15 +47,15 @@ class EmbeddedPairs(Moments):
     """Pairs of one split, one entry of each field a pair.
 
     `representation` is h of x; `context`, `target` and `edited` are unit embeddings; `clips` and
-    `next_clips` are the uint8 frames of x and x+.
+    `next_clips` are the uint8 frames of x and x+, or the int32 token ids of texts.
     """
 
     representation: Floats
     context: Floats
     target: Floats
     edited: Floats
-    clips: NDArray[np.uint8]
-    next_clips: NDArray[np.uint8]
+    clips: NDArray[Any]
+    next_clips: NDArray[Any]
     latent: LatentSample | None
 
 
@@ -133,6 +135,17 @@ def embed(learner: Learner, pairs: DecodedPairs) -> EmbeddedPairs:
         next_clips=np.concatenate([batch.target for batch in seen])[:num_pairs],
         latent=joined(latents, num_pairs),
     )
+
+
+@torch.no_grad()
+def represent(learner: Learner, backbone: Backbone, clips: NDArray[Any]) -> Floats:
+    """Representations of clips, or texts, by a backbone in evaluation mode."""
+    backbone.eval()
+    parts = [
+        backbone(learner.to_input(clips[at : at + 256])).float().cpu()
+        for at in range(0, len(clips), 256)
+    ]
+    return np.asarray(torch.cat(parts).numpy())
 
 
 def gaps(rows: Rows, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

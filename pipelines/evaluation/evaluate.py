@@ -20,7 +20,9 @@ from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_to_embed
 from pipelines.evaluation.factors import factors_of
 from pipelines.evaluation.latent_action import latent_probes, leakage, mean_changes, transfer
 from pipelines.evaluation.questions import questions
+from pipelines.evaluation.similarity import similarity
 from pipelines.pairs.plan import Index, find
+from pipelines.pairs.table import PairTable
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from pipelines.training.learner import Learner, MakeMethod
 from pipelines.training.metrics import dimension_metrics, latent_metrics, pair_metrics
@@ -60,6 +62,8 @@ def evaluate(
     index = find(learner.config.data)
     test, factors = labelled(learner, index, split, num_pairs, num_decoders=num_decoders)
     metrics = label_free(test)
+    if isinstance(index, PairTable):
+        metrics |= similarity(learner, test, index)
     seed = learner.config.train.seed
     if len(factors.columns):
         train, known = labelled(learner, index, "train", num_pairs, num_decoders=num_decoders)
@@ -179,7 +183,8 @@ def _draw(
         )
     ]
     sources = np.arange(min(NUM_SOURCES, len(test)))
-    nearest = nearest_futures(learner, test, sources, NUM_FUTURES)
+    are_pictures = test.clips.dtype == test.next_clips.dtype == np.uint8
+    nearest = nearest_futures(learner, test, sources, NUM_FUTURES) if are_pictures else None
     if nearest is not None:
         pictures.append(
             figures.futures(

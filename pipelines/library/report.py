@@ -77,6 +77,11 @@ def report(
     """
     learner = restored(run, checkpoint, videos_root)
     index = find(learner.config.data)
+    if isinstance(index, PairTable) and "text" in index.about.kinds.values():
+        raise ConfigError(
+            f"{learner.config.data.index}: a page shows pictures, and this is a table of texts; "
+            "`adassl evaluate` reports on them"
+        )
     split = next((s for s in ("test", "val", "train") if len(index.select(split=s))), None)
     if split is None:
         raise ConfigError(f"{learner.config.data.index} has no usable video; index again")

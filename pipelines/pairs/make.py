@@ -90,12 +90,14 @@ def make_table(
     where = str(folder).partition("?")[0]
     found = list(_digests(rows, listing.kinds, where, console))
     rows["digest"] = ["".join(digests) for digests, _ in found]
-    rows["reason"] = [reason for _, reason in found]
-    rows["usable"] = rows["reason"].isna()
-    rows["split"] = _splits(rows, [d for d, _ in found], val_share, test_share)
+    reasons = [reason for _, reason in found]
+    rows["reason"] = pd.Series(reasons, dtype=object)
+    rows["usable"] = [reason is None for reason in reasons]
+    splits = _splits(rows, [d for d, _ in found], val_share, test_share)
+    rows["split"] = pd.Series(splits, dtype=object)
     skipped = dict(listing.skipped)
     first = next(iter(listing.kinds))
-    for number, name, reason in zip(range(len(rows)), rows[first], rows["reason"], strict=True):
+    for number, name, reason in zip(range(len(rows)), rows[first], reasons, strict=True):
         if reason is not None:
             is_path = isinstance(name, str) and listing.kinds[first] != "text"
             skipped[placed(name, where) if is_path else f"row {number}"] = reason
@@ -139,7 +141,8 @@ def _checked_columns(listing: Listing) -> pd.DataFrame:
     for name in ("group", "split"):
         if name not in rows:
             rows[name] = None
-        rows[name] = [None if pd.isna(v) else str(v) for v in rows[name]]
+        words = [None if pd.isna(v) else str(v) for v in rows[name]]
+        rows[name] = pd.Series(words, dtype=object)  # as text, pandas would make NaN of None
     unknown = set(rows["split"].dropna()) - set(SPLITS)
     if unknown:
         raise PairTableError(f"split {min(unknown)}: it must be one of {', '.join(SPLITS)}")

@@ -5,12 +5,12 @@ Everything above this asks here, and treats both alike.
 
 from dataclasses import dataclass
 
-from pipelines.config.backbone import BackboneConfig
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig
 from pipelines.pairs.rows import PairRows
 from pipelines.pairs.stream import TableStream, rows_here
 from pipelines.pairs.table import PairTable, about_of, find_table
+from pipelines.pairs.text import num_ids
 from pipelines.video.batch import PairBatch
 from pipelines.video.index import VideoIndex
 from pipelines.video.moved import find_indexed
@@ -144,12 +144,24 @@ def check_kinds(config: RunConfig, table: PairTable) -> None:
     """See that the encoders read what the table has.
 
     Raises:
-        ConfigError: if they read something else.
+        ConfigError: if they read something else, or know too few tokens.
     """
-    views = {"backbone": ("context", config.backbone)}
-    for group, (view, backbone) in views.items():
-        _check_kind(group, backbone, view, table)
-
-
-def _check_kind(group: str, backbone: BackboneConfig, view: str, table: PairTable) -> None:
-    return
+    separate = config.method.encoders == "separate"
+    second = config.second_backbone if separate else config.backbone
+    backbones = {"context": ("backbone", config.backbone)}
+    for view in table.views[1:]:
+        backbones[view] = ("second_backbone" if separate else "backbone", second)
+    for view, (group, backbone) in backbones.items():
+        is_text = table.kind(view) == "text"
+        if is_text != backbone.reads_text:
+            wanted = "text_transformer" if is_text else "conv3d, or another one of images"
+            raise ConfigError(
+                f"{group}.name={backbone.name}, and {view} is {table.kind(view)}: set "
+                f"{group}.name={wanted}; where context and target differ, method.encoders=separate "
+                "with a backbone and a second_backbone"
+            )
+        if is_text and table.tokenizer and num_ids(table.tokenizer) > backbone.vocabulary:
+            raise ConfigError(
+                f"{group}.vocabulary={backbone.vocabulary}: the tokenizer of the table has "
+                f"{num_ids(table.tokenizer)} ids; set {group}.vocabulary to at least that"
+            )

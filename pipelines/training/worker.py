@@ -93,6 +93,9 @@ def work(
     sink = RunSink(config, folder, tracker, report)
     if batches.newest is None and config.backbone.init_from:
         learner.start_from(backbone_weights(config.backbone.init_from))
+    second = config.second_backbone.init_from
+    if batches.newest is None and learner.method.second_encoder is not None and second:
+        learner.start_second_from(backbone_weights(second))
     history = sink.restore(learner, batches.newest)
     validation = batches.validation()
     sink.say_best_metric(has_validation=bool(validation))

@@ -10,12 +10,15 @@ import pytest
 
 from pipelines.config.data import DataConfig
 from pipelines.config.pairing import PairingRule
+from pipelines.pairs.make import make_table
 from pipelines.pairs.rows import PairRows
 from pipelines.pairs.stream import TableStream, row_blocks, rows_here
 from pipelines.pairs.table import PairTable
+from pipelines.sources.listing import Listing
+from pipelines.storage.runs import RunFolder, newest_state
 from pipelines.video.pairs import TooManyFailuresError
 from pipelines.video.stream import Share
-from tests.pipelines.pairs.made import items_table, number_of, pairs_table
+from tests.pipelines.pairs.made import items_table, number_of, pairs_table, png, texts_table
 from tests.processes import here
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -156,3 +159,48 @@ def test_images_train_and_are_evaluated_with_their_columns(tmp_path: Path) -> No
     assert "test/identity/linear_accuracy" not in summary, "test identities are new"
     pictures = {path.name for path in (tmp_path / "runs" / "images" / "figures").iterdir()}
     assert {"pairs.png", "projection.png", "futures.png"} <= pictures
+
+
+def test_texts_train_and_are_judged_by_their_scores(tmp_path: Path) -> None:
+    split = np.repeat(["train", "val", "test"], [60, 20, 20])
+    score = np.where(split == "test", np.arange(100.0), np.nan)
+    texts_table(
+        tmp_path / "set", 100, split=split, score=score, odd=[f"{n % 2}" for n in range(100)]
+    )
+    small = {"data.max_tokens": 16, "backbone.hidden_dims": [16, 16], "backbone.vocabulary": 512}
+    index = tmp_path / "set" / "texts.parquet"
+    status, printed = here(tmp_path, command(index, tmp_path / "runs", "texts", small))
+    assert status == 0, printed[-4000:]
+    summary = json.loads((tmp_path / "runs" / "texts" / "summary.json").read_text())
+    for name in ("test/spearman", "test/spearman_z", "test/odd/linear_accuracy", "val/loss"):
+        assert isinstance(summary[name], float), name
+    assert not any(name.startswith("test/score") for name in summary)
+    assert summary["train/loss"] < 4
+
+
+def test_images_and_their_captions_train_two_encoders(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        {
+            "context": [png(n) for n in range(80)],
+            "target": [f"a picture of {n}" for n in range(80)],
+            "split": np.repeat(["train", "val", "test"], [40, 20, 20]),
+            "kind": [f"{n % 2}" for n in range(80)],
+        }
+    )
+    listing = Listing(rows=rows, kinds={"context": "image", "target": "text"})
+    make_table(listing, str(tmp_path / "both.parquet"), vocabulary=300)
+    small = {
+        "data.frame_size": 16,
+        "data.max_tokens": 16,
+        "backbone.hidden_dims": [4, 8, 16],
+        "second_backbone.hidden_dims": [16, 16],
+    }
+    status, printed = here(
+        tmp_path, command(tmp_path / "both.parquet", tmp_path / "runs", "both", small)
+    )
+    assert status == 0, printed[-4000:]
+    summary = json.loads((tmp_path / "runs" / "both" / "summary.json").read_text())
+    assert isinstance(summary["test/kind/linear_accuracy"], float)
+    state = newest_state(RunFolder(tmp_path / "runs" / "both"))
+    assert state is not None
+    assert any(name.startswith("second_encoder.backbone") for name in state["method"])

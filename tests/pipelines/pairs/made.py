@@ -64,3 +64,19 @@ def items_table(folder: Path, rule: PairingRule, rows: pd.DataFrame) -> PairTabl
     listing = Listing(rows=table, kinds={"item": "image"}, rule=rule)
     make_table(listing, str(folder / "items.parquet"), val_share=0, test_share=0)
     return load_table(folder / "items.parquet").select()
+
+
+def texts_table(folder: Path, num_pairs: int = 60, **listed: object) -> PairTable:
+    """Pairs of texts about the same number, in a vocabulary of a few hundred tokens."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = pd.DataFrame(
+        {
+            "context": [f"the number {n} is here" for n in range(num_pairs)],
+            "target": [f"here one sees {n}, twice {n}" for n in range(num_pairs)],
+            "group": [str(n) for n in range(num_pairs)],
+            "split": "train",
+        }
+    ).assign(**listed)
+    listing = Listing(rows=rows, kinds={"context": "text", "target": "text"})
+    make_table(listing, str(folder / "texts.parquet"), val_share=0, test_share=0, vocabulary=320)
+    return load_table(folder / "texts.parquet").select()
