@@ -81,6 +81,11 @@ def texts() -> RunConfig:
     )
 
 
+def sounds() -> RunConfig:
+    """A table of pairs of sounds, each its log-mel spectrogram of a second."""
+    return with_overrides(images(), {"data.grayscale": True})
+
+
 def image_text() -> RunConfig:
     """A table of images and their captions: an encoder for each."""
     return with_overrides(
@@ -156,6 +161,7 @@ RECIPES: dict[str, Callable[[], RunConfig]] = {
     "videos": videos,
     "video-frames": video_frames,
     "images": images,
+    "sounds": sounds,
     "texts": texts,
     "image-text": image_text,
     "moving-digits": moving_digits,

@@ -1,8 +1,8 @@
 """How alike the two texts of a pair are: likeness of their embeddings against given scores."""
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
 
 from adassl.backbones import Backbone
 from pipelines.evaluation.embed import EmbeddedPairs, represent
@@ -41,4 +41,5 @@ def _rank_correlation(
 ) -> float:
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     cosine = (one * other).sum(axis=1) / np.maximum(norms, 1e-12)
-    return float(spearmanr(cosine[known], given[known]).statistic)
+    ranks = pd.DataFrame({"cosine": cosine[known], "score": given[known]}).rank()
+    return float(ranks["cosine"].corr(ranks["score"]))

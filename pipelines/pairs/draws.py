@@ -1,11 +1,11 @@
 """Which item is x+ of an item: each rule as a function of the item and a stream of its own."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from sklearn.neighbors import KDTree
 
 from pipelines.config.pairing import PairingRule
 from pipelines.config.run import ConfigError
@@ -50,7 +50,7 @@ def draw_of(rule: PairingRule, items: pd.DataFrame) -> Draw:
 class _Groups:
     """The items of each value of a column."""
 
-    def __init__(self, values: "pd.Series[object]") -> None:
+    def __init__(self, values: "pd.Series[Any]") -> None:
         codes, _ = pd.factorize(values)  # -1: unknown
         self.code = codes.astype(np.int64)
         self._order = np.argsort(self.code, kind="stable")
@@ -119,13 +119,14 @@ class _Redraw:
         self._latents = (latents - low) / np.where(spread > 0, spread, 1)
         self._known = np.flatnonzero(known)
         self._probability = rule.probability
-        self._tree = cKDTree(self._latents[known])
+        self._tree = KDTree(self._latents[known]) if known.any() else None
         self.alone = np.flatnonzero(~known) if len(self._known) > 1 else np.arange(len(items))
 
     def __call__(self, item: int, rng: np.random.Generator) -> int:
         drawn = self._latents[item].copy()
         anew = rng.random(len(drawn)) < self._probability
         drawn[anew] = rng.random(int(anew.sum()))
-        _, nearest = self._tree.query(drawn, k=2)
-        first, second = self._known[nearest]
+        assert self._tree is not None  # or all are alone
+        nearest = self._tree.query(drawn[None], k=2, return_distance=False)
+        first, second = self._known[nearest[0]]
         return int(second if first == item else first)

@@ -17,7 +17,8 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import track
 
-from pipelines.pairs.decode import EntryError, file_content, opened_image
+from pipelines.pairs.files import EntryError, file_content, opened_image
+from pipelines.pairs.sound import read_sound
 from pipelines.pairs.table import (
     ITEM,
     OWN_COLUMNS,
@@ -31,6 +32,7 @@ from pipelines.pairs.table import (
     save_table,
     text_digest,
 )
+from pipelines.pairs.text import train_tokenizer
 from pipelines.sources.listing import Listing
 from pipelines.storage.folder import parent_and_name
 from pipelines.video.splits import SPLITS, hash_split
@@ -106,8 +108,6 @@ def make_table(
         raise PairTableError(f"no row can be used; {name}: {reason}")
     words = None
     if "text" in listing.kinds.values():
-        from pipelines.pairs.text import train_tokenizer
-
         trained_on = rows[rows["usable"] & (rows["split"] == "train")]
         texts = (t for view, k in listing.kinds.items() if k == "text" for t in trained_on[view])
         words = tokenizer or train_tokenizer(texts, vocabulary)
@@ -202,8 +202,6 @@ def checked_digest(entry: Any, kind: Kind, where: str) -> str:
     if kind == "image":
         opened_image(content)
     else:
-        from pipelines.pairs.sound import read_sound
-
         read_sound(content)
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 

@@ -58,16 +58,17 @@ class PairRows:
         self.draw: Draw | None = None
         self.left_out: list[LeftOut] = []
         self._all = index
-        if index.rule is not None:
+        rule = index.rule
+        if rule is not None:
             factors = index.factors
-            alone = draw_of(index.rule, factors).alone
+            alone = draw_of(rule, factors).alone
             self.left_out = [
-                LeftOut(path=index.label(row), reason=f"no partner: {index.rule.describe()}")
+                LeftOut(path=index.label(row), reason=f"no partner: {rule.describe()}")
                 for row in alone
             ]
             kept = np.setdiff1d(np.arange(len(index)), alone)
             index = index.take(kept)
-            self.draw = draw_of(index.rule, factors.iloc[kept]) if len(kept) else None
+            self.draw = draw_of(rule, factors.iloc[kept]) if len(kept) else None
         self.index = index
         if not len(index):
             raise ConfigError(

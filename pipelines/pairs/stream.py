@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from pipelines.pairs.decode import Array, EntryError, EntryReader
+from pipelines.pairs.decode import Array, EntryReader
+from pipelines.pairs.files import EntryError
 from pipelines.pairs.rows import PairRows
 from pipelines.video.ahead import Ahead
 from pipelines.video.batch import PairBatch, StreamCounts

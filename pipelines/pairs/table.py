@@ -171,7 +171,7 @@ class PairTable:
     def factors(self) -> pd.DataFrame:
         """The columns of classes and values, a row a row."""
         names = [name for name in self.table.schema.names if name not in (*OWN_COLUMNS, "_number")]
-        found = self.table.select(names).to_pandas()
+        found: pd.DataFrame = self.table.select(names).to_pandas()
         for name in names:  # a missing class must not turn whole numbers into fractions
             if pa.types.is_integer(self.table.schema.field(name).type) and found[name].isna().any():
                 found[name] = found[name].astype("Int64")

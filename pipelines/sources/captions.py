@@ -58,15 +58,18 @@ def read_captions(files: Sequence[str | Path], *, images: str | Path | None = No
         raise SourceError(f"{folder}: none of the pictures that the captions name is there")
     context = [str(folder / name) for name in table["image"]]
     found = table.assign(context=context, target=table["text"]).drop(columns=["image", "text"])
-    kinds = {"context": "image", "target": "text"}
-    return Listing(rows=found.reset_index(drop=True), kinds=kinds, skipped=skipped)  # type: ignore[arg-type]
+    return Listing(
+        rows=found.reset_index(drop=True),
+        kinds={"context": "image", "target": "text"},
+        skipped=skipped,
+    )
 
 
 def _captions(file: Path) -> list[tuple[str, str]]:
     """Picture and text of each line."""
     opened = gzip.open if file.suffix == ".gz" else open
     try:
-        with opened(file, "rt", encoding="utf-8") as content:  # type: ignore[operator]
+        with opened(file, "rt", encoding="utf-8") as content:
             lines = [line.rstrip("\r\n") for line in content]
     except (OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{file}: cannot be read: {error}") from error

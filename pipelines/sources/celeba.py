@@ -42,10 +42,7 @@ def read_celeba(folder: str | Path) -> Listing:
         rows["split"] = pd.Series({line[0]: _PARTITIONS[line[1]] for line in partitions})
         rows["split"] = rows["split"].reindex(rows.index)
     rows = rows.assign(group=rows["identity"])
-    by_group = (
-        rows.dropna(subset=["group"]).groupby("group")["split"].nunique() if partitions else []
-    )
-    if partitions and (by_group > 1).any():
+    if partitions and (rows.dropna().groupby("group")["split"].nunique() > 1).any():
         rows["group"] = None  # the partition of the authors counts, even across an identity
     there = [(images / name).is_file() for name in rows["name"]]
     skipped = {

@@ -36,7 +36,7 @@ def read_image_folders(folder: str | Path, *, of: Literal["class", "identity"]) 
         len(parts) > 2 and parts[0].lower() in SPLIT_NAMES for parts in found
     )
     for parts in found:
-        split, *rest = parts if has_splits else (None, *parts)
+        split, rest = (parts[0], parts[1:]) if has_splits else (None, parts)
         if len(rest) < 2:
             skipped[str(root.joinpath(*parts))] = f"in no folder of a {of}"
             continue

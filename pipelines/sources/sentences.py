@@ -73,8 +73,11 @@ def _read(file: Path) -> pd.DataFrame:
             raise
         raise SourceError(f"{file}: cannot be read: {error}") from error
     tabs = "\t" in lines[0]
-    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_MINIMAL
-    rows = list(csv.reader(lines, delimiter="\t" if tabs else ",", quoting=quoting))
+    rows = (
+        [line.split("\t") for line in lines]  # quotation marks are part of the texts
+        if tabs
+        else list(csv.reader(lines))
+    )
     head = [name.strip().lower() for name in rows[0]]
     if any(name in known for name in head for known in COLUMNS.values()):
         return pd.DataFrame(

@@ -43,7 +43,8 @@ def read_3dident(folder: str | Path, *, probability: float = 0.2) -> Listing:
     }
     every: list[pd.DataFrame] = []
     skipped: dict[str, str] = {}
-    for split, part in (parts or {None: root}).items():
+    places: list[tuple[str | None, Path]] = [*parts.items()] or [(None, root)]
+    for split, part in places:
         found, missing = _read_part(part)
         every.append(found.assign(split=split))
         skipped |= missing

@@ -205,7 +205,15 @@ class _Nothing:
         return block
 
 
-def decoder_pool(videos: VideoIndex, size: int) -> ActorPoolStrategy:
+class Files(Protocol):
+    """What is decoded: videos, or the files of a table."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether some are objects."""
+
+
+def decoder_pool(videos: Files, size: int) -> ActorPoolStrategy:
     """A fixed number of actors; where videos are objects, each fetches one block ahead."""
     if not videos.is_remote:
         return ActorPoolStrategy(size=size)

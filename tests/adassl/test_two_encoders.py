@@ -118,7 +118,7 @@ def test_what_cannot_be_is_refused() -> None:
         ({"encoders": "two"}, "encoders='two'"),
     ):
         with pytest.raises(ValueError, match=words):
-            method_of(**config)
+            method_of(**config)  # type: ignore[arg-type]
     assert asdict(MethodConfig())["encoders"] == "shared"
     backbone = build_backbone("mlp", input_shape=(1, 1, 4, 4), hidden_dims=(12,))
     with pytest.raises(ValueError, match="'separate' needs one"):

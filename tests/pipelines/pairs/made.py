@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ def number_of(image: np.ndarray) -> int:
     return int(image[0, 0, 0, 0]) + 256 * int(image[0, -1, -1, 0])
 
 
-def pairs_table(folder: Path, num_pairs: int = 60, **listed: object) -> PairTable:
+def pairs_table(folder: Path, num_pairs: int = 60, **listed: Any) -> PairTable:
     """Pairs (n, n + 1000) as files in a folder, all for training."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -66,7 +67,7 @@ def items_table(folder: Path, rule: PairingRule, rows: pd.DataFrame) -> PairTabl
     return load_table(folder / "items.parquet").select()
 
 
-def texts_table(folder: Path, num_pairs: int = 60, **listed: object) -> PairTable:
+def texts_table(folder: Path, num_pairs: int = 60, **listed: Any) -> PairTable:
     """Pairs of texts about the same number, in a vocabulary of a few hundred tokens."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = pd.DataFrame(

@@ -16,7 +16,8 @@ from pipelines.config.data import DataConfig
 from pipelines.config.pairing import PairingRule
 from pipelines.config.run import ConfigError, with_overrides
 from pipelines.errors import UserError
-from pipelines.pairs.decode import EntryReader, read_image
+from pipelines.pairs.decode import EntryReader
+from pipelines.pairs.files import read_image
 from pipelines.pairs.make import make_table
 from pipelines.pairs.plan import Plan, find, plan
 from pipelines.pairs.rows import PairRows
@@ -132,7 +133,8 @@ def test_pictures_of_every_mode_come_as_bytes(
     (image if mode == "I;16" else image.convert(mode)).save(file)
     config = DataConfig(frames_per_clip=1, frame_size=8)
     pixels = read_image(file.read_bytes(), config, np.full(2, 0.5))
-    assert (pixels.shape, pixels.dtype) == ((1, 8, 8, 3), np.uint8)
+    assert pixels.shape == (1, 8, 8, 3)
+    assert pixels.dtype == np.uint8
     if expected is not None:
         assert abs(int(pixels[0, 4, 4, 0]) - expected) <= 1
 
@@ -203,7 +205,7 @@ def test_the_recipe_and_the_checks_follow_from_what_the_table_holds(tmp_path: Pa
         ({"recipe_name": "texts", "table": "texts", "data.views": "both"}, "not augmented"),
     ):
         with pytest.raises(ConfigError, match=words):
-            planned(**changes)  # type: ignore[arg-type]
+            planned(**changes)
 
 
 def test_the_command_makes_checks_and_draws(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     rows = pd.DataFrame({"context": ["a.png"], "target": ["s3://b/c.png"], "who": ["x"]})
     rows.to_csv(tmp_path / "own.csv", index=False)
     found = read_own_table(tmp_path / "own.csv", group="who")
-    assert found.rows.loc[0].tolist() == [str(tmp_path / "a.png"), "s3://b/c.png", "x", "x"]
+    assert found.rows.iloc[0].tolist() == [str(tmp_path / "a.png"), "s3://b/c.png", "x", "x"]
     assert dict(found.kinds) == {"context": "image", "target": "image"}
     with pytest.raises(SourceError, match="no column item"):
         read_own_table(tmp_path / "own.csv", rule=PairingRule(kind="same", columns=("who",)))
