@@ -141,17 +141,24 @@ def probe(
 
     What h cannot know, such as a change that is still to come, only the edited embedding can show.
     The mean weighs both alike for each factor: where r copies x+, the edited embedding knows all
-    and h little.
+    and h little. Of two classes also the F1 of the rarer one, from h.
     """
     metrics: dict[str, float] = {}
+    minority: dict[str, float] = {}
     for asked in questions(train_factors, factors):
         for source, prefix in (("representation", ""), ("edited", "edited/")):
-            answer = asked.linear(getattr(train, source), getattr(test, source), groups=train.path)
-            metrics |= {prefix + key: value for key, value in answer.items()}
+            features = getattr(train, source), getattr(test, source)
+            score = asked.linear_score(*features, groups=train.path)
+            metrics |= {prefix + key: value for key, value in score.metrics(*asked.names).items()}
+            if source == "representation" and score.minority_f1 is not None:
+                minority[asked.names[0]] = score.minority_f1
         metrics |= asked.knn(train.representation, test.representation)
     scores = [max(0.0, v) for k, v in metrics.items() if "/linear_" in k]
     if scores:
         metrics["probe/mean"] = float(np.mean(scores))
+    if minority:
+        metrics |= {f"{name}/minority_f1": score for name, score in minority.items()}
+        metrics["probe/minority_f1_mean"] = float(np.mean(list(minority.values())))
     return metrics
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import r2_score
+from sklearn.metrics import f1_score, r2_score
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -53,12 +53,15 @@ class ProbeScore:
         columns: the score of each label column.
         strength: of the regularisation chosen (lambda of ridge, 1/C of logistic, alpha of
             scikit-learn's MLP); 0 for knn.
+        minority_f1: of a linear probe of two classes, F1 of the one that is rarer in training:
+            where one is rare, accuracy says little.
     """
 
     probe: Literal["linear", "knn", "mlp"]
     kind: Kind
     columns: tuple[float, ...]
     strength: float = 0.0
+    minority_f1: float | None = None
 
     @property
     def score(self) -> float:
@@ -137,8 +140,23 @@ def _logistic(data: tuple[Array, Array, Array, Array], groups: Array | None) -> 
                 best, strength = float(np.mean(judged)), tried
         scaler = StandardScaler().fit(x)
         model = LogisticRegression(**_LOGISTIC, C=1 / strength).fit(scaler.transform(x), y)
-        columns = scores("class", y_test, model.predict(scaler.transform(x_test)))
-    return ProbeScore(probe="linear", kind="class", columns=columns, strength=strength)
+        predicted = model.predict(scaler.transform(x_test))
+    return ProbeScore(
+        probe="linear",
+        kind="class",
+        columns=scores("class", y_test, predicted),
+        strength=strength,
+        minority_f1=_minority_f1(y, y_test, predicted),
+    )
+
+
+def _minority_f1(known: Array, truth: Array, predicted: Array) -> float | None:
+    """F1 of the rarer of two classes by the training labels; None where there are not two."""
+    kinds, counts = np.unique(known, return_counts=True)
+    if len(kinds) != 2:
+        return None
+    rare = kinds[counts.argmin()]
+    return float(f1_score(truth == rare, predicted == rare, zero_division=0.0))
 
 
 def value_probe(

@@ -55,7 +55,7 @@ class MadeTable:
         named = list(self.skipped.items())
         lines = [f"skipped {name}: {reason}" for name, reason in named[:_SHOWN]]
         if len(named) > _SHOWN:
-            lines.append(f"skipped … and {len(named) - _SHOWN} more; the table names them")
+            lines.append(f"skipped … and {len(named) - _SHOWN} more")
         return [*lines, self.table.describe()]
 
 

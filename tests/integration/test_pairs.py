@@ -10,16 +10,21 @@ import pytest
 
 from pipelines.config.data import DataConfig
 from pipelines.config.pairing import PairingRule
+from pipelines.config.run import ConfigError
 from pipelines.pairs.make import make_table
+from pipelines.pairs.plan import find
 from pipelines.pairs.rows import PairRows
 from pipelines.pairs.stream import TableStream, row_blocks, rows_here
-from pipelines.pairs.table import PairTable
+from pipelines.pairs.table import PairTable, load_table
 from pipelines.sources.listing import Listing
+from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder, newest_state
 from pipelines.video.pairs import TooManyFailuresError
 from pipelines.video.stream import Share
+from tests.buckets import KEYS, s3_server
 from tests.pipelines.pairs.made import items_table, number_of, pairs_table, png, texts_table
-from tests.processes import here
+from tests.pipelines.training.test_learner import assert_same
+from tests.processes import here, started, wait_during
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 BATCH = 16
@@ -204,3 +209,67 @@ def test_images_and_their_captions_train_two_encoders(tmp_path: Path) -> None:
     state = newest_state(RunFolder(tmp_path / "runs" / "both"))
     assert state is not None
     assert any(name.startswith("second_encoder.backbone") for name in state["method"])
+
+
+@pytest.mark.slow
+def test_a_killed_training_on_a_table_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    rows = {"split": np.repeat(["train", "val"], [60, 40])}
+    texts_table(tmp_path / "set", 100, **rows)
+    small = {
+        "data.max_tokens": 16,
+        "backbone.hidden_dims": [16],
+        "backbone.vocabulary": 512,
+        "train.steps": 200,
+        "train.checkpoint_every": 10,
+    }
+    index, runs = tmp_path / "set" / "texts.parquet", tmp_path / "runs"
+    status, printed = here(tmp_path, [*command(index, runs, "straight", small), "--no-evaluate"])
+    assert status == 0, printed[-4000:]
+    again = [*command(index, runs, "killed", small), "--no-evaluate"]
+    killed = RunFolder(runs / "killed")
+    with started(tmp_path, again) as process:
+        wait_during(process, lambda: bool(killed.checkpoints.step()))
+        process.kill()
+    reached = killed.checkpoints.step()
+    assert reached is not None
+    status, printed = here(tmp_path, again)
+    assert status == 0, printed[-4000:]
+    assert reached == 200 or f"going on from step {reached}" in printed
+    one, other = newest_state(RunFolder(runs / "straight")), newest_state(killed)
+    assert one is not None
+    assert other is not None
+    for part in ("step", "method", "optimizer"):
+        assert_same(other[part], one[part])
+
+
+@pytest.mark.slow
+def test_a_table_in_a_bucket_gives_the_pairs_of_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here_table = pairs_table(tmp_path / "t", 20)
+    with s3_server("bucket") as address:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": address}.items():
+            monkeypatch.setenv(name, value)
+        bucket = Folder("s3://bucket/set")
+        for file in (tmp_path / "t").iterdir():
+            bucket.put(file, file.name)
+        config = DataConfig(index="s3://bucket/set/pairs.parquet", frames_per_clip=1, frame_size=8)
+        table = find(config)
+        assert isinstance(table, PairTable)
+        assert table.is_remote
+        assert table.digest() == load_table(tmp_path / "t" / "pairs.parquet").digest()
+        with pytest.raises(ConfigError, match="are not there"):
+            find(config.model_copy(update={"videos_root": "s3://bucket/elsewhere"}))
+        there, near = (
+            PairRows(each, config, seed=0, global_batch_size=4)
+            for each in (table.select(split="train"), here_table)
+        )
+        for one, other in zip(
+            rows_here(there, range(5), Share(num_decoders=4)),
+            rows_here(near, range(5), Share()),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one.context, other.context)
+            np.testing.assert_array_equal(one.target, other.target)
+        files = [Path(path).name for path in table.files()]
+        assert files[0] == "0.png"
