@@ -23,6 +23,7 @@ from pipelines.config.run import ConfigError, RunConfig, with_overrides, with_vi
 from pipelines.evaluation.evaluate import Evaluation, evaluate
 from pipelines.evaluation.protocol import compare, metrics_of
 from pipelines.pairs.plan import find, plan
+from pipelines.pairs.table import about_of
 from pipelines.storage.folder import absolute
 from pipelines.storage.runs import RunFolder, last_metrics, newest_state
 from pipelines.storage.weights import backbone_weights
@@ -280,7 +281,8 @@ def log_training(config: RunConfig, folder: RunFolder, tracker: Tracker, *, meth
     """Pictures of the training (its pairs, its losses, its centre) and the encoder, to MLflow."""
     state = _newest(folder)
     sheet = {name: views.numpy() for name, views in state["sheet"].items()}
-    captions = [f"video {video}" for video in sheet["video"]]
+    what = "video" if about_of(config.data.index) is None else "group"
+    captions = [f"{what} {number}" for number in sheet["video"]]
     pictures = []
     if sheet["context"].dtype == sheet["target"].dtype == np.uint8:  # and no texts
         pictures.append(
