@@ -183,6 +183,7 @@ def test_texts_train_and_are_judged_by_their_scores(tmp_path: Path) -> None:
     assert summary["train/loss"] < 4
 
 
+@pytest.mark.slow
 def test_images_and_their_captions_train_two_encoders(tmp_path: Path) -> None:
     rows = pd.DataFrame(
         {
