@@ -1,6 +1,8 @@
 """Backbones: clips [batch, channels, frames, height, width] to representations [batch, output_dim].
 
-Each family is in a module of its own: `resnet`, `frames`, `r2plus1d`, `vit`, `pretrained`;
+Or, of one family, token ids [batch, tokens].
+
+Each family is in a module of its own: `resnet`, `frames`, `r2plus1d`, `vit`, `pretrained`, `text`;
 torchvision is not required by this project.
 """
 
@@ -10,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from adassl.config import BackboneName
@@ -19,9 +21,11 @@ from adassl.heads import build_mlp
 from adassl.pretrained import TransformersEncoder, build_transformers
 from adassl.r2plus1d import build_r2plus1d
 from adassl.resnet import build_resnet
+from adassl.text import WIDTHS, TextTransformer
 from adassl.vit import SIZES, VideoTransformer, default_tubelet
 
 InputShape = tuple[int, int, int, int]
+VOCABULARY = 8192
 
 MLP_HIDDEN_DIMS = (256, 256, 128)
 CONV3D_HIDDEN_DIMS = (16, 32, 64, 128, 256)
@@ -31,33 +35,40 @@ DEFAULT_HIDDEN_DIMS = {
     "mlp": MLP_HIDDEN_DIMS,
     "conv3d": CONV3D_HIDDEN_DIMS,
     "conv3d_pooled": CONV3D_POOLED_HIDDEN_DIMS,
+    "text_transformer": WIDTHS,
 }
 """Of the backbones whose layer sizes may be chosen."""
 
 
 class Backbone(nn.Module):
-    """A network over clips of one fixed shape.
+    """A network over clips of one fixed shape, or over texts up to a number of tokens.
 
     Attributes:
-        input_shape: channels, frames, height, width of a clip.
+        input_shape: channels, frames, height, width of a clip; or the most tokens of a text.
         output_dim: size of the representation h.
     """
 
-    def __init__(self, network: nn.Module, *, input_shape: InputShape, output_dim: int) -> None:
+    def __init__(
+        self, network: nn.Module, *, input_shape: tuple[int, ...], output_dim: int
+    ) -> None:
         super().__init__()
         self.network = network
         self.input_shape = input_shape
         self.output_dim = output_dim
 
-    def forward(
-        self, clips: Float[Tensor, "batch channels frames height width"]
-    ) -> Float[Tensor, "batch representation"]:
-        """Representation h of each clip.
+    def forward(self, clips: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch representation"]:
+        """Representation h of each clip, or text.
 
         Raises:
-            ValueError: the clips are not of `input_shape`.
+            ValueError: the clips are not of `input_shape`, or the texts are longer.
         """
-        if tuple(clips.shape[1:]) != self.input_shape:
+        if isinstance(self.network, TextTransformer):
+            if clips.ndim != 2 or clips.shape[1] > self.input_shape[0]:
+                raise ValueError(
+                    f"texts of shape {tuple(clips.shape)}: this backbone was built for [batch, up "
+                    f"to {self.input_shape[0]} tokens]; cut the texts or rebuild it"
+                )
+        elif tuple(clips.shape[1:]) != self.input_shape:
             raise ValueError(
                 f"clips of shape {tuple(clips.shape)}: this backbone was built for [batch, "
                 f"{', '.join(map(str, self.input_shape))}]; resize the clips or rebuild it"
@@ -65,15 +76,13 @@ class Backbone(nn.Module):
         representation: Tensor = self.network(clips)
         return representation
 
-    def tokens(
-        self, clips: Float[Tensor, "batch channels frames height width"]
-    ) -> Float[Tensor, "batch tokens dim"]:
+    def tokens(self, clips: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch tokens dim"]:
         """What is pooled or flattened to h, place by place, as an attentive probe reads it.
 
         The last maps of a convolutional network, the tokens of a transformer; of a network without
         either h itself, as one token.
         """
-        if isinstance(self.network, VideoTransformer | FrameEncoder | TransformersEncoder):
+        if isinstance(self.network, _WITH_TOKENS):
             return self.network.tokens(clips)
         maps = clips
         for layer in self.network if isinstance(self.network, nn.Sequential) else ():
@@ -115,12 +124,13 @@ def load_weights(backbone: Backbone, weights: Mapping[str, Tensor]) -> None:
 def build_backbone(
     name: BackboneName,
     *,
-    input_shape: InputShape,
+    input_shape: tuple[int, ...],
     hidden_dims: tuple[int, ...] | None = None,
     tubelet: tuple[int, int] | None = None,
     token_drop: float = 0.0,
     model: str | None = None,
     pretrained: bool = True,
+    vocabulary: int = VOCABULARY,
 ) -> Backbone:
     """A backbone by name, freshly initialised from torch's global generator.
 
@@ -133,15 +143,19 @@ def build_backbone(
     - "r2plus1d_18" is R(2+1)D-18, see `adassl.r2plus1d`.
     - "vit_ti", "vit_s", "vit_b" are video transformers over tubelets, see `adassl.vit`.
     - "transformers" is any image or video model of that library, see `adassl.pretrained`.
+    - "text_transformer" reads token ids, see `adassl.text`; `hidden_dims` are the widths of its
+      blocks, all alike, 64 for each head of the attention.
 
     Args:
         name: which one.
-        input_shape: channels, frames, height, width of a clip; each at least 1.
+        input_shape: channels, frames, height, width of a clip, each at least 1; for
+            text_transformer the most tokens of a text alone.
         hidden_dims: layer sizes of mlp and conv3d; None for the backbone's own default.
         tubelet: frames and pixels of a token of a vit; None: see `adassl.vit.default_tubelet`.
         token_drop: share of a vit's tokens that are left out in training.
         model: folder or hub name of a model of transformers.
         pretrained: whether that model comes with its weights.
+        vocabulary: of text_transformer: token ids are below it, and 0 is padding.
 
     Raises:
         ImportError: the model needs a library that is not installed.
@@ -152,10 +166,49 @@ def build_backbone(
         nearest = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(f"backbone {name!r}: must be one of {', '.join(choices)}{hint}")
-    if min(input_shape) < 1:
+    is_text = name == "text_transformer"
+    if min(input_shape) < 1 or len(input_shape) != (1 if is_text else 4):
+        sizes = "the most tokens" if is_text else "channels, frames, height and width"
+        raise ValueError(f"input_shape={input_shape}: {sizes} must each be at least 1")
+    if is_text:
+        return _build_text(input_shape, hidden_dims or WIDTHS, vocabulary)
+    return _build_over_clips(
+        name,
+        (input_shape[0], input_shape[1], input_shape[2], input_shape[3]),
+        hidden_dims,
+        tubelet,
+        token_drop,
+        model,
+        pretrained,
+    )
+
+
+def _build_text(
+    input_shape: tuple[int, ...], hidden_dims: tuple[int, ...], vocabulary: int
+) -> Backbone:
+    width = hidden_dims[0]
+    heads = max(1, width // 64)
+    if len(set(hidden_dims)) > 1 or width < 1 or width % heads:
         raise ValueError(
-            f"input_shape={input_shape}: channels, frames, height and width must each be at least 1"
+            f"hidden_dims={hidden_dims} with text_transformer: one width for all blocks, a "
+            "multiple of 64 or less than 128, such as (256, 256, 256, 256)"
         )
+    network = TextTransformer(
+        vocabulary, input_shape[0], width=width, depth=len(hidden_dims), num_heads=heads
+    )
+    return Backbone(network, input_shape=input_shape, output_dim=width)
+
+
+def _build_over_clips(
+    name: BackboneName,
+    input_shape: InputShape,
+    hidden_dims: tuple[int, ...] | None,
+    tubelet: tuple[int, int] | None,
+    token_drop: float,
+    model: str | None,
+    pretrained: bool,
+) -> Backbone:
+    """A backbone over clips."""
     if name not in DEFAULT_HIDDEN_DIMS:
         if hidden_dims is not None:
             raise ValueError(
@@ -275,3 +328,4 @@ class MeanAndMaxPool(nn.Module):
 
 
 _ENDS_OF_MAPS = (nn.Flatten, MeanAndMaxPool, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+_WITH_TOKENS = (VideoTransformer, FrameEncoder, TransformersEncoder, TextTransformer)

@@ -33,7 +33,13 @@ from adassl.objectives.visreg import VISReg
 
 
 def build_method(
-    encoder: nn.Module, *, output_dim: int, config: MethodConfig, objective: Objective | None = None
+    encoder: nn.Module,
+    *,
+    output_dim: int,
+    config: MethodConfig,
+    objective: Objective | None = None,
+    second_encoder: nn.Module | None = None,
+    second_output_dim: int | None = None,
 ) -> Method:
     """The method of a config around any encoder, initialised from torch's global generator.
 
@@ -43,14 +49,31 @@ def build_method(
         config: the settings.
         objective: takes the place of the one that the config names, which then gives the predictor
             alone.
+        second_encoder: of the targets, with encoders="separate".
+        second_output_dim: size of its representations; None: as of the first.
+
+    Raises:
+        ValueError: there is a second encoder where it is not asked for, or none where it is.
     """
+    if (second_encoder is not None) != (config.encoders == "separate"):
+        state = "without" if second_encoder is None else "with"
+        raise ValueError(
+            f"encoders={config.encoders!r} {state} a second encoder: 'separate' needs one, and "
+            "'shared' takes none"
+        )
     dim = config.embedding_dim
     projector = build_mlp(output_dim, config.projector_hidden_dims, dim)
     predictor = None
     if config.has_predictor:
         predictor = build_mlp(dim, config.predictor_hidden_dims, dim)
+    second = None
+    if second_encoder is not None:
+        size = second_output_dim or output_dim
+        of_second = build_mlp(size, config.projector_hidden_dims, dim)
+        second = Encoder(second_encoder, of_second, output_dim=size)
     return Method(
         Encoder(encoder, projector, output_dim=output_dim),
+        second_encoder=second,
         editor=_editor(config),
         latent=_latent(config),
         predictor=predictor,

@@ -18,6 +18,7 @@ BackboneName = Literal[
     "vit_s",
     "vit_b",
     "transformers",
+    "text_transformer",
 ]
 ObjectiveName = Literal[
     "infonce",
@@ -40,6 +41,7 @@ LatentName = Literal["none", "variational", "sparse", "given"]
 EditorName = Literal["identity", "mlp", "residual", "additive", "low_rank"]
 EmaSchedule = Literal["cosine", "constant"]
 SurrogateForm = Literal["target_only", "both"]
+Encoders = Literal["shared", "separate"]
 PartName = Literal["backbone", "projector", "editor", "latent", "predictor", "objective"]
 
 
@@ -75,6 +77,9 @@ class MethodConfig:
             surrogate_form="target_only"; the control without x++ (ablation).
         use_entropy_weight: nats of loss taken off per nat of H(rho), the entropy of the shares in
             which a sparse r uses its dimensions; not warmed up as beta is.
+        encoders: "shared": one for context and target; "separate": the target has an encoder of its
+            own, with its own projector, such as a caption beside an image; for objectives that
+            compare with the online encoder.
         temperature: divides the similarities of infonce, aninfonce and hinfonce, and with
             prototypes those of swav and of dino's student.
         same_video_negative_weight: weight of negatives from the anchor's own video in infonce,
@@ -132,6 +137,7 @@ class MethodConfig:
     surrogate_form: SurrogateForm = "target_only"
     reverse: bool = True
     use_entropy_weight: float = 0.0
+    encoders: Encoders = "shared"
     temperature: float = 0.1
     same_video_negative_weight: float = 1.0
     ema_momentum: float = 0.996
@@ -176,6 +182,7 @@ class MethodConfig:
         _check_choice("editor", self.editor, get_args(EditorName))
         _check_choice("ema_schedule", self.ema_schedule, get_args(EmaSchedule))
         _check_choice("surrogate_form", self.surrogate_form, get_args(SurrogateForm))
+        _check_choice("encoders", self.encoders, get_args(Encoders))
         self._check_numbers()
         self._check_objective()
         if not self.reverse and self.surrogate_form == "both":
@@ -222,6 +229,19 @@ class MethodConfig:
             _require(good, self, field, "must be a tuple of positive integers, such as (256, 256)")
 
     def _check_objective(self) -> None:
+        if self.encoders == "separate":
+            if TRAITS[self.objective].target != "online":
+                online = ", ".join(n for n, traits in TRAITS.items() if traits.target == "online")
+                raise ValueError(
+                    f"encoders='separate' with objective={self.objective!r}: its target is a copy "
+                    "or a constant of one encoder, of which there would be two; choose "
+                    f"objective={online}, or leave encoders='shared'"
+                )
+            if self.surrogate_form == "both":
+                raise ValueError(
+                    "encoders='separate' with surrogate_form='both': not built; choose "
+                    "surrogate_form='target_only', or leave encoders='shared'"
+                )
         if TRAITS[self.objective].assigns:
             for name, plain in (("latent", "none"), ("editor", "identity")):
                 if getattr(self, name) != plain:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from adassl.shapes import require_shape
@@ -36,7 +36,7 @@ class Encoder(nn.Module):
         self.projector = projector
         self.output_dim = output_dim
 
-    def forward(self, samples: Float[Tensor, "batch ..."]) -> Embeddings:
+    def forward(self, samples: Num[Tensor, "batch ..."]) -> Embeddings:
         """Representation and embedding of each sample.
 
         Raises:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -79,6 +79,13 @@ class Method(nn.Module):
         surrogate_form: how surrogates are used; see `adassl.pairs.Encoding`.
         ema_momentum: momentum of the target network at step 0, or throughout.
         ema_schedule: "cosine": the momentum reaches 1 at the last step; "constant": it stays.
+        second_encoder: encodes x+ where it is of another kind than x, such as a caption of an
+            image, to embeddings of the same size; None: `encoder` does. In the reverse direction,
+            one and the same editor and latent lead from its embeddings to those of `encoder`.
+
+    Raises:
+        ValueError: there is a second encoder, and the objective compares with a target network or
+            a constant.
     """
 
     def __init__(
@@ -97,9 +104,16 @@ class Method(nn.Module):
         reverse: bool = True,
         ema_momentum: float = 0.996,
         ema_schedule: Literal["cosine", "constant"] = "cosine",
+        second_encoder: Encoder | None = None,
     ) -> None:
         super().__init__()
+        if second_encoder is not None and objective.traits.target != "online":
+            raise ValueError(
+                f"{type(objective).__name__} with a second encoder: its target is a copy or a "
+                "constant of one encoder; choose an objective that compares with the online one"
+            )
         self.encoder = encoder
+        self.second_encoder = second_encoder
         self.editor = editor or IdentityEditor()
         self.latent = latent
         self.predictor = predictor or nn.Identity()
@@ -146,7 +160,13 @@ class Method(nn.Module):
                 used; or `views.local` is not used.
         """
         self._check(views)
-        pairs = encode_pairs(self.encoder, self.target_encoder, views, self.encoding)
+        pairs = encode_pairs(
+            self.encoder,
+            self.target_encoder,
+            views,
+            self.encoding,
+            second_encoder=self.second_encoder,
+        )
         latent = self._sample_latent(pairs, views, generator)
         edited = self.editor(pairs.source, None if latent is None else latent.value)
         prediction = self.predictor(edited)
@@ -173,6 +193,12 @@ class Method(nn.Module):
         )
 
     def _check(self, views: Views) -> None:
+        if self.second_encoder is None and views.target.ndim != views.context.ndim:
+            raise ValueError(
+                f"target of shape {tuple(views.target.shape)} beside context of shape "
+                f"{tuple(views.context.shape)}: one encoder cannot read both; give the method a "
+                "second_encoder, encoders='separate'"
+            )
         if isinstance(self.latent, GivenLatent):
             self.latent.check(views.latent, len(views))
         elif views.latent is not None:
@@ -238,9 +264,10 @@ class Method(nn.Module):
     def parts(self) -> dict[str, list[nn.Module]]:
         """The modules of each part; none where the method lacks the part.
 
-        Of backbone and projector also those of the target network.
+        Of backbone and projector also those of the target network and of the second encoder.
         """
-        encoders = [e for e in (self.encoder, self.target_encoder) if e is not None]
+        every = (self.encoder, self.target_encoder, self.second_encoder)
+        encoders = [e for e in every if e is not None]
         return {
             "backbone": [encoder.backbone for encoder in encoders],
             "projector": [encoder.projector for encoder in encoders],
@@ -295,19 +322,22 @@ class Method(nn.Module):
             update_ema(self.target_encoder, self.encoder, momentum)
             self.objective.move_target(momentum)
 
-    def encode(self, samples: Float[Tensor, "batch ..."]) -> Embeddings:
+    def encode(self, samples: Num[Tensor, "batch ..."]) -> Embeddings:
         """Representation h and embedding z by the online encoder, not normalised."""
         embeddings: Embeddings = self.encoder(samples)
         return embeddings
 
-    def embed(self, samples: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch representation"]:
+    def embed(self, samples: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch representation"]:
         """Representation h: what downstream tasks use."""
         representation: Tensor = self.encoder.backbone(samples)
         return representation
 
-    def encode_target(self, samples: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch dim"]:
-        """Unit embeddings that futures are compared with: by the target network, else by f."""
-        encoder = self.target_encoder or self.encoder
+    def encode_target(self, samples: Num[Tensor, "batch ..."]) -> Float[Tensor, "batch dim"]:
+        """Unit embeddings that futures are compared with.
+
+        By the target network, else by the second encoder, else by f.
+        """
+        encoder = self.target_encoder or self.second_encoder or self.encoder
         return _unit(encoder(samples).embedding)
 
     def edit(
@@ -322,7 +352,7 @@ class Method(nn.Module):
     @torch.no_grad()
     def futures(
         self,
-        samples: Float[Tensor, "batch ..."],
+        samples: Num[Tensor, "batch ..."],
         num_samples: int,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "samples batch dim"]:

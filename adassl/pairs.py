@@ -87,6 +87,8 @@ def encode_pairs(
     target_encoder: Encoder | None,
     views: Views,
     encoding: Encoding = Encoding(),  # frozen
+    *,
+    second_encoder: Encoder | None = None,
 ) -> EncodedPairs:
     """Embeddings of a batch of pairs.
 
@@ -97,8 +99,12 @@ def encode_pairs(
         target_encoder: makes the destination, a constant; None: the online encoder.
         views: the pairs.
         encoding: how.
+        second_encoder: that of the target and its surrogate; None: the same as of the context.
+            It takes no target network, no constant target and no surrogates of both views.
     """
-    if encoding.surrogate_form == "both":
+    if second_encoder is not None:
+        source, destination, evidence = _encode_by_two(encoder, second_encoder, views, encoding)
+    elif encoding.surrogate_form == "both":
         source, destination, evidence = _encode_both(encoder, target_encoder, views, encoding)
     elif target_encoder is None:
         source, destination, evidence = _encode_online(encoder, views, encoding)
@@ -140,6 +146,20 @@ def _encode_online(
     with torch.no_grad():
         evidence = _embed(encoder, [views.surrogate], encoding.chunks)
     return context, target, evidence
+
+
+def _encode_by_two(
+    encoder: Encoder, second: Encoder, views: Views, encoding: Encoding
+) -> tuple[Tensor, Tensor, Tensor]:
+    context = _embed(encoder, [views.context], encoding.chunks)
+    target = _embed(second, [views.target], encoding.chunks)
+    if views.surrogate is None and encoding.reverse:
+        reverse = torch.cat([target, context])
+        return torch.cat([context, target]), reverse, reverse
+    if views.surrogate is None or not encoding.reads_evidence:
+        return context, target, target
+    with torch.no_grad():
+        return context, target, _embed(second, [views.surrogate], encoding.chunks)
 
 
 def _encode_with_network(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from adassl.shapes import require_shape
@@ -13,7 +13,8 @@ class Views:
     """A batch of pairs, row i of every field belonging to pair i.
 
     A sample is whatever the encoder takes: images [channels, height, width], clips [channels,
-    frames, height, width], vectors.
+    frames, height, width], vectors, token ids [tokens]. Context and target may be of two kinds,
+    with another number of dimensions, for a method with two encoders.
 
     Attributes:
         context: x, which is encoded and edited.
@@ -31,10 +32,10 @@ class Views:
         ValueError: the fields are not of one batch, or the views not of one shape.
     """
 
-    context: Float[Tensor, "batch ..."]
-    target: Float[Tensor, "batch ..."]
-    surrogate: Float[Tensor, "batch ..."] | None = None
-    context_surrogate: Float[Tensor, "batch ..."] | None = None
+    context: Num[Tensor, "batch ..."]
+    target: Num[Tensor, "batch ..."]
+    surrogate: Num[Tensor, "batch ..."] | None = None
+    context_surrogate: Num[Tensor, "batch ..."] | None = None
     latent: Float[Tensor, "batch latent"] | None = None
     local: Float[Tensor, "crops batch ..."] | None = None
     group: Int[Tensor, " batch"] | None = None
@@ -42,10 +43,17 @@ class Views:
     def __post_init__(self) -> None:
         sizes = tuple(self.context.shape)
         remedy = "as context; cut and resize the views of a pair alike"
-        for name in ("target", "surrogate", "context_surrogate"):
+        if self.target.ndim == self.context.ndim:
+            require_shape(self.target, sizes, name="target", remedy=remedy)
+        elif len(self.target) != len(self.context):
+            raise ValueError(
+                f"{len(self.context)} contexts and {len(self.target)} targets: must be as many"
+            )
+        of_target = tuple(self.target.shape)
+        for name, like in (("surrogate", of_target), ("context_surrogate", sizes)):
             view = getattr(self, name)
             if view is not None:
-                require_shape(view, sizes, name=name, remedy=remedy)
+                require_shape(view, like, name=name, remedy=remedy)
         if self.local is not None:
             require_shape(self.local, (None, *sizes), name="local", remedy="scale crops to context")
         if self.group is not None:

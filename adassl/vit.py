@@ -68,10 +68,10 @@ class VideoTransformer(nn.Module):
             )
         kernel = (deep, side, side)
         self.embed = nn.Conv3d(channels, width, kernel_size=kernel, stride=kernel)
-        self.blocks = nn.ModuleList(_Block(width, num_heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(TransformerBlock(width, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.register_buffer("positions", sine_positions(grid, width), persistent=False)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def tokens(
         self, clips: Float[Tensor, "batch channels frames height width"]
@@ -125,7 +125,9 @@ def kept_tokens(
     return (mixed ^ (mixed >> 32)).argsort(dim=1)[:, :num_kept].sort(dim=1).values
 
 
-class _Block(nn.Module):
+class TransformerBlock(nn.Module):
+    """Attention and an MLP, each behind a LayerNorm and added to its input."""
+
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -136,17 +138,19 @@ class _Block(nn.Module):
         )
 
     def forward(
-        self, tokens: Float[Tensor, "batch tokens width"]
+        self, tokens: Float[Tensor, "batch tokens width"], mask: Tensor | None = None
     ) -> Float[Tensor, "batch tokens width"]:
+        """The tokens after the block; where `mask` is false, a token is not attended to."""
         heads = self.qkv(self.norm_1(tokens)).unflatten(2, (3, self.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)
-        seen = scaled_dot_product_attention(query, key, value)
+        seen = scaled_dot_product_attention(query, key, value, attn_mask=mask)
         tokens = tokens + self.project(seen.transpose(1, 2).flatten(2))
         output: Tensor = tokens + self.mlp(self.norm_2(tokens))
         return output
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Weights of a transformer's layers, as DeiT has them."""
     if isinstance(module, nn.Linear | nn.Conv3d):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

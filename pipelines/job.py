@@ -9,27 +9,31 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
-import torch
+from numpy.typing import NDArray
 
 from adassl.backbones import Backbone, load_weights
 from adassl.method import Method
 from pipelines import figures, tracking
 from pipelines.cluster import Demand, connected, joins
+from pipelines.config.backbone import BackboneConfig
+from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig, with_overrides, with_videos_root
 from pipelines.evaluation.evaluate import Evaluation, evaluate
 from pipelines.evaluation.protocol import compare, metrics_of
+from pipelines.pairs.plan import find, plan
+from pipelines.pairs.table import about_of
 from pipelines.storage.folder import absolute
 from pipelines.storage.runs import RunFolder, last_metrics, newest_state
 from pipelines.storage.weights import backbone_weights
 from pipelines.tracking import Tracker
+from pipelines.training.build import build, input_shape
 from pipelines.training.group import train
-from pipelines.training.learner import MakeMethod, build
+from pipelines.training.learner import MakeMethod
 from pipelines.training.loop import History
 from pipelines.training.tracked import tracked
 from pipelines.training.worker import Fit
-from pipelines.video.moved import find_indexed
-from pipelines.video.plan import plan
 from pipelines.video.stream import pin_data_actors_here
 
 
@@ -166,14 +170,17 @@ def check_backbone(config: RunConfig) -> None:
     Raises:
         ConfigError: if it cannot be built, or the weights are none or another backbone's.
     """
-    settings = config.backbone
+    place = ""
     try:
-        backbone = build(config).encoder.backbone
-        if settings.init_from:
-            assert isinstance(backbone, Backbone)
-            load_weights(backbone, backbone_weights(settings.init_from))
+        method = build(config)
+        encoders = {"backbone": method.encoder, "second_backbone": method.second_encoder}
+        for group, encoder in encoders.items():
+            where = getattr(config, group).init_from
+            if encoder is not None and where:
+                place = f"{group}.init_from={where}: "
+                assert isinstance(encoder.backbone, Backbone)
+                load_weights(encoder.backbone, backbone_weights(where))
     except (ValueError, ImportError) as error:
-        place = f"backbone.init_from={settings.init_from}: " if settings.init_from else ""
         raise ConfigError(f"{place}{error}") from error
 
 
@@ -193,7 +200,7 @@ def evaluate_job(
     """
     config, record = with_videos_root(folder.config(), videos_root), folder.record()
     assert record is not None
-    find_indexed(config.data)  # that videos are missing is said before Ray starts
+    find(config.data)  # that videos are missing is said before Ray starts
     with connected(config.cluster) as demand, stoppable():
         done = evaluate(
             folder,
@@ -274,15 +281,20 @@ def log_training(config: RunConfig, folder: RunFolder, tracker: Tracker, *, meth
     """Pictures of the training (its pairs, its losses, its centre) and the encoder, to MLflow."""
     state = _newest(folder)
     sheet = {name: views.numpy() for name, views in state["sheet"].items()}
-    captions = [f"video {video}" for video in sheet["video"]]
-    pictures = [
-        figures.pairs_sheet(
-            sheet["context"],
-            sheet["target"],
-            sheet.get("surrogate"),
-            captions,
-            folder.figures / "pairs.png",
-        ),
+    what = "video" if about_of(config.data.index) is None else "group"
+    captions = [f"{what} {number}" for number in sheet["video"]]
+    pictures = []
+    if sheet["context"].dtype == sheet["target"].dtype == np.uint8:  # and no texts
+        pictures.append(
+            figures.pairs_sheet(
+                sheet["context"],
+                sheet["target"],
+                sheet.get("surrogate"),
+                captions,
+                folder.figures / "pairs.png",
+            )
+        )
+    pictures += [
         figures.loss_terms(state["history"], folder.figures / "loss.png"),
         figures.collapse(state["history"], folder.figures / "collapse.png"),
     ]
@@ -290,8 +302,16 @@ def log_training(config: RunConfig, folder: RunFolder, tracker: Tracker, *, meth
     for picture in pictures:
         tracker.log_file(picture, "figures")
     method.load_state_dict(state["method"])
-    example = torch.zeros(2, *config.data.view_shape).numpy()
-    tracker.log_encoder(method.encoder.backbone.eval(), example)
+    tracker.log_encoder(method.encoder.backbone.eval(), example_of(config.backbone, config.data))
+    if method.second_encoder is not None:
+        example = example_of(config.second_backbone, config.data)
+        tracker.log_encoder(method.second_encoder.backbone.eval(), example, "second_encoder")
+
+
+def example_of(backbone: BackboneConfig, data: DataConfig) -> NDArray[Any]:
+    """Two samples as a backbone reads them."""
+    shape = 2, *input_shape(backbone, data)
+    return np.ones(shape, np.int64) if backbone.reads_text else np.zeros(shape, np.float32)
 
 
 def log_evaluation(done: Evaluation, tracker: Tracker) -> dict[str, float]:

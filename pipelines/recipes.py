@@ -61,6 +61,38 @@ def video_frames() -> RunConfig:
     )
 
 
+def images() -> RunConfig:
+    """A table of pairs of images, `adassl data pairs`: AdaSSL-V over InfoNCE, at 64 pixels."""
+    return RunConfig(
+        data=DataConfig(frames_per_clip=1),
+        method=MethodConfig(beta=0.01, beta_warmup_steps=200),
+    )
+
+
+def texts() -> RunConfig:
+    """A table of pairs of texts: a transformer of four blocks from nothing."""
+    return with_overrides(
+        images(),
+        {
+            "backbone.name": "text_transformer",
+            "data.max_tokens": 64,
+            "optim.learning_rate": 5e-4,
+        },
+    )
+
+
+def sounds() -> RunConfig:
+    """A table of pairs of sounds, each its log-mel spectrogram of a second."""
+    return with_overrides(images(), {"data.grayscale": True})
+
+
+def image_text() -> RunConfig:
+    """A table of images and their captions: an encoder for each."""
+    return with_overrides(
+        images(), {"method.encoders": "separate", "second_backbone.name": "text_transformer"}
+    )
+
+
 def moving_digits() -> RunConfig:
     """Stochastic moving digits: x, x+ and the surrogate x++ are successive clips of 3 frames."""
     return RunConfig(
@@ -132,6 +164,10 @@ def digits_by(objective: ObjectiveName) -> RunConfig:
 RECIPES: dict[str, Callable[[], RunConfig]] = {
     "videos": videos,
     "video-frames": video_frames,
+    "images": images,
+    "sounds": sounds,
+    "texts": texts,
+    "image-text": image_text,
     "moving-digits": moving_digits,
     "digit-scenes": digit_scenes,
     **{f"digits-{name.replace('_', '-')}": partial(digits_by, name) for name in OBJECTIVES},

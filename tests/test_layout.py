@@ -21,6 +21,7 @@ LAYERS = (
     {"pipelines.evaluation"},
     {"pipelines.training"},
     {"pipelines.recipes"},
+    {"pipelines.pairs"},
     {"pipelines.video", "pipelines.sources"},
     {"pipelines.cluster"},
     {"pipelines.storage"},

@@ -76,8 +76,12 @@ def options(
 def train(
     name: Annotated[str, typer.Option(help="The run's name; the same name goes on.")] = "run",
     recipe: Annotated[
-        str, typer.Option(help="A recipe to begin with: videos, video-frames, moving-digits, …")
-    ] = "videos",
+        str | None,
+        typer.Option(
+            help="A recipe to begin with: videos, video-frames, moving-digits, images, …; unset: "
+            "by what the index holds."
+        ),
+    ] = None,
     index: Annotated[str | None, typer.Option(help="Short for --set data.index=…")] = None,
     videos_root: VideosRoot = None,
     workers: Annotated[

@@ -1,4 +1,4 @@
-"""`adassl data`: make, index and prepare videos."""
+"""`adassl data`: make, index and prepare videos; make tables of pairs."""
 
 import os
 from pathlib import Path
@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 from pipelines.cli.options import console
+from pipelines.cli.pairs import pairs
 
-data_app = typer.Typer(no_args_is_help=True, help="Make, index or prepare videos.")
+data_app = typer.Typer(no_args_is_help=True, help="Make, index or prepare videos, or pairs.")
+data_app.command("pairs")(pairs)
 
 
 @data_app.command("moving-digits")

@@ -20,15 +20,15 @@ from pipelines.experiments.page import Page, Section
 from pipelines.experiments.results import Column, Results
 from pipelines.job import log_evaluation, log_training, train_and_evaluate
 from pipelines.numbers import number
+from pipelines.pairs.plan import plan
 from pipelines.recipes import SCENES, recipe
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder
-from pipelines.training.learner import build
+from pipelines.training.build import build
 from pipelines.training.worker import training_here
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial
 from pipelines.video.indexer import build_index
-from pipelines.video.plan import plan
 
 NUM_VIDEOS = 400
 SETTINGS = {"tracking.experiment": "demo", "train.global_batch_size": 128}

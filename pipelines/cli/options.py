@@ -25,12 +25,15 @@ VideosRoot = Annotated[
 
 
 def resolve(
-    recipe_name: str,
+    recipe_name: str | None,
     assignments: list[str] | None,
     settings: Mapping[str, Any] | None = None,
     **short: Any,
 ) -> Any:
-    """The config of a recipe with a space's settings, the flags and `--set` applied in turn."""
+    """The config of a recipe with a space's settings, the flags and `--set` applied in turn.
+
+    Without a recipe, the one for what the index holds.
+    """
     from pipelines.config.run import with_overrides
     from pipelines.recipes import recipe
 
@@ -43,6 +46,10 @@ def resolve(
     overrides = dict(settings or {})
     overrides |= {keys[name]: value for name, value in short.items() if value is not None}
     overrides |= dict(parse_assignment(text) for text in assignments or [])
+    if recipe_name is None:
+        from pipelines.pairs.table import default_recipe
+
+        recipe_name = default_recipe(str(overrides.get("data.index", recipe("videos").data.index)))
     return with_overrides(recipe(recipe_name), overrides)
 
 

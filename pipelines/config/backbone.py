@@ -13,7 +13,8 @@ class BackboneConfig(Record):
 
     name: BackboneName = "conv3d"
     hidden_dims: tuple[Positive, ...] | None = None
-    """Widths of the hidden layers of mlp and conv3d; unset: the backbone's own."""
+    """Widths of the hidden layers of mlp and conv3d, and of the blocks of text_transformer, all
+    alike; unset: the backbone's own."""
     tubelet: tuple[Positive, Positive] | None = None
     """Frames and pixels of a token of vit_*; unset: 2 frames where they are even, else 1, and 16
     pixels, 8 up to 64."""
@@ -23,9 +24,16 @@ class BackboneConfig(Record):
     """With name=transformers: a local folder or a name on the hub, of an image or video model."""
     pretrained: bool = True
     """With name=transformers: whether with the model's weights, else random ones."""
+    vocabulary: Positive = 8192
+    """With name=text_transformer: most token ids; at least those of the table's tokenizer."""
     init_from: str | None = None
     """Weights to start from: a run's folder (its best checkpoint), a checkpoint, or a file or
     folder of weights."""
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it reads token ids, and no pixels."""
+        return self.name == "text_transformer"
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -1,10 +1,10 @@
-"""The settings of the data: which pairs are cut from which videos."""
+"""The settings of the data: which pairs are cut from which videos, or read from which table."""
 
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.config.fields import Amount, NonNegative, Positive, Record, Share
+from pipelines.config.fields import Amount, NonNegative, Positive, PositiveAmount, Record, Share
 
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 HalfShare = Annotated[float, Field(ge=0, le=0.5)]
@@ -39,9 +39,11 @@ class DataConfig(Record):
     """Which pairs are cut from which videos."""
 
     index: str = "videos.parquet"
-    """The index that `adassl data index` wrote."""
+    """The index that `adassl data index` wrote, or the table of `adassl data pairs`, for which what
+    is said below of gaps, starts, windows and moments does not count."""
     videos_root: str | None = None
-    """The folder that holds the videos of the index now, if they were moved since it was made."""
+    """The folder that holds the videos of the index now, if they were moved since it was made; of a
+    table, the folder that its relative paths are in."""
     frames_per_clip: Positive = 3
     """Consecutive frames in each view; 1 makes pairs of single frames."""
     gap: tuple[Amount, Amount] = (3, 3)
@@ -67,6 +69,11 @@ class DataConfig(Record):
     crop: Literal["center", "random", "none"] = "center"
     """Where along the long side the square is cut, the same place for all views of a pair; none:
     nothing is cut, the whole frame is squeezed into the square."""
+    max_tokens: Positive = 64
+    """Of a text in a table of pairs; what is longer is cut off."""
+    sound_seconds: PositiveAmount = 1.0
+    """Of a sound in a table of pairs: what its spectrogram shows. Cut where `crop` says; what is
+    shorter is followed by silence."""
     start_multiple: Positive = 1
     """Pairs start at multiples of this frame number."""
     reuse: Positive = 1
@@ -81,7 +88,7 @@ class DataConfig(Record):
     max_pairs_per_video: Positive | None = None
     """Most pairs of one video in a global batch; unset: the fewest that the videos allow."""
     max_failed_share: Share = 0.01
-    """Share of windows that may fail to decode before the run stops."""
+    """Share of windows, or of a table's pairs, that may fail to decode before the run stops."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -164,8 +164,12 @@ SINCE_0_1 = (
     ("backbone", "pretrained"),
     ("backbone", "token_drop"),
     ("backbone", "tubelet"),
+    ("backbone", "vocabulary"),
     ("data", "augment"),
     ("data", "context_surrogate"),
+    ("data", "max_tokens"),
+    ("data", "sound_seconds"),
+    ("method", "encoders"),
     ("method", "surrogate_form"),
     ("method", "reverse"),
     ("method", "sigreg_weight"),
@@ -193,6 +197,8 @@ class RunConfig(Record):
 
     data: DataConfig = DataConfig()
     backbone: BackboneConfig = BackboneConfig()
+    second_backbone: BackboneConfig = BackboneConfig()
+    """Of the targets, with method.encoders=separate."""
     method: MethodConfig = MethodConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
@@ -204,6 +210,7 @@ class RunConfig(Record):
     def _check(self) -> Self:
         batch = self.train.global_batch_size
         self._check_workers()
+        self._check_encoders()
         both = self.method.surrogate_form == "both"
         if both and not (self.data.surrogate and self.data.context_surrogate):
             raise ValueError(
@@ -230,6 +237,21 @@ class RunConfig(Record):
                 f"use at least {traits.least_pairs}, or method.objective=byol"
             )
         return self
+
+    def _check_encoders(self) -> None:
+        """See that the encoders can read the views."""
+        separate, views = self.method.encoders == "separate", self.data.views
+        if separate and views == "augmentation":
+            raise ValueError(
+                "method.encoders=separate with data.views=augmentation: both views are of x, which "
+                "needs one encoder; set data.views=time, or method.encoders=shared"
+            )
+        of_text = self.backbone.reads_text or (separate and self.second_backbone.reads_text)
+        if of_text and views != "time":
+            raise ValueError(
+                f"text_transformer with data.views={views}: texts are not augmented; set "
+                "data.views=time"
+            )
 
     def _check_workers(self) -> None:
         """See that a batch can be dealt out, in whole parts, to the workers."""
@@ -281,6 +303,8 @@ class RunConfig(Record):
             content["train"]["best_metric"] = "val/loss"
         # Unset came later than false, and no run on several GPUs came before it.
         content["train"]["sync_batchnorm"] = content["train"]["sync_batchnorm"] or False
+        if self.method.encoders == "shared":
+            content.pop("second_backbone")
         # Settings that came later count only where they are used: runs from before then resume.
         defaults = RunConfig().model_dump(mode="json")
         for group, name in SINCE_0_1:

@@ -3,21 +3,22 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from adassl.backbones import Backbone
 from adassl.latents import LatentSample
 from pipelines.config.data import DataConfig
 from pipelines.config.run import RunConfig
+from pipelines.pairs.plan import Index, Rows, decoded_here, find, rows_of, stream_of
 from pipelines.training.learner import Learner
 from pipelines.video.batch import PairBatch
-from pipelines.video.index import VideoIndex
-from pipelines.video.moved import find_indexed
 from pipelines.video.schedule import Schedule
-from pipelines.video.stream import PairStream, Share, pairs_here
+from pipelines.video.stream import Share
 
 _SEED = 2_000_003
 _AT_ONCE = 250
@@ -28,7 +29,8 @@ Floats = NDArray[np.float32]
 class Moments:
     """Pairs of moments: the video of each, the first frame of x, and how far x+ is.
 
-    `gap` is how many frames later x+ begins, 0 where that is not known.
+    `gap` is how many frames later x+ begins, 0 where that is not known. Of a table of pairs: the
+    group, the row of x in the table, and by how many rows x+ stands after it.
     """
 
     path: NDArray[np.object_]
@@ -45,15 +47,15 @@ class EmbeddedPairs(Moments):
     """Pairs of one split, one entry of each field a pair.
 
     `representation` is h of x; `context`, `target` and `edited` are unit embeddings; `clips` and
-    `next_clips` are the uint8 frames of x and x+.
+    `next_clips` are the uint8 frames of x and x+, or the int32 token ids of texts.
     """
 
     representation: Floats
     context: Floats
     target: Floats
     edited: Floats
-    clips: NDArray[np.uint8]
-    next_clips: NDArray[np.uint8]
+    clips: NDArray[Any]
+    next_clips: NDArray[Any]
     latent: LatentSample | None
 
 
@@ -61,13 +63,13 @@ class EmbeddedPairs(Moments):
 class DecodedPairs:
     """Batches of pairs of one split, the last one with more than are asked for."""
 
-    rows: Schedule
+    rows: Rows
     num_pairs: int
     batches: Iterable[PairBatch]
 
 
 def pairs_to_embed(
-    config: RunConfig, videos: VideoIndex, num_pairs: int, *, num_decoders: int
+    config: RunConfig, videos: Index, num_pairs: int, *, num_decoders: int
 ) -> DecodedPairs:
     """`num_pairs` pairs or all there are, every video once before any is used twice.
 
@@ -75,7 +77,7 @@ def pairs_to_embed(
     """
     rows = _rows(config.data, videos, config.train.global_batch_size)
     num_pairs, batches = _batches(rows, num_pairs)
-    stream = PairStream(rows, batches, Share(num_decoders=num_decoders))
+    stream = stream_of(rows, batches, Share(num_decoders=num_decoders))
     return DecodedPairs(rows=rows, num_pairs=num_pairs, batches=stream)
 
 
@@ -85,21 +87,21 @@ def pairs_at_hand(data: DataConfig, split: str, num_pairs: int) -> DecodedPairs:
 
     No other process has to start for a few small videos.
     """
-    videos = find_indexed(data).select(split=split)
+    videos = find(data).select(split=split)
     rows = _rows(data, videos, _AT_ONCE)
     num_pairs, batches = _batches(rows, num_pairs)
-    decoded = pairs_here(rows, batches, Share(num_decoders=1))
+    decoded = decoded_here(rows, batches, Share(num_decoders=1))
     return DecodedPairs(rows=rows, num_pairs=num_pairs, batches=decoded)
 
 
-def _rows(data: DataConfig, videos: VideoIndex, at_once: int) -> Schedule:
+def _rows(data: DataConfig, videos: Index, at_once: int) -> Rows:
     crop = "none" if data.crop == "none" else "center"
     views = "both" if data.views == "both" else "time"  # x and x+ in any case, not augmented here
     data = data.model_copy(update={"crop": crop, "views": views})
-    return Schedule(videos, data, seed=_SEED, global_batch_size=at_once, pairs_per_visit=1)
+    return rows_of(videos, data, seed=_SEED, global_batch_size=at_once, pairs_per_visit=1)
 
 
-def _batches(rows: Schedule, num_pairs: int) -> tuple[int, range]:
+def _batches(rows: Rows, num_pairs: int) -> tuple[int, range]:
     num_pairs = min(num_pairs, rows.num_starts)
     return num_pairs, range(-(-num_pairs // rows.global_batch_size))
 
@@ -135,13 +137,33 @@ def embed(learner: Learner, pairs: DecodedPairs) -> EmbeddedPairs:
     )
 
 
-def gaps(rows: Schedule, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The gap in frames of each row; 0 for a pair that stands in for another, which has no row.
+@torch.no_grad()
+def represent(learner: Learner, backbone: Backbone, clips: NDArray[Any]) -> Floats:
+    """Representations of clips, or texts, by a backbone in evaluation mode."""
+    backbone.eval()
+    parts = [
+        backbone(learner.to_input(clips[at : at + 256])).float().cpu()
+        for at in range(0, len(clips), 256)
+    ]
+    return np.asarray(torch.cat(parts).numpy())
 
-    Row i is the only pair of window i.
+
+def gaps(rows: Rows, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The gap of each row; 0 for a pair that stands in for another, which has no row.
+
+    Of videos in frames: row i is the only pair of window i. Of a table, by how many rows x+ stands
+    after x in it.
     """
-    found = [rows.window(row).gaps[0] if row >= 0 else 0 for row in numbers.tolist()]
+    found = [_gap(rows, row) if row >= 0 else 0 for row in numbers.tolist()]
     return np.asarray(found, np.int64)
+
+
+def _gap(rows: Rows, row: int) -> int:
+    if isinstance(rows, Schedule):
+        return int(rows.window(row).gaps[0])
+    pair = rows.pair(row)
+    number = rows.index.number
+    return int(number[pair.target] - number[pair.context])
 
 
 def joined(latents: list[LatentSample], rows: int | None = None) -> LatentSample | None:

@@ -20,11 +20,12 @@ from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_to_embed
 from pipelines.evaluation.factors import factors_of
 from pipelines.evaluation.latent_action import latent_probes, leakage, mean_changes, transfer
 from pipelines.evaluation.questions import questions
+from pipelines.evaluation.similarity import similarity
+from pipelines.pairs.plan import Index, find
+from pipelines.pairs.table import PairTable
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from pipelines.training.learner import Learner, MakeMethod
 from pipelines.training.metrics import dimension_metrics, latent_metrics, pair_metrics
-from pipelines.video.index import VideoIndex
-from pipelines.video.moved import find_indexed
 
 NUM_SOURCES, NUM_FUTURES = 6, 5
 
@@ -58,9 +59,11 @@ def evaluate(
         ConfigError: if the run has no such checkpoint or its index no video of the split.
     """
     learner = restored(folder, checkpoint, videos_root, make_method)
-    index = find_indexed(learner.config.data)
+    index = find(learner.config.data)
     test, factors = labelled(learner, index, split, num_pairs, num_decoders=num_decoders)
     metrics = label_free(test)
+    if isinstance(index, PairTable):
+        metrics |= similarity(learner, test, index)
     seed = learner.config.train.seed
     if len(factors.columns):
         train, known = labelled(learner, index, "train", num_pairs, num_decoders=num_decoders)
@@ -100,7 +103,7 @@ def restored(
 
 
 def labelled(
-    learner: Learner, index: VideoIndex, split: str, num_pairs: int, *, num_decoders: int
+    learner: Learner, index: Index, split: str, num_pairs: int, *, num_decoders: int
 ) -> tuple[EmbeddedPairs, pd.DataFrame]:
     """Pairs of a split of its index, embedded on the connected cluster, and their labels.
 
@@ -111,7 +114,8 @@ def labelled(
     videos = index.select(split=split)
     if not len(videos):
         raise ConfigError(
-            f"{config.data.index} has no {split} video; index again with a larger --{split}-share"
+            f"{config.data.index} has nothing in the split {split}; make it again with a larger "
+            f"--{split}-share"
         )
     pairs = embed(learner, pairs_to_embed(config, videos, num_pairs, num_decoders=num_decoders))
     return pairs, factors_of(pairs, videos)
@@ -137,17 +141,24 @@ def probe(
 
     What h cannot know, such as a change that is still to come, only the edited embedding can show.
     The mean weighs both alike for each factor: where r copies x+, the edited embedding knows all
-    and h little.
+    and h little. Of two classes also the F1 of the rarer one, from h.
     """
     metrics: dict[str, float] = {}
+    minority: dict[str, float] = {}
     for asked in questions(train_factors, factors):
         for source, prefix in (("representation", ""), ("edited", "edited/")):
-            answer = asked.linear(getattr(train, source), getattr(test, source), groups=train.path)
-            metrics |= {prefix + key: value for key, value in answer.items()}
+            features = getattr(train, source), getattr(test, source)
+            score = asked.linear_score(*features, groups=train.path)
+            metrics |= {prefix + key: value for key, value in score.metrics(*asked.names).items()}
+            if source == "representation" and score.minority_f1 is not None:
+                minority[asked.names[0]] = score.minority_f1
         metrics |= asked.knn(train.representation, test.representation)
     scores = [max(0.0, v) for k, v in metrics.items() if "/linear_" in k]
     if scores:
         metrics["probe/mean"] = float(np.mean(scores))
+    if minority:
+        metrics |= {f"{name}/minority_f1": score for name, score in minority.items()}
+        metrics["probe/minority_f1_mean"] = float(np.mean(list(minority.values())))
     return metrics
 
 
@@ -179,7 +190,8 @@ def _draw(
         )
     ]
     sources = np.arange(min(NUM_SOURCES, len(test)))
-    nearest = nearest_futures(learner, test, sources, NUM_FUTURES)
+    are_pictures = test.clips.dtype == test.next_clips.dtype == np.uint8
+    nearest = nearest_futures(learner, test, sources, NUM_FUTURES) if are_pictures else None
     if nearest is not None:
         pictures.append(
             figures.futures(

@@ -6,6 +6,8 @@ from typing import Any
 import pandas as pd
 
 from pipelines.evaluation.embed import Moments
+from pipelines.pairs.plan import Index
+from pipelines.pairs.table import SCORE, PairTable
 from pipelines.video.index import VideoIndex
 from pipelines.video.labels import VideoNames, read_table
 
@@ -16,7 +18,34 @@ CHANGE = "_change"
 _KEYS = ["path", "frame"]
 
 
-def factors_of(pairs: Moments, videos: VideoIndex) -> pd.DataFrame:
+def factors_of(pairs: Moments, videos: Index) -> pd.DataFrame:
+    """Labels and factors of each pair: those of videos, or the columns of a table of pairs."""
+    if isinstance(videos, PairTable):
+        return _of_table(pairs, videos)
+    return _of_videos(pairs, videos)
+
+
+def _of_table(pairs: Moments, table: PairTable) -> pd.DataFrame:
+    """The columns at x, and the changes of fractions where x+ is another row.
+
+    What a pairing rule says of a value's period holds for its change.
+    """
+    known = table.factors.drop(columns=SCORE, errors="ignore").set_index(table.number)
+    at_x = known.loc[pairs.start].reset_index(drop=True)
+    if table.rule is None:
+        return at_x
+    at_target = known.loc[pairs.start + pairs.gap].reset_index(drop=True)
+    found = at_x.copy()
+    for name in [str(n) for n in at_x if is_value(at_x[n])]:
+        change = at_target[name] - at_x[name]
+        if table.rule.period and name in table.rule.columns:
+            half = table.rule.period / 2
+            change = (change + half) % table.rule.period - half
+        found[name + CHANGE] = change.where(pairs.gap != 0)
+    return found
+
+
+def _of_videos(pairs: Moments, videos: VideoIndex) -> pd.DataFrame:
     """Labels and factors of each pair, by its video and, where a table has frames, its first frame.
 
     Copies go by the names of their originals.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import r2_score
+from sklearn.metrics import f1_score, r2_score
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -53,12 +53,15 @@ class ProbeScore:
         columns: the score of each label column.
         strength: of the regularisation chosen (lambda of ridge, 1/C of logistic, alpha of
             scikit-learn's MLP); 0 for knn.
+        minority_f1: of a linear probe of two classes, F1 of the one that is rarer in training:
+            where one is rare, accuracy says little.
     """
 
     probe: Literal["linear", "knn", "mlp"]
     kind: Kind
     columns: tuple[float, ...]
     strength: float = 0.0
+    minority_f1: float | None = None
 
     @property
     def score(self) -> float:
@@ -100,8 +103,15 @@ def linear_probe(
         ValueError: on features and labels that do not belong together or are not finite.
     """
     data = _data(features_train, labels_train, features_test, labels_test, kind)
-    columns, strength = _fitted(data, kind, *_linear(kind), validation, groups)
-    return ProbeScore(probe="linear", kind=kind, columns=columns, strength=strength)
+    predicted, strength = _fitted(data, kind, *_linear(kind), validation, groups)
+    _, known, _, truth = data
+    return ProbeScore(
+        probe="linear",
+        kind=kind,
+        columns=scores(kind, truth, predicted),
+        strength=strength,
+        minority_f1=_minority_f1(known, truth, predicted) if kind == "class" else None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +164,15 @@ def _linear(kind: Kind) -> tuple[Any, str, dict[float, float]]:
         model = LogisticRegression(**_LOGISTIC)
         return model, "C", {strength: 1 / strength for strength in _LOGISTIC_STRENGTHS}
     return Ridge(solver="svd"), "alpha", {strength: strength for strength in _RIDGE_STRENGTHS}
+
+
+def _minority_f1(known: Array, truth: Array, predicted: Array) -> float | None:
+    """F1 of the rarer of two classes by the training labels; None where there are not two."""
+    kinds, counts = np.unique(known, return_counts=True)
+    if len(kinds) != 2:
+        return None
+    rare = kinds[counts.argmin()]
+    return float(f1_score(truth == rare, predicted == rare, zero_division=0.0))
 
 
 def value_probe(
@@ -234,7 +253,8 @@ def mlp_probe(
         model = TransformedTargetRegressor(model, transformer=scaler, check_inverse=False)
     grid = {strength: strength for strength in _MLP_STRENGTHS}
     data = _data(features_train, labels_train, features_test, labels_test, kind)
-    columns, strength = _fitted(data, kind, model, name, grid, validation, None)
+    predicted, strength = _fitted(data, kind, model, name, grid, validation, None)
+    columns = scores(kind, data[3], predicted)
     return ProbeScore(probe="mlp", kind=kind, columns=columns, strength=strength)
 
 
@@ -268,12 +288,12 @@ def _fitted(
     grid: dict[float, float],
     validation: Validation | None,
     groups: Array | None,
-) -> tuple[tuple[float, ...], float]:
-    """Scores on the test pairs of a model with the best strength of a grid, and the strength."""
-    x, y, x_test, y_test = data
+) -> tuple[Array, float]:
+    """Answers to the test pairs by a model with the best strength of a grid, and the strength."""
+    x, y, x_test, _ = data
     with threadpool_limits(limits=1):
         pipeline, strength = _chosen(x, y, kind, model, name, grid, validation, groups)
-        return scores(kind, y_test, pipeline.predict(x_test)), strength
+        return pipeline.predict(x_test), strength
 
 
 def _chosen(

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from adassl.backbones import Backbone
 from pipelines.config.run import ConfigError
-from pipelines.evaluation.embed import EmbeddedPairs
+from pipelines.evaluation.embed import EmbeddedPairs, represent
 from pipelines.evaluation.evaluate import labelled, restored
 from pipelines.evaluation.factors import CHANGE
 from pipelines.evaluation.probes import Array, ProbeScore
@@ -27,9 +26,11 @@ from pipelines.evaluation.trained_heads import (
     answer,
     num_outputs,
 )
+from pipelines.pairs.plan import find
+from pipelines.pairs.table import PairTable
 from pipelines.storage.runs import RunFolder
-from pipelines.training.learner import Learner, build
-from pipelines.video.moved import find_indexed
+from pipelines.training.build import build
+from pipelines.training.learner import Learner
 
 Others = Mapping[str, tuple[Learner, EmbeddedPairs, EmbeddedPairs]]
 """Other runs by name: a learner, its training pairs and its test pairs."""
@@ -68,17 +69,6 @@ def fresh_backbone(learner: Learner) -> Backbone:
     backbone = build(learner.config).encoder.backbone
     assert isinstance(backbone, Backbone)
     return backbone.to(learner.device)
-
-
-@torch.no_grad()
-def represent(learner: Learner, backbone: Backbone, clips: NDArray[np.uint8]) -> Array:
-    """Representations of clips by a backbone in evaluation mode."""
-    backbone.eval()
-    parts = [
-        backbone(learner.to_input(clips[at : at + 256])).float().cpu()
-        for at in range(0, len(clips), 256)
-    ]
-    return np.asarray(torch.cat(parts).numpy())
 
 
 def floors_of(learner: Learner, train: EmbeddedPairs, test: EmbeddedPairs) -> Iterator[Arm]:
@@ -220,7 +210,12 @@ def compare(
     """
 
     def both(learner: Learner) -> tuple[EmbeddedPairs, pd.DataFrame, EmbeddedPairs, pd.DataFrame]:
-        index = find_indexed(learner.config.data)
+        index = find(learner.config.data)
+        if isinstance(index, PairTable) and "text" in index.about.kinds.values():
+            raise ConfigError(
+                f"{folder}: the table of the full protocol is of pixels, and this is a table of "
+                "texts; use --protocol probes"
+            )
         train, known = labelled(learner, index, "train", num_pairs, num_decoders=num_decoders)
         test, factors = labelled(learner, index, "test", num_pairs, num_decoders=num_decoders)
         return train, known, test, factors

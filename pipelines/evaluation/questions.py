@@ -33,7 +33,11 @@ class Question:
     test: Array
 
     def linear(self, train: Array, test: Array, *, groups: Array) -> dict[str, float]:
-        """Linear probes of features of all training and all test pairs; metrics by name.
+        """The scores of `linear_score` by name."""
+        return self.linear_score(train, test, groups=groups).metrics(*self.names)
+
+    def linear_score(self, train: Array, test: Array, *, groups: Array) -> probes.ProbeScore:
+        """Linear probes of features of all training and all test pairs.
 
         Args:
             train: features of all training pairs.
@@ -43,10 +47,8 @@ class Question:
         data = train[self.train_rows], self.train, test[self.test_rows], self.test
         groups = groups[self.train_rows]
         if self.is_class:
-            score = probes.linear_probe(*data, kind="class", groups=groups)
-        else:
-            score = probes.value_probe(*data, groups=groups)
-        return score.metrics(*self.names)
+            return probes.linear_probe(*data, kind="class", groups=groups)
+        return probes.value_probe(*data, groups=groups)
 
     def knn(self, train: Array, test: Array) -> dict[str, float]:
         """Probes by nearest neighbours of the same."""

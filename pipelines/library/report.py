@@ -25,14 +25,14 @@ from pipelines.figures import html
 from pipelines.figures.maps import hover_map
 from pipelines.figures.style import BLUE, INK
 from pipelines.numbers import number
+from pipelines.pairs.plan import Index, find
+from pipelines.pairs.table import PairTable
 from pipelines.storage.folder import parent_and_name
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from pipelines.tracking.async_logger import without_password
 from pipelines.training.alarms import ADVICE, PREFIX
 from pipelines.training.learner import Learner
 from pipelines.training.metrics import without_dimensions
-from pipelines.video.index import VideoIndex
-from pipelines.video.moved import find_indexed
 
 NUM_MOMENTS = 300
 PAGE = "report.html"
@@ -76,7 +76,12 @@ def report(
         ConfigError: if there is no run, no checkpoint, or no test video.
     """
     learner = restored(run, checkpoint, videos_root)
-    index = find_indexed(learner.config.data)
+    index = find(learner.config.data)
+    if isinstance(index, PairTable) and "text" in index.about.kinds.values():
+        raise ConfigError(
+            f"{learner.config.data.index}: a page shows pictures, and this is a table of texts; "
+            "`adassl evaluate` reports on them"
+        )
     split = next((s for s in ("test", "val", "train") if len(index.select(split=s))), None)
     if split is None:
         raise ConfigError(f"{learner.config.data.index} has no usable video; index again")
@@ -105,18 +110,25 @@ def report(
 
 
 def _about(
-    run: RunFolder, learner: Learner, index: VideoIndex, *, history: Sequence[Mapping[str, float]]
+    run: RunFolder, learner: Learner, index: Index, *, history: Sequence[Mapping[str, float]]
 ) -> str:
     config, record = learner.config, run.record()
     usable = index.select()
-    splits = pd.Series(usable.column("split")).value_counts()
+    splits = pd.Series(usable.table["split"].to_pylist()).value_counts()
     counted = ", ".join(f"{count} {split}" for split, count in splits.items())
     r = f"{config.method.latent}, {config.method.latent_dim} dimensions, β {config.method.beta:g}"
+    if isinstance(usable, PairTable):
+        amount = {"pairs": usable.describe()}
+        a_pair = usable.rule.describe() if usable.rule else "a row of the table"
+    else:
+        seconds = usable.column("duration_seconds").sum()
+        amount = {"videos": f"{len(usable)} ({counted}), {seconds:,.0f} s"}
+        a_pair = f"x⁺ {_gap(config)} after x"
     facts = {
-        "videos": f"{len(usable)} ({counted}), {usable.column('duration_seconds').sum():,.0f} s",
+        **amount,
         "index": f"{config.data.index}, digest {record.data_digest if record else '–'}",
         "a clip": f"{config.data.frames_per_clip} frames at {config.data.frame_size} pixels",
-        "a pair": f"x⁺ {_gap(config)} after x",
+        "a pair": a_pair,
         "objective": config.method.objective,
         "r": "none" if config.method.latent == "none" else r,
         "encoder": f"{config.backbone.name}, {_millions(learner)} million weights",
@@ -222,7 +234,7 @@ def _use_of_latent(learner: Learner, pairs: EmbeddedPairs) -> str:
     return html.section("The use of r", html.plot(bars, "use-of-r"), note=note)
 
 
-def _map(pairs: EmbeddedPairs, videos: VideoIndex, split: str) -> str:
+def _map(pairs: EmbeddedPairs, videos: Index, split: str) -> str:
     factors = factors_of(pairs, videos)
     label = next((str(name) for name in factors if not is_value(factors[name])), None)
     kinds = [str(kind) for kind in (pairs.path if label is None else factors[label])]
@@ -240,7 +252,7 @@ def _map(pairs: EmbeddedPairs, videos: VideoIndex, split: str) -> str:
     )
 
 
-def _neighbours(pairs: EmbeddedPairs, videos: VideoIndex) -> str:
+def _neighbours(pairs: EmbeddedPairs, videos: Index) -> str:
     """Some moments with the nearest of other videos, by the cosine of the centred h."""
     centred = pairs.representation - pairs.representation.mean(axis=0)
     unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
@@ -255,7 +267,7 @@ def _neighbours(pairs: EmbeddedPairs, videos: VideoIndex) -> str:
     return html.section("Neighbours", _strips(rows), note=note)
 
 
-def _futures(learner: Learner, pairs: EmbeddedPairs, videos: VideoIndex) -> str:
+def _futures(learner: Learner, pairs: EmbeddedPairs, videos: Index) -> str:
     chosen = _spread(pairs)
     nearest = nearest_futures(learner, pairs, chosen, FUTURES)
     if nearest is None or pairs.latent is None:
@@ -287,7 +299,9 @@ def _strips(rows: Sequence[Sequence[tuple[Array, str]]]) -> str:
     return "".join(f'<div class="scroll row">{row}</div>' for row in shown)
 
 
-def _moment(pairs: EmbeddedPairs, videos: VideoIndex, number_: int) -> str:
+def _moment(pairs: EmbeddedPairs, videos: Index, number_: int) -> str:
+    if isinstance(videos, PairTable):
+        return f"{pairs.path[number_]}, row {pairs.start[number_]}"
     fps = dict(zip(videos.path, videos.fps, strict=True))[pairs.path[number_]]
     return f"{Path(str(pairs.path[number_])).name} at {pairs.start[number_] / fps:.1f} s"
 

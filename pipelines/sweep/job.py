@@ -17,6 +17,7 @@ from typing import Any
 from pipelines import tracking
 from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.job import with_absolute_index
+from pipelines.pairs.plan import plan
 from pipelines.storage.folder import Folder
 from pipelines.storage.lease import only_one
 from pipelines.sweep.pruning import Scheduler, scheduler_of
@@ -27,7 +28,6 @@ from pipelines.trials.queue import TrialQueue
 from pipelines.trials.records import SweepRecord, TrialRecord, Value
 from pipelines.trials.run import run_remaining
 from pipelines.trials.store import TrialStore
-from pipelines.video.plan import plan
 from tune_spaces import Choice, Space
 
 

@@ -4,6 +4,7 @@ import copy
 import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +18,12 @@ class ExportedEncoder:
     """A module's `torch.export` graph on disk: on the CPU, in evaluation mode, any batch size.
 
     Args:
-        module: maps a float tensor [batch, …] to one tensor.
+        module: maps a tensor [batch, …] of the example's type to one tensor.
         example: at least one input; its shape but for the first dimension is the signature.
         name: of the MLflow model.
     """
 
-    def __init__(self, module: nn.Module, example: NDArray[np.float32], name: str) -> None:
+    def __init__(self, module: nn.Module, example: NDArray[Any], name: str) -> None:
         import mlflow.pytorch
         from mlflow.models import Model, infer_signature
 

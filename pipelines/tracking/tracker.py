@@ -20,7 +20,6 @@ from pipelines.tracking.system import SystemSampler
 from pipelines.tracking.uri import check_uri, database_file
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -195,7 +194,7 @@ class Tracker:
         self._put(path.name, lambda run: run.send_files(path, folder), _size(path))
 
     def log_encoder(
-        self, module: "nn.Module", example: "NDArray[np.float32]", name: str = "encoder"
+        self, module: "nn.Module", example: "NDArray[Any]", name: str = "encoder"
     ) -> None:
         """A trained module as a model with a signature, exported here and sent in the background.
 

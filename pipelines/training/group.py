@@ -30,6 +30,7 @@ from ray.train.v2.api.config import ScalingConfig
 from pipelines.cluster import Demand, quiet_ray
 from pipelines.config.run import ConfigError, RunConfig, parse
 from pipelines.errors import UserError
+from pipelines.pairs.plan import plan
 from pipelines.storage import runs
 from pipelines.storage.checkpoints import CheckpointError
 from pipelines.storage.remote import StorageError
@@ -41,7 +42,6 @@ from pipelines.training.loop import History
 from pipelines.training.progress import shown
 from pipelines.training.worker import decoded, work
 from pipelines.video.pairs import TooManyFailuresError
-from pipelines.video.plan import plan
 from pipelines.video.stream import Share
 
 RESIZE_SECONDS = 30.0

@@ -22,8 +22,7 @@ from torch.utils._pytree import tree_map
 
 from adassl import collectives
 from adassl.augmentations import LOCAL_AREA, Augmentation, augment
-from adassl.backbones import Backbone, build_backbone, load_weights
-from adassl.build import build_method
+from adassl.backbones import Backbone, load_weights
 from adassl.method import Method, StepOutput
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.optim import build_adamw, set_learning_rate
@@ -31,6 +30,7 @@ from adassl.schedules import cosine_with_warmup
 from adassl.views import Views
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
+from pipelines.training.build import build, multipliers
 from pipelines.training.metrics import (
     dimension_metrics,
     latent_metrics,
@@ -80,6 +80,8 @@ class Learner:
             self.method.encoder.compile()
             if self.method.target_encoder is not None:
                 self.method.target_encoder.compile()
+            if self.method.second_encoder is not None:
+                self.method.second_encoder.compile()
         self._forward: nn.Module = self.method
         if collectives.world_size() > 1:
             ids = [device.index] if device.type == "cuda" else None
@@ -219,6 +221,7 @@ class Learner:
             given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
             moved = {name: self._moved(x) for name, x in given.items() if x is not None}
             return dataclasses.replace(batch, **moved)
+        batch = without_padding(batch)
         data, context = self.config.data, self.to_input(batch.context)
         target = context if batch.target is batch.context else self.to_input(batch.target)
         extra = (batch.surrogate, batch.context_surrogate)
@@ -258,8 +261,13 @@ class Learner:
             seen["local"] = torch.stack([augment(views.context, draws, part) for draws in small])
         return dataclasses.replace(views, **seen)
 
-    def to_input(self, frames: NDArray[np.uint8]) -> Tensor:
-        """uint8 [batch, frames, height, width, channels] → [batch, channels, frames, …] in ±1."""
+    def to_input(self, frames: NDArray[Any]) -> Tensor:
+        """uint8 [batch, frames, height, width, channels] → [batch, channels, frames, …] in ±1.
+
+        Token ids, int32 [batch, tokens], stay what they are.
+        """
+        if frames.dtype != np.uint8:
+            return self._moved(torch.from_numpy(np.ascontiguousarray(frames))).long()
         pixels = self._moved(torch.from_numpy(np.ascontiguousarray(frames)))
         return pixels.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1.0)
 
@@ -305,6 +313,17 @@ class Learner:
                 assert isinstance(encoder.backbone, Backbone)
                 load_weights(encoder.backbone, weights)
 
+    def start_second_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Give the backbone of the second encoder the weights of another training.
+
+        Raises:
+            ValueError: if they are of another backbone.
+        """
+        second = self.method.second_encoder
+        assert second is not None
+        assert isinstance(second.backbone, Backbone)
+        load_weights(second.backbone, weights)
+
     def _on_this_device(self, saved: Mapping[str, Any]) -> dict[str, Any]:
         """An optimiser's state with the kernels of this device, not of the one it was saved on."""
         groups = zip(saved["param_groups"], self.optimizer.param_groups, strict=True)
@@ -336,23 +355,15 @@ def syncs_batchnorm(config: RunConfig, device: torch.device) -> bool:
     return device.type == "cuda" if chosen is None else chosen
 
 
-def build(config: RunConfig) -> Method:
-    """The method of a config, with fresh weights."""
-    settings = config.backbone
-    backbone = build_backbone(
-        settings.name,
-        input_shape=config.data.view_shape,
-        hidden_dims=settings.hidden_dims,
-        tubelet=settings.tubelet,
-        token_drop=settings.token_drop,
-        model=settings.model,
-        pretrained=settings.pretrained,
-    )
-    return build_method(backbone, output_dim=backbone.output_dim, config=config.method)
-
-
-def multipliers(config: RunConfig, method: Method) -> list[tuple[nn.Module, float]]:
-    """The parts of a method whose learning rate is multiplied."""
-    parts = method.parts()
-    chosen = {name: factor for name, factor in config.optim.multipliers if factor != 1.0}
-    return [(module, factor) for name, factor in chosen.items() for module in parts[name]]
+def without_padding(batch: PairBatch) -> PairBatch:
+    """A batch whose texts end where the longest of them does; one of clips as it is."""
+    names = ("context", "target", "surrogate", "context_surrogate")
+    views = {name: getattr(batch, name) for name in names}
+    texts = {n: v for n, v in views.items() if v is not None and v.dtype != np.uint8}
+    if not texts:
+        return batch
+    longest = max(int((ids != 0).any(axis=0).nonzero()[0].max(initial=0)) for ids in texts.values())
+    cut = {name: ids[:, : longest + 1] for name, ids in texts.items()}
+    if batch.target is batch.context and "context" in cut:
+        cut["target"] = cut["context"]
+    return dataclasses.replace(batch, **cut)

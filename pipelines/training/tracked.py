@@ -8,10 +8,10 @@ from typing import Any
 
 from pipelines import tracking
 from pipelines.config.run import RunConfig, flatten
+from pipelines.pairs.plan import Plan
 from pipelines.storage.folder import parent_and_name
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker
-from pipelines.video.plan import Plan
 
 
 @contextmanager

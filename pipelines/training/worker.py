@@ -15,6 +15,7 @@ import torch
 from adassl import collectives
 from pipelines.config.run import ConfigError, RunConfig, TrainConfig
 from pipelines.numbers import plural
+from pipelines.pairs.plan import Plan, decoded_here, stream_of
 from pipelines.storage.runs import RunFolder
 from pipelines.storage.weights import backbone_weights
 from pipelines.tracking import Tracker, device_tags
@@ -24,8 +25,7 @@ from pipelines.training.device import fast_kernels
 from pipelines.training.learner import Batch, Learner, MakeMethod
 from pipelines.training.metrics import without_dimensions
 from pipelines.video.batch import PairBatch
-from pipelines.video.plan import Plan
-from pipelines.video.stream import PairStream, Share, pairs_here
+from pipelines.video.stream import Share
 
 SHEET_PAIRS = 8
 WITHOUT_VALIDATION = "min", "train/loss"
@@ -54,7 +54,7 @@ class Batches:
 @contextmanager
 def decoded(config: RunConfig, videos: Plan, share: Share, newest: int | None) -> Iterator[Batches]:
     """Batches of videos. The decoders run from here on, while the caller prepares the rest."""
-    stream = PairStream(videos.train, range(newest or 0, config.train.steps), share)
+    stream = stream_of(videos.train, range(newest or 0, config.train.steps), share)
     with closing(iter(stream)) as batches:
         yield Batches(
             newest=newest,
@@ -93,6 +93,9 @@ def work(
     sink = RunSink(config, folder, tracker, report)
     if batches.newest is None and config.backbone.init_from:
         learner.start_from(backbone_weights(config.backbone.init_from))
+    second = config.second_backbone.init_from
+    if batches.newest is None and learner.method.second_encoder is not None and second:
+        learner.start_second_from(backbone_weights(second))
     history = sink.restore(learner, batches.newest)
     validation = batches.validation()
     sink.say_best_metric(has_validation=bool(validation))
@@ -112,7 +115,7 @@ def validation_batches(config: RunConfig, videos: Plan, share: Share) -> list[Pa
     if videos.val is None:
         return []
     batches = range(-(-config.train.val_pairs // config.train.global_batch_size))
-    return pairs_here(videos.val, batches, share)
+    return decoded_here(videos.val, batches, share)
 
 
 class RunSink:

@@ -26,6 +26,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from pipelines.cluster import Demand, quiet_ray
 from pipelines.config.run import ConfigError, RunConfig, parse, with_overrides
 from pipelines.job import train_and_evaluate
+from pipelines.pairs.plan import Plan, plan
 from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder
 from pipelines.tracking import Tracker
@@ -33,7 +34,6 @@ from pipelines.training.group import train
 from pipelines.training.metrics import without_dimensions
 from pipelines.training.tracked import tracked
 from pipelines.training.worker import Fit, training_here
-from pipelines.video.plan import Plan, plan
 
 LOST = (
     RayActorError,

@@ -28,7 +28,7 @@ def find_indexed(data: DataConfig) -> VideoIndex:
     rows = np.flatnonzero(index.column("usable"))
     paths = [str(index.path[row]) for row in rows]
     if data.videos_root is None:
-        missing = _missing(paths)
+        missing = missing_files(paths)
     else:
         index, missing = _moved(index, rows.tolist(), absolute(data.videos_root))
     if len(missing) > data.max_failed_share * len(paths):
@@ -83,7 +83,7 @@ def _decoded_by_pyav(index: VideoIndex, rows: list[int]) -> dict[str, list[str |
     return {"decoder": decoders, "seek": seeks}
 
 
-def _missing(paths: Sequence[str]) -> list[str]:
+def missing_files(paths: Sequence[str]) -> list[str]:
     """Those that are not there.
 
     Folders and buckets are listed, for to ask for each of very many takes longer. A web server

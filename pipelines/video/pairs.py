@@ -82,19 +82,15 @@ class PairCutter:
         return window, decoded.frames
 
     def _skip(self, window: "Window", reason: str) -> None:
-        counts, allowed = self.counts, self.schedule.config.max_failed_share
-        counts.windows_failed += 1
-        path = str(self.schedule.index.path[window.video])
-        if path not in counts.failures:
-            counts.failures[path] = reason
-            print(f"skipped, others take its place: {path}: {reason}", flush=True)
-        if counts.windows_failed > max(1, allowed * max(100, counts.windows)):
-            raise TooManyFailuresError(
-                f"{counts.windows_failed} of {counts.windows} windows failed to decode, more than "
-                f"data.max_failed_share={allowed:g}: "
-                + "; ".join(f"{p}: {r}" for p, r in counts.failures.items())
-                + ". Index the videos again, or allow more."
-            )
+        self.counts.windows_failed += 1
+        note_failure(
+            self.counts,
+            str(self.schedule.index.path[window.video]),
+            reason,
+            allowed=self.schedule.config.max_failed_share,
+            units="windows",
+            remedy="Index the videos again, or allow more.",
+        )
 
     def _cut(self, ticks: range) -> PairBatch:
         schedule, config = self.schedule, self.schedule.config
@@ -122,7 +118,7 @@ class PairCutter:
             videos.append(window.video)
             start, gap = int(window.starts[pair]), int(window.gaps[pair])
             begins.append(window.first + start + config.clips.index("context") * gap)
-            square = _crop(frames, config.frame_size, window.crops[pair])
+            square = cropped(frames, config.frame_size, window.crops[pair])
             for place, clips in enumerate(views.values()):
                 at = start + place * gap
                 clips.append(square[at : at + config.frames_per_clip])
@@ -138,12 +134,32 @@ class PairCutter:
         )
 
 
+def note_failure(
+    counts: StreamCounts, name: str, reason: str, *, allowed: float, units: str, remedy: str
+) -> None:
+    """Name what failed, once; it is counted already.
+
+    Raises:
+        TooManyFailuresError: if more failed than the share that is allowed.
+    """
+    if name not in counts.failures:
+        counts.failures[name] = reason
+        print(f"skipped, others take its place: {name}: {reason}", flush=True)
+    if counts.windows_failed > max(1, allowed * max(100, counts.windows)):
+        raise TooManyFailuresError(
+            f"{counts.windows_failed} of {counts.windows} {units} failed to decode, more than "
+            f"data.max_failed_share={allowed:g}: "
+            + "; ".join(f"{p}: {r}" for p, r in counts.failures.items())
+            + f". {remedy}"
+        )
+
+
 def central(frames: Frames, side: int) -> Frames:
     """The square of `side` in the middle (no copy)."""
-    return _crop(frames, side, np.full(2, 0.5))
+    return cropped(frames, side, np.full(2, 0.5))
 
 
-def _crop(frames: Frames, side: int, place: NDArray[np.float64]) -> Frames:
+def cropped(frames: Frames, side: int, place: NDArray[np.float64]) -> Frames:
     """The square of `side` at `place` in [0, 1] along height and width (no copy)."""
     height, width = frames.shape[1:3]
     top, left = (round((n - side) * p) for n, p in zip((height, width), place, strict=True))

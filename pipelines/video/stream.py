@@ -8,7 +8,6 @@ Each training worker runs a graph of its own over the windows that are its by ar
 what it gets depends on nothing but the schedule.
 """
 
-import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 from pipelines.config.data import DataConfig
 from pipelines.storage.folder import StorageError
 from pipelines.storage.objects import is_remote
+from pipelines.video.ahead import Ahead
 from pipelines.video.batch import DecodedWindow, PairBatch, StreamCounts
 from pipelines.video.decode import read_window
 from pipelines.video.frames import DecodeError, resized_shape
@@ -51,10 +51,6 @@ STORE_BYTES = 2**29
 BATCHES_AHEAD = 2
 WINDOWS_AHEAD = 8
 """Windows whose bytes an actor fetches at once, of videos that are objects."""
-NEWS_SECONDS = 60.0
-"""Between lines that say that no batch has come."""
-CLOSE_SECONDS = 30.0
-"""Longest wait for the decoders to stop when a stream is left before its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,20 +134,35 @@ def decoded_blocks(
     schedule: Windows, blocks: list[list[int]], num_decoders: int
 ) -> Generator[DecodedWindow, None, None]:
     """Decode blocks of window numbers by the actors of one Ray Data execution, in order."""
+    pool = decoder_pool(schedule.index, min(num_decoders, len(blocks)))
+    with closing(mapped_blocks(blocks, WindowDecoder, schedule, pool)) as tables:
+        for table in tables:
+            yield from windows_of(table)
+
+
+def mapped_blocks(
+    blocks: list[list[int]], decoder: type, about: Any, pool: ActorPoolStrategy
+) -> Generator[pa.Table, None, None]:
+    """What the actors of one Ray Data execution make of blocks of numbers, in order.
+
+    Args:
+        blocks: a task each.
+        decoder: the actor: made from `about`, from a table with the column `number` to a table.
+        about: what a number means.
+        pool: how many actors.
+    """
 
     def decoded(numbers: Dataset) -> Dataset:
         return numbers.map_batches(
-            WindowDecoder,
-            fn_constructor_args=(schedule,),
-            compute=decoder_pool(schedule.index, min(num_decoders, len(blocks))),
+            decoder,
+            fn_constructor_args=(about,),
+            compute=pool,
             num_cpus=1,
             batch_size=None,
             batch_format="pyarrow",
         )
 
-    with closing(run_blocks(blocks, decoded)) as tables:
-        for table in tables:
-            yield from windows_of(table)
+    return run_blocks(blocks, decoded)
 
 
 def run_blocks(
@@ -207,7 +218,15 @@ class _Nothing:
         return block
 
 
-def decoder_pool(videos: VideoIndex, size: int) -> ActorPoolStrategy:
+class Files(Protocol):
+    """What is decoded: videos, or the files of a table."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether some are objects."""
+
+
+def decoder_pool(videos: Files, size: int) -> ActorPoolStrategy:
     """A fixed number of actors; where videos are objects, each fetches one block ahead."""
     if not videos.is_remote:
         return ActorPoolStrategy(size=size)
@@ -325,75 +344,3 @@ def windows_of(table: pa.Table) -> Iterator[DecodedWindow]:
         data = table["frames"][row].as_buffer()
         frames = None if values["error"] else np.frombuffer(data, np.uint8).reshape(shapes[row])
         yield DecodedWindow(frames=frames, **values)
-
-
-class Ahead(Iterator[Any]):
-    """Iterates in a thread, at most `depth` items ahead; errors come out where they are due.
-
-    It begins at once, and ends when it is closed or nobody holds it any more.
-    """
-
-    def __init__(self, items: Generator[Any, None, None], depth: int) -> None:
-        """Start the thread."""
-        self._ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
-        self._stopped = threading.Event()
-        self._worker = threading.Thread(  # it must not hold on to self
-            target=_feed, args=(items, self._ready, self._stopped), daemon=True, name="pairs-ahead"
-        )
-        self._worker.start()
-
-    def __next__(self) -> Any:
-        if self._stopped.is_set():
-            raise StopIteration
-        kind, item = self._wait()
-        if kind == "item":
-            return item
-        self.close()
-        if kind == "error":
-            raise item
-        raise StopIteration
-
-    def _wait(self) -> tuple[str, Any]:
-        waited = 0.0
-        while True:
-            try:
-                return self._ready.get(timeout=NEWS_SECONDS)
-            except queue.Empty:
-                waited += NEWS_SECONDS
-                print(
-                    f"no batch for {waited:.0f} s: either the decoders find no free CPU, which "
-                    "`ray status` shows, or the videos' storage does not answer",
-                    flush=True,
-                )
-
-    def close(self) -> None:
-        """Stop, and wait until the decoders are released."""
-        self._stopped.set()
-        self._worker.join(CLOSE_SECONDS)
-
-    def __del__(self) -> None:
-        self.close()
-
-
-def _feed(
-    items: Generator[Any, None, None],
-    ready: "queue.Queue[tuple[str, Any]]",
-    stopped: threading.Event,
-) -> None:
-    def put(kind: str, item: Any) -> None:
-        while not stopped.is_set():
-            try:
-                return ready.put((kind, item), timeout=0.2)
-            except queue.Full:
-                continue
-
-    try:
-        for item in items:
-            put("item", item)
-            if stopped.is_set():
-                return
-        put("end", None)
-    except BaseException as error:  # handed to the consumer, who raises it
-        put("error", error)
-    finally:
-        items.close()

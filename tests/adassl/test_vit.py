@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from adassl.backbones import build_backbone
-from adassl.vit import VideoTransformer, _Block, kept_tokens, sine_positions
+from adassl.vit import TransformerBlock, VideoTransformer, kept_tokens, sine_positions
 
 
 def small(token_drop: float = 0.0) -> VideoTransformer:
@@ -15,7 +15,7 @@ def small(token_drop: float = 0.0) -> VideoTransformer:
 
 
 def test_a_block_is_attention_and_an_mlp_around_residuals() -> None:
-    block, tokens = _Block(8, 2).double(), torch.randn(3, 5, 8, dtype=torch.float64)
+    block, tokens = TransformerBlock(8, 2).double(), torch.randn(3, 5, 8, dtype=torch.float64)
     query, key, value = block.qkv(block.norm_1(tokens)).chunk(3, dim=2)
     heads = []
     for head in (slice(0, 4), slice(4, 8)):

@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from pipelines.config.run import with_overrides
+from pipelines.pairs.plan import plan
 from pipelines.recipes import recipe
 from pipelines.video.parts import table_of
-from pipelines.video.plan import plan
+from pipelines.video.schedule import Schedule
 
 NUM_VIDEOS, NUM_FILES = 200_000, 1000
 NUM_FRAMES, KEY_FRAME_EVERY, BYTES_PER_GROUP = 300, 30, 40_000
@@ -48,7 +49,8 @@ def _planned(index: str) -> dict[str, float]:
     began = time.perf_counter()
     schedule = plan(config).train
     planned = time.perf_counter()
-    again = type(schedule)(
+    assert isinstance(schedule, Schedule)
+    again = Schedule(
         schedule.index, config.data, seed=0, global_batch_size=config.train.global_batch_size
     )
     again.window(0)

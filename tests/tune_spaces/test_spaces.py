@@ -6,7 +6,7 @@ import tune_spaces
 from pipelines.config.run import RunConfig, flatten, with_overrides
 from pipelines.recipes import recipe
 from pipelines.sweep.settings import decide
-from pipelines.training.learner import build
+from pipelines.training.build import build
 from tune_spaces import Choice, LogUniform, Space
 
 NAMES = tune_spaces.names()

@@ -273,3 +273,18 @@ def test_what_does_not_belong_together_is_refused() -> None:
             probe(*data, kind="value", validation=(good, np.arange(3)))
         with pytest.raises(ValueError, match="1 of 4 validation features are not finite"):
             probe(*data, kind="value", validation=(bad, np.arange(4)))
+
+
+def test_of_two_classes_the_rarer_has_its_f1() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.where(rng.random(400) < 0.1, "rare", "usual")
+    features = rng.normal(size=(400, 3)) + np.where(labels == "rare", 1.5, 0.0)[:, None]
+    sides = features[:200], labels[:200], features[200:], labels[200:]
+    score = probes.linear_probe(*sides, kind="class")
+    assert score.minority_f1 is not None
+    assert 0.4 < score.minority_f1 < score.score
+    nothing = probes.linear_probe(np.zeros((200, 3)), labels[:200], *sides[2:], kind="class")
+    assert nothing.minority_f1 == 0
+    assert nothing.score > 0.85, "which accuracy hides"
+    three = np.arange(200) % 3
+    assert probes.linear_probe(sides[0], three, sides[2], three, kind="class").minority_f1 is None

@@ -9,11 +9,11 @@ import pytest
 
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig, with_overrides
+from pipelines.pairs.plan import decoded_here, plan
 from pipelines.video.index import load_index
 from pipelines.video.indexer import build_index
 from pipelines.video.moved import find_indexed
-from pipelines.video.plan import plan
-from pipelines.video.stream import Share, pairs_here
+from pipelines.video.stream import Share
 from tests.videos import write_video
 
 
@@ -70,7 +70,7 @@ def test_a_run_cuts_the_same_pairs_from_moved_videos(
     small = {"data.gap": (1, 2), "train.global_batch_size": 2}
     run = plan(with_overrides(RunConfig(), {**changes, **small}))
     assert run.digest == load_index(data.index).digest()  # so the run may go on
-    (batch,) = pairs_here(run.train, range(1), Share())
+    (batch,) = decoded_here(run.train, range(1), Share())
     assert (batch.row == [0, 1]).all()
     assert batch.context.any()
 

@@ -19,7 +19,7 @@ from pipelines.experiments.stability.hypotheses import (
 )
 from pipelines.experiments.stability.page import page_of
 from pipelines.recipes import recipe
-from pipelines.training.learner import build
+from pipelines.training.build import build
 from pipelines.trials.records import TrialRecord
 from tests.pipelines.experiments.made import results_of
 

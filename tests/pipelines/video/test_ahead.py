@@ -5,14 +5,14 @@ from collections.abc import Generator
 
 import pytest
 
-from pipelines.video import stream
-from pipelines.video.stream import Ahead
+from pipelines.video import ahead as ahead_module
+from pipelines.video.ahead import Ahead
 
 
 def test_who_waits_for_a_batch_hears_of_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(stream, "NEWS_SECONDS", 0.5)
+    monkeypatch.setattr(ahead_module, "NEWS_SECONDS", 0.5)
     may_go = threading.Event()
 
     def late() -> Generator[int, None, None]:
