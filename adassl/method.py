@@ -212,21 +212,7 @@ class Method(nn.Module):
                 f"views.local is set with {type(self.objective).__name__}, which compares pairs "
                 "alone; choose swav or dino, or leave views.local=None"
             )
-
-        both = self.encoding.surrogate_form == "both"
-        if both and self.encoding.reads_evidence:
-            for name in ("surrogate", "context_surrogate"):
-                if getattr(views, name) is None:
-                    raise ValueError(
-                        f"surrogate_form='both' with views.{name}=None: it needs an extra view of "
-                        "x+ (surrogate) and one of x (context_surrogate); hand in both, or choose "
-                        "surrogate_form='target_only'"
-                    )
-        elif views.context_surrogate is not None and not both:
-            raise ValueError(
-                "views.context_surrogate is set with surrogate_form='target_only', which would "
-                "ignore it; choose surrogate_form='both', or leave it out"
-            )
+        self.encoding.check(views)
 
     def _sample_latent(
         self, pairs: EncodedPairs, views: Views, generator: torch.Generator | None

@@ -81,6 +81,27 @@ class Encoding:
     reverse: bool = True
     chunks: int = 1
 
+    def check(self, views: Views) -> None:
+        """Refuse views whose surrogates do not fit the form.
+
+        Raises:
+            ValueError: one is missing, or would be ignored.
+        """
+        both = self.surrogate_form == "both"
+        if both and self.reads_evidence:
+            for name in ("surrogate", "context_surrogate"):
+                if getattr(views, name) is None:
+                    raise ValueError(
+                        f"surrogate_form='both' with views.{name}=None: it needs an extra view of "
+                        "x+ (surrogate) and one of x (context_surrogate); hand in both, or choose "
+                        "surrogate_form='target_only'"
+                    )
+        elif views.context_surrogate is not None and not both:
+            raise ValueError(
+                "views.context_surrogate is set with surrogate_form='target_only', which would "
+                "ignore it; choose surrogate_form='both', or leave it out"
+            )
+
 
 def encode_pairs(
     encoder: Encoder,

@@ -103,7 +103,7 @@ def linear_probe(
         ValueError: on features and labels that do not belong together or are not finite.
     """
     data = _data(features_train, labels_train, features_test, labels_test, kind)
-    predicted, strength = _fitted(data, kind, *_linear(kind), validation, groups)
+    predicted, strength = _fitted(data, kind, *linear_model(kind), validation, groups)
     _, known, _, truth = data
     return ProbeScore(
         probe="linear",
@@ -114,51 +114,7 @@ def linear_probe(
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class LinearFit:
-    """A linear probe: outputs are `weight` @ ((features - `mean`) / `scale`) + `bias`.
-
-    Attributes:
-        classes: of the outputs, whose softmax is the probability of each; None for values.
-        mean: of the features it was fitted on, [dim].
-        scale: their deviation, [dim].
-        weight: [outputs, dim].
-        bias: [outputs].
-    """
-
-    classes: Array | None
-    mean: Array
-    scale: Array
-    weight: Array
-    bias: Array
-
-
-def fit_linear(
-    features: Float[Array, "pairs dim"],
-    labels: Shaped[Array, "pairs ..."],
-    *,
-    kind: Kind,
-    groups: Shaped[Array, " pairs"] | None = None,
-) -> LinearFit:
-    """The model of `linear_probe` itself, to be kept and used.
-
-    Raises:
-        ValueError: on features and labels that do not belong together or are not finite.
-    """
-    x, y = _checked("training", features, labels, kind)
-    with threadpool_limits(limits=1):
-        pipeline, _ = _chosen(x, y, kind, *_linear(kind), None, groups)
-    scaler, model = pipeline["scaler"], pipeline["model"]
-    weight, bias = np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
-    if kind == "class" and len(weight) == 1:  # of two classes the second's log-odds alone
-        weight, bias = np.stack([0 * weight[0], weight[0]]), np.array([0.0, bias[0]])
-    classes = model.classes_ if kind == "class" else None
-    return LinearFit(
-        classes=classes, mean=scaler.mean_, scale=scaler.scale_, weight=weight, bias=bias
-    )
-
-
-def _linear(kind: Kind) -> tuple[Any, str, dict[float, float]]:
+def linear_model(kind: Kind) -> tuple[Any, str, dict[float, float]]:
     """A linear model, the name of its parameter, and a grid of it by strength."""
     if kind == "class":
         model = LogisticRegression(**_LOGISTIC)
@@ -292,11 +248,11 @@ def _fitted(
     """Answers to the test pairs by a model with the best strength of a grid, and the strength."""
     x, y, x_test, _ = data
     with threadpool_limits(limits=1):
-        pipeline, strength = _chosen(x, y, kind, model, name, grid, validation, groups)
+        pipeline, strength = chosen(x, y, kind, model, name, grid, validation, groups)
         return pipeline.predict(x_test), strength
 
 
-def _chosen(
+def chosen(
     x: Array,
     y: Array,
     kind: Kind,
@@ -315,10 +271,10 @@ def _chosen(
         splits = _folds(x, y, kind, np.arange(len(x)) if groups is None else np.asarray(groups))
         x_all, y_all = x, y
     else:
-        x_chosen, y_chosen = _checked("validation", *validation, kind)
-        in_training = np.repeat([-1, 0], [len(x), len(x_chosen)])
+        xchosen, ychosen = checked("validation", *validation, kind)
+        in_training = np.repeat([-1, 0], [len(x), len(xchosen)])
         splits = list(PredefinedSplit(in_training).split())
-        x_all, y_all = np.concatenate([x, x_chosen]), np.concatenate([y, y_chosen])
+        x_all, y_all = np.concatenate([x, xchosen]), np.concatenate([y, ychosen])
     strength = 1.0
     with warnings.catch_warnings():
         # A weak regularisation that has not converged loses the comparison, no more.
@@ -375,10 +331,10 @@ def _folds(x: Array, y: Array, kind: Kind, groups: Array) -> list[tuple[Array, A
 def _data(
     x_train: Array, y_train: Array, x_test: Array, y_test: Array, kind: Kind
 ) -> tuple[Array, Array, Array, Array]:
-    return (*_checked("training", x_train, y_train, kind), *_checked("test", x_test, y_test, kind))
+    return (*checked("training", x_train, y_train, kind), *checked("test", x_test, y_test, kind))
 
 
-def _checked(part: str, x: Array, y: Array, kind: Kind) -> tuple[Array, Array]:
+def checked(part: str, x: Array, y: Array, kind: Kind) -> tuple[Array, Array]:
     """Features in double precision and labels, if they belong together."""
     if len(x) != len(y):
         raise ValueError(

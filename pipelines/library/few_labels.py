@@ -18,7 +18,8 @@ from adassl.backbones import Backbone
 from adassl.loaded import LoadedEncoder, digest_of
 from adassl.safetensors import read_safetensors
 from pipelines.config.run import ConfigError
-from pipelines.evaluation.probes import Kind, fit_linear, scores
+from pipelines.evaluation.linear_fit import fit_linear
+from pipelines.evaluation.probes import Kind, scores
 from pipelines.evaluation.trained_heads import BATCH, AttentivePool, train_head
 from pipelines.storage.folder import Folder
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from pipelines import figures
 from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
 from pipelines.figures import html
+from pipelines.library.clip_reader import ClipReader
 from pipelines.library.forecast import (
     LibraryPairs,
     embed_library,
@@ -23,18 +23,16 @@ from pipelines.library.forecast import (
     library_index,
 )
 from pipelines.library.moment import Moment, MomentError
-from pipelines.library.strips import clips_at
 from pipelines.library.surprise_page import STYLE, moment_link, strip
 from pipelines.numbers import number, plural
-from pipelines.storage.folder import Folder, absolute, parent_and_name
+from pipelines.storage.folder import Folder, absolute
 from pipelines.storage.lease import only_one
 from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner
 from pipelines.video.batch import Frames
 from pipelines.video.clip_pairs import middle_gap_frames
-from pipelines.video.index import VideoIndex, load_index
-from pipelines.video.indexer import build_index
-from pipelines.video.splits import NoVideosError
+from pipelines.video.frames import DecodeError
+from pipelines.video.index import VideoIndex
 
 PAGE, PICTURE = "futures.html", "futures.png"
 ALIKE = 0.98
@@ -147,7 +145,7 @@ def futures(
     learner = restored(RunFolder(run), checkpoint, videos_root)
     data = learner.config.data
     videos = library_index(data, index or data.index, None).select()
-    context = _context_of(learner, asked, _row_of(asked.path, videos))
+    context = _context_of(learner, asked, videos)
     folder = Folder(out)
     with only_one(folder):
         pairs = embed_library(
@@ -207,48 +205,24 @@ def _is_same(pairs: LibraryPairs, row: int, other: int) -> bool:
     return bool(is_near or pairs.target[row] @ pairs.target[other] > ALIKE)
 
 
-def _row_of(path: str, videos: VideoIndex) -> VideoIndex:
-    """The row of a video in an index, or that of an index made of it now.
-
-    Raises:
-        MomentError: if there is no such file, or it cannot be used.
-    """
-    where = absolute(path)
-    known = np.flatnonzero(videos.path == where)
-    if len(known):
-        return videos.take(known[:1])
-    folder, name = parent_and_name(where)
-    if not folder.exists(name):
-        raise MomentError(f"{path}: no such file, and no video of the index")
-    with TemporaryDirectory(prefix="adassl-") as place:
-        made = f"{place}/index.parquet"
-        try:
-            return build_index([where], made, val_share=0, test_share=0).index.take([0])
-        except NoVideosError:
-            reason = load_index(made).column("reason")[0]
-            raise MomentError(f"{path} cannot be used: {reason}") from None
-
-
-def _context_of(learner: Learner, moment: Moment, video: VideoIndex) -> _Context:
+def _context_of(learner: Learner, moment: Moment, videos: VideoIndex) -> _Context:
     """Decode the clip at a moment, and what came.
 
     Raises:
-        MomentError: if the video ends before, has no room for a clip, or cannot be decoded.
+        MomentError: if there is no such video, it ends before, has no room for a clip, or cannot be
+            decoded.
     """
-    data, num_frames, fps = learner.config.data, int(video.num_frames[0]), float(video.fps[0])
-    last, start = num_frames - data.frames_per_clip, round(moment.seconds * fps)
-    if moment.seconds * fps >= num_frames or last < 0:
-        raise MomentError(
-            f"{moment}: the video has {num_frames} frames, {num_frames / fps:.2f} s, and a clip "
-            f"has {data.frames_per_clip}; give an earlier moment or a longer video"
-        )
-    start, gap = min(start, last), int(middle_gap_frames(data, video.fps)[0])
-    starts = [start] if start + gap > last else [start, start + gap]
-    zeros = np.zeros(len(starts), np.int64)
-    clip, *came = clips_at(video, data, zeros, np.asarray(starts, np.int64))
-    if clip is None:
-        raise MomentError(f"{moment} cannot be decoded; index the video to see why")
-    return _Context(clip=clip, came=came[0] if came else None, start=start, gap=gap, fps=fps)
+    data, path = learner.config.data, absolute(moment.path)
+    reader = ClipReader(data, videos)
+    try:
+        video, start = reader.about(path), reader.first_frame(path, moment.seconds)
+        clip = reader.clip_from(path, start)
+        gap = int(middle_gap_frames(data, np.array([video.fps]))[0])
+        is_last = start + gap + data.frames_per_clip > video.num_frames
+        came = None if is_last else reader.clip_from(path, start + gap)
+    except DecodeError as error:
+        raise MomentError(f"{moment}: {error.reason}; give a moment that a video has") from error
+    return _Context(clip=clip, came=came, start=start, gap=gap, fps=video.fps)
 
 
 def _others(pairs: LibraryPairs, moment: Moment, context: _Context) -> Tensor | None:
@@ -294,7 +268,8 @@ def _write(
 ) -> None:
     rows = np.asarray([future.row for future in summary.futures], np.int64)
     starts = pairs.start[rows] + pairs.gap[rows]
-    clips = clips_at(pairs.index, learner.config.data, pairs.video[rows], starts)
+    reader = ClipReader(learner.config.data, pairs.index)
+    clips = reader.clips_from(pairs.path[rows], starts)
     with folder.writing(PICTURE) as path:
         shown = [
             (f"future, {future.share:.0%}", clip)

@@ -3,27 +3,27 @@
 import math
 from dataclasses import dataclass
 
-from pipelines.errors import UserError
+from pipelines.config.run import ConfigError
 
 
-class MomentError(UserError, ValueError):
+class MomentError(ConfigError):
     """A moment that is written wrongly or that the video does not have."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A place in a video.
+    """A place in a video, or a file as a whole.
 
     Attributes:
-        path: of the video: a path or a URI, as it was given.
-        seconds: from the beginning of the video.
+        path: of the file: a path or a URI, as it was given.
+        seconds: from the beginning of the video; None: its middle, or an image.
     """
 
     path: str
-    seconds: float
+    seconds: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.path}@{self.seconds:.10g}"
+        return self.path if self.seconds is None else f"{self.path}@{self.seconds:.10g}"
 
     @classmethod
     def parse(cls, text: str) -> "Moment":

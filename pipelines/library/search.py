@@ -14,8 +14,9 @@ from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
 from pipelines.library.embeddings import Embeddings, load_embeddings
 from pipelines.library.encode import ClipEncoder, Vectors, encoder_of, weights_digest
-from pipelines.library.moments import Moment, clip_of, embedded_row, in_library, parse_moment
+from pipelines.library.moment import Moment
 from pipelines.library.neighbours import Space, neighbours_of
+from pipelines.library.queries import clip_of, embedded_row, in_library, is_image, parse_query
 from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder
 from pipelines.video.splits import SPLITS
@@ -104,7 +105,7 @@ class Library:
                 embedded the library is gone or has trained on.
         """
         rows = self.rows(path, split)
-        moments = [self._understood(parse_moment(query)) for query in queries]
+        moments = [self._understood(parse_query(query)) for query in queries]
         vectors = self._vectors(moments)
         return [
             self._answer(moment, row, vector, k, rows, elsewhere)
@@ -151,13 +152,13 @@ class Library:
 
     def _understood(self, moment: Moment) -> tuple[Moment, int | None]:
         """A query by the library's own path and time where it has them, and its row."""
-        found = None if moment.is_image else in_library(moment, self.paths)
+        found = None if is_image(moment) else in_library(moment, self.paths)
         if found is None:
             return moment, None
         row = embedded_row(self.embeddings, found, moment.seconds)
         if row is None:
-            return Moment(path=found, seconds=moment.seconds), None
-        return Moment(path=found, seconds=float(self.embeddings.start_seconds[row])), row
+            return Moment(found, moment.seconds), None
+        return Moment(found, float(self.embeddings.start_seconds[row])), row
 
     def _vectors(self, moments: Sequence[tuple[Moment, int | None]]) -> list[Vectors]:
         found: list[Vectors] = []

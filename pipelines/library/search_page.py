@@ -8,7 +8,8 @@ from pipelines.config.data import DataConfig
 from pipelines.errors import UserError
 from pipelines.figures import html
 from pipelines.library.duplicates import Duplicates
-from pipelines.library.moments import Moment, clip_of, decode_clip
+from pipelines.library.moment import Moment
+from pipelines.library.queries import clip_of, is_image
 from pipelines.library.search import Answer, Library
 from pipelines.storage.objects import is_remote
 from pipelines.video.batch import Frames
@@ -29,7 +30,7 @@ def search_page(library: Library, answers: Sequence[Answer]) -> str:
         hits = [
             _figure(
                 library,
-                Moment(path=hit.path, seconds=hit.start_seconds),
+                Moment(hit.path, hit.start_seconds),
                 f"{number} · cosine {hit.cosine:.3f} · {Path(hit.path).name} "
                 f"{_time(hit.start_seconds)}" + (f" · {hit.split}" if hit.split else ""),
             )
@@ -50,8 +51,7 @@ def duplicates_page(library: Library, found: Duplicates, threshold: float) -> st
             (pair.other, pair.other_start_seconds),
         )
         figures = [
-            _figure(library, Moment(path=path, seconds=at), f"{path} {_time(at)}")
-            for path, at in moments
+            _figure(library, Moment(path, at), f"{path} {_time(at)}") for path, at in moments
         ]
         title = (
             f"{what}: {pair.share:.0%} of the clips, cosine {pair.cosine:.3f}, "
@@ -93,11 +93,9 @@ def _figure(library: Library, moment: Moment, caption: str) -> str:
 
 
 def _frames(library: Library, moment: Moment) -> Frames:
-    length = 1 if moment.is_image else library.embeddings.manifest.frames_per_clip
+    length = 1 if is_image(moment) else library.embeddings.manifest.frames_per_clip
     data = DataConfig(frames_per_clip=length, frame_size=SHORT_SIDE, crop="center")
-    if moment.is_image:
-        return clip_of(moment, data)
-    return decode_clip(moment, data, library.embeddings.videos)
+    return clip_of(moment, data, library.embeddings.videos, cropped=False)
 
 
 def _note(library: Library) -> str:

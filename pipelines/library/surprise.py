@@ -21,6 +21,7 @@ from rich.console import Console
 
 from adassl.surprise import surprise_nats
 from pipelines.evaluation.evaluate import restored
+from pipelines.library.clip_reader import ClipReader
 from pipelines.library.forecast import (
     LibraryPairs,
     embed_library,
@@ -28,7 +29,6 @@ from pipelines.library.forecast import (
     futures_of,
     library_index,
 )
-from pipelines.library.strips import clips_at
 from pipelines.library.surprise_page import MomentShown, page_of
 from pipelines.numbers import number, plural
 from pipelines.storage.folder import Folder
@@ -201,9 +201,8 @@ def _shown(
     """Moments with their frames, decoded once more."""
     rows = np.asarray(chosen, np.int64)
     places = [pairs.start[rows], pairs.start[rows] + pairs.gap[rows]]
-    clips, came = (
-        clips_at(pairs.index, learner.config.data, pairs.video[rows], starts) for starts in places
-    )
+    reader = ClipReader(learner.config.data, pairs.index)
+    clips, came = (reader.clips_from(pairs.path[rows], starts) for starts in places)
     return [
         MomentShown(
             path=str(pairs.path[row]),

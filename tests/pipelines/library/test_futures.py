@@ -126,12 +126,12 @@ def test_moments_that_there_are_not_are_said_in_words(
     short = write_video(tmp_path / "short.mp4", num_frames=2)
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     for moment, words in {
-        f"{path}@1.5": "15 frames, 1.50 s.*earlier moment",
-        f"{path}@999": "15 frames, 1.50 s.*earlier moment",
+        f"{path}@1.5": r"ends at 1\.50 s",
+        f"{path}@999": r"ends at 1\.50 s",
         str(path): r"VIDEO@SECONDS",
-        f"{tmp_path}/none.mp4@1": "no such file, and no video of the index",
-        f"{short}@0": "2 frames.*a clip has 3",
-        f"{tmp_path}/bad.mp4@0": "bad.mp4 cannot be used: ",
+        f"{tmp_path}/none.mp4@1": "no such file",
+        f"{short}@0": "2 frames; one clip has 3",
+        f"{tmp_path}/bad.mp4@0": "bad.mp4@0: ",
     }.items():
         with pytest.raises(MomentError, match=words):
             futures(run, moment, out)

@@ -14,8 +14,9 @@ from pipelines.config.run import ConfigError
 from pipelines.library import neighbours
 from pipelines.library.duplicates import find_duplicates
 from pipelines.library.embed import embed
-from pipelines.library.moments import Moment, clip_of, parse_moment
+from pipelines.library.moment import Moment
 from pipelines.library.neighbours import Neighbours, Space, neighbours_of, recall_of
+from pipelines.library.queries import clip_of, is_image, parse_query
 from pipelines.library.search import Answer, Library
 from pipelines.library.search_page import link_to
 from pipelines.storage.folder import Folder
@@ -107,8 +108,8 @@ def test_a_library_of_one_clip_has_no_other(tmp_path: Path) -> None:
     ],
 )
 def test_queries_are_read_as_people_write_them(text: str, moment: Moment) -> None:
-    assert parse_moment(text) == moment
-    assert moment.is_image == text.endswith("PNG")
+    assert parse_query(text) == moment
+    assert is_image(moment) == text.endswith("PNG")
 
 
 def test_moments_are_decoded_where_they_are(tmp_path: Path) -> None:
@@ -118,7 +119,7 @@ def test_moments_are_decoded_where_they_are(tmp_path: Path) -> None:
         clip = clip_of(Moment(path=video, seconds=seconds), data)
         assert clip.shape == (3, 64, 64, 3)
         assert [read_number(frame) for frame in clip] == [first, first + 1, first + 2]
-    with pytest.raises(ConfigError, match=r"ends after 2\.00 s"):
+    with pytest.raises(ConfigError, match=r"ends at 2\.00 s"):
         clip_of(Moment(path=video, seconds=2.0), data)
     with pytest.raises(ConfigError, match="no such file"):
         clip_of(Moment(path=str(tmp_path / "none.mp4"), seconds=1), data)
