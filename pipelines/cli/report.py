@@ -1,4 +1,4 @@
-"""`adassl report`: a page about a run."""
+"""`adassl report`: a page about a run or an exported encoder."""
 
 from typing import Annotated
 
@@ -9,7 +9,8 @@ from pipelines.cli.options import VideosRoot, console
 
 def report(
     run: Annotated[
-        str, typer.Argument(help="A run's folder, such as runs/first or s3://bucket/runs/first.")
+        str,
+        typer.Argument(help="A run's folder, such as runs/first or s3://…, or an exported one."),
     ],
     out: Annotated[
         str | None, typer.Option(help="The HTML file; without it report.html in the run's folder.")
@@ -20,21 +21,27 @@ def report(
     moments: Annotated[
         int, typer.Option(help="Moments of test videos to look at.", min=10, max=2000)
     ] = 300,
+    index: Annotated[
+        str | None, typer.Option(help="The library to look at, for an exported encoder.")
+    ] = None,
     videos_root: VideosRoot = None,
 ) -> None:
-    """Write one page about a run that needs no network: to look at, to keep, to send.
+    """Write one page about a run or an exported encoder: to look at, to keep, to send.
+
+    It needs no network.
 
     What it was trained on, curves and alarms, probes, collapse, the use of r, a map of moments with
-    their pictures, neighbours and sampled futures.
+    their pictures, neighbours, sampled futures and surprises. Of an exported encoder its model
+    card, the map and the neighbours.
     """
     from pipelines.library.report import report as write_report
-    from pipelines.storage.runs import RunFolder
 
     where = write_report(
-        RunFolder(run),
+        run,
         out=out,
         checkpoint=checkpoint,
         num_moments=moments,
+        index=index,
         videos_root=videos_root,
     )
     console.print(f"report  {where}", highlight=False, soft_wrap=True)

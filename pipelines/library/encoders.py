@@ -95,6 +95,12 @@ class TrainedEncoder(FoundEncoder):
     index: VideoIndex | None
 
 
+def is_export(folder: Folder) -> bool:
+    """Whether `adassl export` wrote it; a run has a file of that name too."""
+    content = folder.read_json(CONFIG_FILE)
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
 def find_encoder(where: str, checkpoint: str = "best") -> FoundEncoder:
     """The encoder in the folder of a run, or in one that `adassl export` wrote.
 
@@ -107,9 +113,9 @@ def find_encoder(where: str, checkpoint: str = "best") -> FoundEncoder:
         StorageError: if the place cannot be reached.
     """
     folder = Folder(where)
-    content = folder.read_json(CONFIG_FILE)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not is_export(folder):
         return trained_encoder(RunFolder(folder), checkpoint)
+    content = dict(folder.read_json(CONFIG_FILE) or {})
     try:
         with tempfile.TemporaryDirectory(prefix="adassl-") as staging:
             encoder = load(folder.local or _fetched(folder, Path(staging)))

@@ -14,20 +14,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import torch
 from numpy.typing import NDArray
 
+from adassl.next_clip import next_clip_temperature
+from adassl.surprise import surprise_nats
 from pipelines import figures
 from pipelines.config.run import ConfigError, RunConfig
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
-from pipelines.evaluation.evaluate import nearest_futures, restored
+from pipelines.evaluation.evaluate import restored
 from pipelines.evaluation.factors import factors_of, is_value
 from pipelines.figures import html
-from pipelines.figures.maps import hover_map
 from pipelines.figures.style import BLUE, INK
+from pipelines.library.encoders import find_encoder, is_export
+from pipelines.library.report_export import default_place, exported_page
+from pipelines.library.report_pictures import (
+    SHOWN,
+    Moments,
+    map_section,
+    neighbours_section,
+    strips,
+)
 from pipelines.numbers import number
 from pipelines.pairs.plan import Index, find
 from pipelines.pairs.table import PairTable
-from pipelines.storage.folder import parent_and_name
+from pipelines.storage.folder import Folder, parent_and_name
 from pipelines.storage.runs import RunFolder, best_state, newest_state
 from pipelines.tracking.async_logger import without_password
 from pipelines.training.alarms import ADVICE, PREFIX
@@ -36,8 +47,8 @@ from pipelines.training.metrics import without_dimensions
 
 NUM_MOMENTS = 300
 PAGE = "report.html"
-NEIGHBOURS, FUTURES, SHOWN = 5, 5, 6
-"""Of each moment shown, and how many of them are shown."""
+FUTURES = 5
+"""Of each moment shown."""
 COLLAPSE = {
     "centre_norm": "‖centre‖: 1 is a full collapse",
     "residual_norm": "mean residual: 0 is a full collapse",
@@ -49,32 +60,49 @@ COLLAPSE = {
     "alignment": "alignment: squared distance of the two moments of a pair",
     "uniformity": "uniformity: lower is more even",
 }
-THUMBNAIL = 96
-"""Most pixels of the side of a picture on the map."""
+DRAWN, AT_ONCE = 32, 128
+"""Futures of each moment, and moments at once, for its surprise."""
 
 Array = NDArray[Any]
 
 
 def report(
-    run: RunFolder,
+    where: str,
     *,
     out: str | None = None,
     checkpoint: str = "newest",
     num_moments: int = NUM_MOMENTS,
+    index: str | None = None,
     videos_root: str | None = None,
 ) -> str:
-    """Write the page of a run; returns where.
+    """Write the page of a run, or of an exported encoder; returns where.
 
     Args:
-        run: with a checkpoint at least; what is not known of it yet is left out.
+        where: the folder of a run with a checkpoint at least, of which what is not known yet is
+            left out; or one that `adassl export` wrote.
         out: the HTML file, a path or a URI; None: report.html in the run's folder.
         checkpoint: newest or best.
         num_moments: test pairs that are embedded.
+        index: of the library to look at, for an exported encoder; of a run its own.
         videos_root: the folder that holds the videos now, if they were moved.
 
     Raises:
         ConfigError: if there is no run, no checkpoint, or no test video.
     """
+    folder = Folder(where)
+    if is_export(folder):
+        place = out or default_place(folder)
+        page = exported_page(find_encoder(where), index=index, num_moments=num_moments)
+    else:
+        place = out or f"{folder}/{PAGE}"
+        page = _page_of_run(RunFolder(folder), checkpoint, num_moments, videos_root)
+    parent, name = parent_and_name(place)
+    with parent.writing(name) as file:
+        Path(file).write_text(page, encoding="utf-8")
+    return place
+
+
+def _page_of_run(run: RunFolder, checkpoint: str, num_moments: int, videos_root: str | None) -> str:
     learner = restored(run, checkpoint, videos_root)
     index = find(learner.config.data)
     if isinstance(index, PairTable) and "text" in index.about.kinds.values():
@@ -88,25 +116,24 @@ def report(
     pairs = embed(learner, pairs_at_hand(learner.config.data, split, num_moments))
     state = newest_state(run) if checkpoint == "newest" else best_state(run)
     assert state is not None  # or `restored` would have said so
-    videos = index.select(split=split)
+    history = state.get("history", [])
+    moments, label = _moments(pairs, index.select(split=split))
     body = "\n".join(
         [
-            _about(run, learner, index, history=state["history"]),
-            _curves(state["history"]),
+            _about(run, learner, index, history=history),
+            _curves(history),
             _probes(run.summary(), split),
             _collapse(run.summary(), split),
             _use_of_latent(learner, pairs),
-            _map(pairs, videos, split),
-            _neighbours(pairs, videos),
-            _futures(learner, pairs, videos),
+            map_section(
+                moments,
+                f"{len(pairs)} moments of {split} videos by h{f', by {label}' if label else ''}",
+            ),
+            neighbours_section(moments),
+            *_foreseen(learner, pairs, moments),
         ]
     )
-    where = out or str(run.folder) + f"/{PAGE}"
-    folder, name = (run.folder, PAGE) if out is None else parent_and_name(out)
-    with folder.writing(name) as file:
-        page = html.page(f"Run {run.name}", body, head=html.plot_script())
-        Path(file).write_text(page, encoding="utf-8")
-    return where
+    return html.page(f"Run {run.name}", body, head=html.plot_script())
 
 
 def _about(
@@ -234,69 +261,68 @@ def _use_of_latent(learner: Learner, pairs: EmbeddedPairs) -> str:
     return html.section("The use of r", html.plot(bars, "use-of-r"), note=note)
 
 
-def _map(pairs: EmbeddedPairs, videos: Index, split: str) -> str:
+def _moments(pairs: EmbeddedPairs, videos: Index) -> tuple[Moments, str | None]:
+    """The moments x, and the name of the label that colours them, if there is one."""
     factors = factors_of(pairs, videos)
     label = next((str(name) for name in factors if not is_value(factors[name])), None)
-    kinds = [str(kind) for kind in (pairs.path if label is None else factors[label])]
-    note = f"{len(pairs)} moments of {split} videos by h" + (f", by {label}" if label else "")
-    return html.section(
-        "Map",
-        hover_map(
-            pairs.representation,
-            [html.frame_uri(_small(clip[0])) for clip in pairs.clips],
-            [_moment(pairs, videos, i) for i in range(len(pairs))],
-            name="map",
-            kinds=kinds,
-        ),
-        note=note + ". Move the mouse over the dots.",
+    moments = Moments(
+        representation=pairs.representation,
+        clips=pairs.clips,
+        path=pairs.path,
+        captions=[_moment(pairs, videos, i) for i in range(len(pairs))],
+        kinds=[str(kind) for kind in (pairs.path if label is None else factors[label])],
     )
+    return moments, label
 
 
-def _neighbours(pairs: EmbeddedPairs, videos: Index) -> str:
-    """Some moments with the nearest of other videos, by the cosine of the centred h."""
-    centred = pairs.representation - pairs.representation.mean(axis=0)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
-    rows = []
-    for i in _spread(pairs):
-        cosine = unit @ unit[i]
-        cosine[pairs.path == pairs.path[i]] = -np.inf
-        near = [j for j in np.argsort(-cosine)[:NEIGHBOURS] if np.isfinite(cosine[j])]
-        shown = [(i, "")] + [(j, f"cosine {cosine[j]:.2f}, ") for j in near]
-        rows.append([(pairs.clips[j], said + _moment(pairs, videos, j)) for j, said in shown])
-    note = "The first of each row is the query, the others are the nearest of other videos."
-    return html.section("Neighbours", _strips(rows), note=note)
-
-
-def _futures(learner: Learner, pairs: EmbeddedPairs, videos: Index) -> str:
-    chosen = _spread(pairs)
-    nearest = nearest_futures(learner, pairs, chosen, FUTURES)
-    if nearest is None or pairs.latent is None:
-        return ""
-    rows = [
-        [
-            (pairs.clips[i], f"x: {_moment(pairs, videos, i)}"),
-            (pairs.next_clips[i], "x⁺: what came"),
-            *((pairs.next_clips[j], f"future: {_moment(pairs, videos, j)}") for j in found),
+def _foreseen(learner: Learner, pairs: EmbeddedPairs, moments: Moments) -> list[str]:
+    """Sampled futures of some moments, and the moments whose x+ was the least expected."""
+    if not learner.method.has_futures or pairs.latent is None:
+        return []
+    noise = learner.generator(learner.config.train.seed)
+    with torch.no_grad():
+        parts = [
+            learner.method.futures(learner.to_input(pairs.clips[at : at + AT_ONCE]), DRAWN, noise)
+            for at in range(0, len(pairs), AT_ONCE)
         ]
-        for i, found in zip(chosen, nearest, strict=True)
+    sampled, bank = torch.cat(parts, dim=1).float().cpu(), torch.from_numpy(pairs.target)
+    rows = []
+    for i in moments.spread():
+        nearest = (sampled[:FUTURES, i] @ bank.T).argmax(dim=-1).tolist()
+        rows.append(
+            [
+                *_pair(pairs, moments, i),
+                *((pairs.next_clips[j], f"future: {moments.captions[j]}") for j in nearest),
+            ]
+        )
+    nats = surprise_nats(sampled, bank, temperature=next_clip_temperature(sampled, bank)).numpy()
+    seen: dict[str, int] = {}  # the most surprising moment of each video
+    for i in np.argsort(-nats):
+        seen.setdefault(str(pairs.path[i]), int(i))
+    surprises = [
+        [*_pair(pairs, moments, i), (pairs.next_clips[i][-1:], f"{nats[i]:+.2f} nats")]
+        for i in list(seen.values())[:SHOWN]
     ]
-    note = "Each sampled future is shown as the real clip whose embedding is nearest to it."
-    return html.section("Futures", _strips(rows), note=note)
+    return [
+        html.section(
+            "Futures",
+            strips(rows),
+            note="Each sampled future is shown as the real clip whose embedding is nearest to it.",
+        ),
+        html.section(
+            "Surprises",
+            strips(surprises),
+            note="Where x⁺ was the least expected, one moment of a video; about 0 is as expected. "
+            "`adassl surprise` looks at every moment of a library.",
+        ),
+    ]
 
 
-def _spread(pairs: EmbeddedPairs) -> Array:
-    """Some pairs of as many videos."""
-    _, first = np.unique(pairs.path.astype(str), return_index=True)
-    places = np.linspace(0, len(first) - 1, min(SHOWN, len(first))).astype(int)
-    return np.asarray(first[places])
-
-
-def _strips(rows: Sequence[Sequence[tuple[Array, str]]]) -> str:
-    shown = (
-        "".join(html.picture(html.strip_uri(clip), caption, width=170) for clip, caption in row)
-        for row in rows
-    )
-    return "".join(f'<div class="scroll row">{row}</div>' for row in shown)
+def _pair(pairs: EmbeddedPairs, moments: Moments, i: int) -> list[tuple[Array, str]]:
+    return [
+        (pairs.clips[i], f"x: {moments.captions[i]}"),
+        (pairs.next_clips[i], "x⁺: what came"),
+    ]
 
 
 def _moment(pairs: EmbeddedPairs, videos: Index, number_: int) -> str:
@@ -304,12 +330,6 @@ def _moment(pairs: EmbeddedPairs, videos: Index, number_: int) -> str:
         return f"{pairs.path[number_]}, row {pairs.start[number_]}"
     fps = dict(zip(videos.path, videos.fps, strict=True))[pairs.path[number_]]
     return f"{Path(str(pairs.path[number_])).name} at {pairs.start[number_] / fps:.1f} s"
-
-
-def _small(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A frame with pixels left out, for the page to stay small."""
-    step = -(-max(frame.shape[:2]) // THUMBNAIL)
-    return frame[::step, ::step]
 
 
 def _say(text: str) -> str:
