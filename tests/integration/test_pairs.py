@@ -70,6 +70,7 @@ def test_each_row_once_over_two_workers_and_after_a_stop_on_any_number(table: Pa
     assert Counter(seen) == Counter(range(30 * BATCH))
 
 
+@pytest.mark.slow
 def test_a_rule_gives_the_same_pairs_on_any_number_of_workers(tmp_path: Path) -> None:
     rule = PairingRule(kind="same", columns=("identity",))
     items = items_table(tmp_path, rule, pd.DataFrame({"identity": np.arange(40) // 4}))
@@ -86,6 +87,7 @@ def test_a_rule_gives_the_same_pairs_on_any_number_of_workers(tmp_path: Path) ->
     assert [n for pair in zip(*shares, strict=True) for n in pair] == whole
 
 
+@pytest.mark.slow
 def test_a_resumed_stream_reads_nothing_that_lies_behind(table: PairTable) -> None:
     rows = rows_of(table)
     straight, resumed = (TableStream(rows, r, Share()) for r in (range(24), range(16, 24)))
@@ -166,6 +168,7 @@ def test_images_train_and_are_evaluated_with_their_columns(tmp_path: Path) -> No
     assert {"pairs.png", "projection.png", "futures.png"} <= pictures
 
 
+@pytest.mark.slow
 def test_texts_train_and_are_judged_by_their_scores(tmp_path: Path) -> None:
     split = np.repeat(["train", "val", "test"], [60, 20, 20])
     score = np.where(split == "test", np.arange(100.0), np.nan)
