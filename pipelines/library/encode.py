@@ -64,7 +64,7 @@ def weights_digest(encoder: Encoder) -> str:
     """BLAKE2 of an encoder's weights: the same for the same function."""
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
+        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 

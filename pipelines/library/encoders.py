@@ -1,13 +1,11 @@
 """The encoder of a run or of an exported folder, and where it came from: one way to both."""
 
-import hashlib
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from adassl.backbones import DEFAULT_HIDDEN_DIMS, Backbone
 from adassl.loaded import (
@@ -25,6 +23,7 @@ from adassl.vit import VideoTransformer
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig
 from pipelines.evaluation.evaluate import restored
+from pipelines.library.encode import weights_digest
 from pipelines.storage.folder import Folder, StorageError
 from pipelines.storage.runs import RunFolder, newest_state
 from pipelines.training.learner import Learner
@@ -66,11 +65,7 @@ class FoundEncoder:
 
     def identity(self) -> str:
         """Digest of its weights: what is made with an encoder belongs to that one alone."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.encoder.encoder.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return weights_digest(self.encoder.encoder)
 
     @property
     def data(self) -> DataConfig:

@@ -40,7 +40,7 @@ from pipelines.pairs.plan import Index, find
 from pipelines.pairs.table import PairTable
 from pipelines.storage.folder import Folder, parent_and_name
 from pipelines.storage.runs import RunFolder, best_state, newest_state
-from pipelines.tracking.async_logger import without_password
+from pipelines.tracking.async_logger import without_passwords
 from pipelines.training.alarms import ADVICE, PREFIX
 from pipelines.training.learner import Learner
 from pipelines.training.metrics import without_dimensions
@@ -168,7 +168,9 @@ def _about(
         ),
     }
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items())
-    shown = json.dumps(_public(config.model_dump(mode="json")), indent=2, ensure_ascii=False)
+    shown = json.dumps(
+        without_passwords(config.model_dump(mode="json")), indent=2, ensure_ascii=False
+    )
     return (
         f"<dl>{rows}</dl>\n<details><summary>All settings</summary>"
         f"<pre>{escape(shown)}</pre></details>"
@@ -194,13 +196,6 @@ def _alarms(history: Sequence[Mapping[str, float]]) -> str:
         if steps:
             raised.append(f"{name} at step {steps[0]:.0f}: {advice}")
     return "; ".join(raised)
-
-
-def _public(tree: Any) -> Any:
-    """Without the passwords that addresses may hold: the page is passed on."""
-    if isinstance(tree, Mapping):
-        return {key: _public(value) for key, value in tree.items()}
-    return without_password(tree) if isinstance(tree, str) and "://" in tree else tree
 
 
 def _curves(history: Sequence[Mapping[str, float]]) -> str:

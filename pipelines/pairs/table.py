@@ -35,6 +35,7 @@ from pipelines.errors import UserError
 from pipelines.storage.folder import Folder, absolute, parent_and_name
 from pipelines.storage.objects import is_remote
 from pipelines.storage.parquet import not_parquet
+from pipelines.video.index import reasons_in, selected
 from pipelines.video.moved import missing_files
 from pipelines.video.splits import SPLITS
 
@@ -183,12 +184,7 @@ class PairTable:
 
     def select(self, *, split: str | None = None, usable: bool = True) -> "PairTable":
         """The usable rows (or those skipped), of one split or of all."""
-        if split is not None and split not in SPLITS:
-            raise ValueError(f"split={split!r}: it must be one of {', '.join(SPLITS)}")
-        kept = pc.equal(self.table["usable"], usable)
-        if split is not None:
-            kept = pc.and_(kept, pc.equal(self.table["split"], split))
-        return replace(self, table=self.table.filter(kept).combine_chunks())
+        return replace(self, table=selected(self.table, split=split, usable=usable))
 
     def digest(self) -> str:
         """The same for the same pairs in the same splits and order, wherever their files lie."""
@@ -198,8 +194,7 @@ class PairTable:
 
     def reasons(self) -> dict[str, int]:
         """Rows skipped, by kind of reason, the most frequent first."""
-        reasons = self.select(usable=False).table["reason"].to_pylist()
-        return dict(Counter(reason.split(":")[0] for reason in reasons).most_common())
+        return reasons_in(self.table)
 
     def describe(self) -> str:
         """A line about what is here."""

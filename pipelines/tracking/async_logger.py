@@ -12,10 +12,10 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -225,3 +225,10 @@ def brief(error: Exception) -> str:
 def without_password(text: str) -> str:
     """The text with the user and password of every URI in it blotted out."""
     return re.sub(r"://[^/@\s]*:[^/@\s]*@", "://***@", text)
+
+
+def without_passwords(tree: Any) -> Any:
+    """A config in which `without_password` went over every URI: for pages, which are passed on."""
+    if isinstance(tree, Mapping):
+        return {key: without_passwords(value) for key, value in tree.items()}
+    return without_password(tree) if isinstance(tree, str) and "://" in tree else tree

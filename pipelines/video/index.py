@@ -190,12 +190,7 @@ class VideoIndex:
 
     def select(self, *, split: str | None = None, usable: bool = True) -> "VideoIndex":
         """The usable videos (or those skipped), of one split or of all."""
-        if split is not None and split not in SPLITS:
-            raise ValueError(f"split={split!r}: it must be one of {', '.join(SPLITS)}")
-        kept = pc.equal(self.table["usable"], usable)
-        if split is not None:
-            kept = pc.and_(kept, pc.equal(self.table["split"], split))
-        return VideoIndex(table=self.table.filter(kept).combine_chunks())
+        return VideoIndex(table=selected(self.table, split=split, usable=usable))
 
     def digest(self) -> str:
         """The same for the same videos in the same splits and order, wherever they lie."""
@@ -204,8 +199,7 @@ class VideoIndex:
 
     def reasons(self) -> dict[str, int]:
         """Files skipped, by kind of reason, the most frequent first."""
-        reasons = self.select(usable=False).table["reason"].to_pylist()
-        return dict(Counter(reason.split(":")[0] for reason in reasons).most_common())
+        return reasons_in(self.table)
 
     def describe(self) -> str:
         """A line about what is here."""
@@ -219,6 +213,22 @@ class VideoIndex:
         checks = f", {sampled} checked by a sample" if sampled else ""
         shares += f", {splits[None]} in no split" if splits[None] else ""
         return f"{len(self)} files, {splits.total()} usable{decoders}{checks} ({shares}){skipped}"
+
+
+def selected(table: pa.Table, *, split: str | None, usable: bool) -> pa.Table:
+    """The rows with that `usable`, of one split or of all."""
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split={split!r}: it must be one of {', '.join(SPLITS)}")
+    kept = pc.equal(table["usable"], usable)
+    if split is not None:
+        kept = pc.and_(kept, pc.equal(table["split"], split))
+    return table.filter(kept).combine_chunks()
+
+
+def reasons_in(table: pa.Table) -> dict[str, int]:
+    """Rows skipped, by kind of `reason`, the most frequent first."""
+    reasons = selected(table, split=None, usable=False)["reason"].to_pylist()
+    return dict(Counter(reason.split(":")[0] for reason in reasons).most_common())
 
 
 def load_index(path: str | Path) -> VideoIndex:

@@ -15,7 +15,7 @@ from pipelines.sweep.report import plots
 from pipelines.sweep.report.axes import value_text
 from pipelines.sweep.report.results import Results
 from pipelines.sweep.report.robustness import caution, seed_noise
-from pipelines.tracking.async_logger import without_password
+from pipelines.tracking.async_logger import without_password, without_passwords
 from pipelines.trials.records import TrialRecord
 
 
@@ -127,7 +127,7 @@ def _facts(results: Results) -> str:
         "MLflow run": sweep.mlflow_run_id or MISSING,
     }
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
-    config = json.dumps(_public(sweep.config), indent=2, ensure_ascii=False, default=str)
+    config = json.dumps(without_passwords(sweep.config), indent=2, ensure_ascii=False, default=str)
     return (
         f"<h2>The sweep</h2>\n<dl>{rows}</dl>\n<details><summary>Config around which the settings "
         f"vary</summary><pre>{escape(config)}</pre></details>"
@@ -144,10 +144,3 @@ def _range(content: Mapping[str, Any]) -> str:
 
 def _assignments(params: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in params.items()) or "the recipe itself"
-
-
-def _public(tree: Any) -> Any:
-    """A config without the passwords that addresses may hold: the page is passed on."""
-    if isinstance(tree, Mapping):
-        return {key: _public(value) for key, value in tree.items()}
-    return without_password(tree) if isinstance(tree, str) and "://" in tree else tree
