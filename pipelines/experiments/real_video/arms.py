@@ -9,7 +9,14 @@ from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.experiments.arm import NO_R, PLAIN, Arm, Settings
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.real_video.page import GROUPS, page_of
-from pipelines.experiments.real_video.trial import FEWER, FLOORS, INDEX, SPLIT, run_real_trial
+from pipelines.experiments.real_video.trial import (
+    FEWER,
+    FLOORS,
+    INDEX,
+    SPLIT,
+    VIEWS,
+    run_real_trial,
+)
 from pipelines.experiments.tuning import Tuning
 from pipelines.recipes import recipe
 from pipelines.storage.folder import Folder
@@ -25,29 +32,26 @@ VAL_SHARE = 0.2
 FOLDERS = ("clips", "videos")
 """Of a set's videos, below its own folder, where there is one; the tables lie beside it."""
 TABLES = ("*.csv", "*.parquet")
-BYOL: Settings = {"method.objective": "byol"}
+BYOL: Settings = {"method.objective": "byol", "method.ema_momentum": 0.99}
 METHODS: Mapping[str, tuple[str, Settings]] = {
     "infonce": ("InfoNCE", {**PLAIN, FLOORS: True}),
     "no-r": ("editor, no r", NO_R),
     "adassl-v": ("AdaSSL-V", {}),
-    "byol": ("BYOL", {**PLAIN, "method.objective": "byol"}),
+    "byol": ("BYOL", {**PLAIN, **BYOL}),
 }
-VIEWS = {"adassl-v": 4}
+ENCODED = {"adassl-v": 4}
 """Clips that a method encodes for each pair, where not two: with r both are seen twice."""
-_MOMENTS: Sequence[Settings] = [{"data.moments_per_video": number} for number in (1, 4, 8)]
+_SEEN: Sequence[Settings] = [
+    {"data.moments_per_video": 1, VIEWS: "whole"},
+    {"data.moments_per_video": 4, VIEWS: "most"},
+    {"data.moments_per_video": 8, VIEWS: "parts"},
+]
 TUNING = Tuning(
     alternatives={
-        "infonce": _MOMENTS,
-        "no-r": _MOMENTS,
+        **dict.fromkeys(("infonce", "no-r", "byol"), _SEEN),
         "adassl-v": [
-            {"data.moments_per_video": 1, "method.beta": 0.1},
-            {"data.moments_per_video": 4, "method.beta": 0.03},
-            {"data.moments_per_video": 8, "method.beta": 0.01},
-        ],
-        "byol": [
-            {"method.ema_momentum": 0.9, "optim.learning_rate": 0.001},
-            {"method.ema_momentum": 0.99, "optim.learning_rate": 0.001},
-            {"method.ema_momentum": 0.99, "optim.learning_rate": 0.002},
+            {**seen, "method.beta": beta}
+            for seen, beta in zip(_SEEN, (0.1, 0.03, 0.01), strict=True)
         ],
     },
     changes={SPLIT: "val", FLOORS: False},
@@ -86,7 +90,7 @@ def experiment(*, quick: bool, robot: Path | None = None, signs: Path | None = N
                 SPLIT: "test",
                 FEWER: fewer,
                 **settings,
-                "train.steps": clips // VIEWS.get(method, 2),
+                "train.steps": clips // ENCODED.get(method, 2),
             },
         )
         for group in GROUPS

@@ -13,7 +13,13 @@ from pipelines import figures as sheets
 from pipelines.experiments import figures
 from pipelines.experiments.hypothesis import Hypothesis, check, every
 from pipelines.experiments.page import Draw, Page, Section
-from pipelines.experiments.real_video.trial import GAP_SECONDS, NUM_PAIRS, PICTURES_FILE
+from pipelines.experiments.real_video.trial import (
+    EPOCHS,
+    GAP_SECONDS,
+    NUM_LABELLED,
+    NUM_PAIRS,
+    PICTURES_FILE,
+)
 from pipelines.experiments.results import Column, Results, Score
 
 GROUPS = ("robot", "signs")
@@ -74,8 +80,8 @@ PROTOCOL = f"""\
   pairs. *Change*: of each value over {GAP_SECONDS} s. What reads x alone forecasts it; what reads
   z+ or r has seen x+.
 - **Raw pixels**: ridge or logistic regression on 16 × 16 pixels of the three frames. **Supervised
-  encoder**: the same encoder trained on the labels of the same training pairs, 20 passes, without
-  augmentation. One for each seed of InfoNCE.
+  encoder**: the same encoder trained on the labels of {NUM_LABELLED:,} training pairs, {EPOCHS}
+  passes, without augmentation. One for each seed of InfoNCE.
 - **Transfer.** r of a pair edits the context of a pair of another video; of that video's moments,
   is the nearest to the edited embedding the one whose values have changed as the donor's have? The
   arms without r edit alike for every donor. **Video from r**: the video that a pair is of, by the

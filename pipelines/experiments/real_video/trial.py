@@ -19,6 +19,7 @@ from pipelines.evaluation.embed import EmbeddedPairs, Moments, embed, pairs_at_h
 from pipelines.evaluation.evaluate import label_free, nearest_futures
 from pipelines.evaluation.factors import CHANGE, factors_of, is_value
 from pipelines.evaluation.latent_action import SOURCES, Carried, carry_over, features, leakage
+from pipelines.evaluation.probes import ProbeScore
 from pipelines.evaluation.protocol import floors_of, score_supervised
 from pipelines.evaluation.questions import Question, questions
 from pipelines.experiments.trained import trained
@@ -33,11 +34,20 @@ FLOORS = f"{TASK}floors"
 """Whether it measures raw pixels, the untrained and the supervised encoder too."""
 FEWER = f"{TASK}fewer"
 """By how much `NUM_PAIRS` are divided."""
+VIEWS = f"{TASK}views"
+"""How clips are augmented, one of `AUGMENTED`."""
+AUGMENTED: Mapping[str, Mapping[str, Any]] = {
+    "whole": {"area": (0.85, 1.0), "brightness": 0.7, "contrast": 0.7, "greyscale": 0.3},
+    "most": {"area": (0.8, 1.0)},
+    "parts": {"area": (0.6, 1.0)},
+}
+"""Changes of the recipe: what fills a frame, as a sign does, is known by its place in it; what is
+small in it, as a hand is, has to be found."""
 GAP_SECONDS = 0.5
 """Between the two moments that are judged."""
 NUM_PAIRS = {"train": 2000, "val": 600, "test": 1200}
-EPOCHS = 20
-"""Of the supervised encoder."""
+NUM_LABELLED, EPOCHS = 6000, 6
+"""Training pairs whose labels the supervised encoder has, and its passes over them."""
 WITHIN = 0.5
 """Share of a value's variance that must lie within videos."""
 HAND = ("hand", "gripper", "finger", "thumb")
@@ -56,7 +66,9 @@ def run_real_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
 
     def body(this: TrialRun) -> dict[str, float]:
         index = this.config.data.index.replace("{group}", str(this.task["index"]))
-        config = with_overrides(this.config, {"data.index": index})
+        augment = AUGMENTED[str(this.task["views"])]
+        changes = {f"data.augment.{name}": value for name, value in augment.items()}
+        config = with_overrides(this.config, {"data.index": index, **changes})
         return train_on_videos(this.with_config(config), judge)
 
     run_trial(trial, job=job, body=body)
@@ -103,6 +115,8 @@ def judge(trial: TrialRun) -> dict[str, float]:
             metrics |= carried.metrics()
         if trial.task.get("floors"):
             metrics |= floors(learner, values, classes, train.pairs, test.pairs)
+            labelled = embedded(learner, index, "train", NUM_LABELLED // fewer)
+            metrics |= supervised(learner, labelled, test, of_tests=labels_of_tests(index))
         if seed == 0 and learner.method.latent is not None:
             keep_pictures(trial, learner, test.pairs, carried)
     return {f"{split}/{name}": value for name, value in metrics.items()}
@@ -221,29 +235,29 @@ def floors(
     train: EmbeddedPairs,
     test: EmbeddedPairs,
 ) -> dict[str, float]:
-    """The same of raw pixels, of the untrained encoder, and of one trained with the labels."""
+    """The same of raw pixels and of the untrained encoder."""
     metrics: dict[str, float] = {}
     for source, floor in zip(("raw", "untrained"), floors_of(learner, train, test), strict=True):
         metrics |= of_values(values, source, floor.train, floor.test, train.path)
         metrics |= of_classes(classes, source, train, test, floor.train, floor.test)
-    return metrics | supervised(learner, values, classes, train, test)
+    return metrics
 
 
 def supervised(
-    learner: Learner,
-    values: list[Question],
-    classes: list[Question],
-    train: EmbeddedPairs,
-    test: EmbeddedPairs,
+    learner: Learner, train: Side, test: Side, *, of_tests: pd.DataFrame
 ) -> dict[str, float]:
-    """The same encoder trained with the labels of the same training pairs; its own answers."""
+    """The same encoder trained with labels, of more pairs than the probes have; its own answers."""
+    values, classes = asked_of(train.factors, test.factors, train.pairs.path, of_tests=of_tests)
+
+    def score(question: Question) -> ProbeScore:
+        return score_supervised(question, train.pairs, test.pairs, learner, epochs=EPOCHS)
+
     found: dict[str, float] = {}
     for now in (part for asked in values for part in asked.parts()):
         if not now.names[0].endswith(CHANGE):  # which one moment does not show
-            score = score_supervised(now, train, test, learner, epochs=EPOCHS)
-            found |= dict(zip(now.names, score.columns, strict=True))
+            found |= dict(zip(now.names, score(now).columns, strict=True))
     metrics = by_part(found.items(), "supervised")
-    scores = [score_supervised(q, train, test, learner, epochs=EPOCHS).score for q in classes]
+    scores = [score(question).score for question in classes]
     return metrics | ({"class/supervised": float(np.mean(scores))} if scores else {})
 
 
