@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 
 from pipelines.cli.options import console
 
-Name = Literal["numerical", "moving-digits", "stability", "reuse", "real-video"]
+Name = Literal["numerical", "moving-digits", "stability", "reuse", "real-video", "criteria"]
 Quick = Annotated[bool, typer.Option(help="A small version in minutes: shows that it works.")]
 
 
@@ -22,7 +22,8 @@ def experiment(
     robot: Annotated[
         Path | None,
         typer.Option(
-            help="A folder of videos with values of each frame, for real-video.", exists=True
+            help="A folder of videos with values of each frame, for real-video and criteria.",
+            exists=True,
         ),
     ] = None,
     signs: Annotated[

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 from pipelines.config.run import ConfigError
+from pipelines.experiments.criteria import arms as criteria
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.moving_digits import arms as moving_digits
 from pipelines.experiments.numerical import arms as numerical
 from pipelines.experiments.real_video import arms as real_video
 from pipelines.experiments.reuse import arms as reuse
 from pipelines.experiments.stability import arms as stability
+
+TAKES = {"reuse": ("--videos",), "real-video": ("--robot", "--signs"), "criteria": ("--robot",)}
+"""The options by which experiments are given videos."""
 
 
 def load(
@@ -25,7 +29,7 @@ def load(
         ConfigError: if it takes none, or lacks those that it needs.
     """
     given = {"--videos": videos, "--robot": robot, "--signs": signs}
-    takes = {"reuse": ("--videos",), "real-video": ("--robot", "--signs")}.get(name, ())
+    takes = TAKES.get(name, ())
     for option, folder in given.items():
         if folder is not None and option not in takes:
             its = f"takes {' and '.join(takes)}" if takes else "makes its own data"
@@ -34,6 +38,8 @@ def load(
         return reuse.experiment(quick=quick, videos=videos)
     if name == "real-video":
         return real_video.experiment(quick=quick, robot=robot, signs=signs)
+    if name == "criteria":
+        return criteria.experiment(quick=quick, robot=robot)
     makers = {
         "numerical": numerical.experiment,
         "moving-digits": moving_digits.experiment,

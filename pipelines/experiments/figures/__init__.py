@@ -9,6 +9,7 @@ from pipelines.experiments.figures.forecasts import (
     rank_histograms,
     velocity_clouds,
 )
+from pipelines.experiments.figures.points import panels_of_points
 
 __all__ = [
     "Cloud",
@@ -18,6 +19,7 @@ __all__ = [
     "future_sheet",
     "grid_of_lines",
     "lines",
+    "panels_of_points",
     "rank_histograms",
     "velocity_clouds",
 ]

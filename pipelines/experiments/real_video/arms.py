@@ -133,12 +133,13 @@ def _prepare(config: RunConfig, folder: Folder, *, folders: Mapping[str, Path]) 
     data = (folder.local / "data").absolute()
     data.mkdir(parents=True, exist_ok=True)
     for group, own in folders.items():
-        videos = next((own / name for name in FOLDERS if (own / name).is_dir()), own)
-        tables = tuple(str(path) for kind in TABLES for path in sorted(own.glob(kind)))
-        build_index(
-            [videos],
-            data / f"{group}.parquet",
-            val_share=VAL_SHARE,
-            labels=LabelSources(tables=tables if videos != own else ()),
-        )
+        index_videos(own, data / f"{group}.parquet")
     return with_overrides(config, {"data.index": str(data / "{group}.parquet")})
+
+
+def index_videos(own: Path, index: Path) -> None:
+    """Index a folder of labelled videos, with the tables that lie beside them."""
+    videos = next((own / name for name in FOLDERS if (own / name).is_dir()), own)
+    tables = tuple(str(path) for kind in TABLES for path in sorted(own.glob(kind)))
+    labels = LabelSources(tables=tables if videos != own else ())
+    build_index([videos], index, val_share=VAL_SHARE, labels=labels)

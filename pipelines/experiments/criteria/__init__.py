@@ -1,0 +1,1 @@
+"""Which label-free number ranks settings as probes with labels do."""

@@ -1,0 +1,227 @@
+"""How well each label-free number ranks settings as probes with labels do."""
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata, spearmanr  # type: ignore[import-untyped]
+
+from pipelines.experiments import figures
+from pipelines.experiments.criteria.trial import TARGET
+from pipelines.experiments.hypothesis import Hypothesis, judged
+from pipelines.experiments.page import Page, Section
+from pipelines.experiments.results import Results
+from pipelines.numbers import number
+
+Array = NDArray[Any]
+
+GROUPS = ("digits", "robot")
+TITLES = {"digits": "Moving digits", "robot": "Robot"}
+TARGETS = {
+    "mean": "mean probe",
+    "h": "probes of h",
+    "change": "change (edited)",
+    "forecast": "forecasts",
+}
+GOAL, MOST_REGRET = 0.8, 0.02
+CRITERIA: Mapping[str, tuple[str, int]] = {
+    "next_clip_nats": ("next clip, nats", 1),
+    "next_clip_nats_seen": ("next clip by the r that saw it", 1),
+    "within_video_nats": ("next clip within its video", 1),
+    "rankme": ("RankMe", 1),
+    "lidar": ("LiDAR", 1),
+    "alpha_req": ("α-ReQ, nearness to 1", 1),
+    "alignment": ("alignment", -1),
+    "uniformity": ("uniformity", -1),
+    "centre_norm": ("‖s‖, the smaller", -1),
+    "residual_spread": ("spread of residuals", 1),
+    "loss": ("validation loss, the smaller", -1),
+}
+"""Metric of validation pairs → its title, and 1 where more is better, −1 where less is."""
+GAP = "gap of the next clip to the r that saw it"
+RESAMPLES = 2000
+LEAST = 5
+"""Settings from which a rank correlation is worth computing."""
+
+PROTOCOL = f"""\
+- **Settings** are drawn once: half of InfoNCE, the rest of BYOL, VICReg and LeJEPA; AdaSSL-V,
+  AdaSSL-S or no r; β over three decades, its warm-up (none, an eighth, half of the run), d_r 2 to
+  32, temperature 0.05 to 0.5, learning rate over a decade; on the robot also how much of the frame
+  a view keeps and how many moments of a video a batch holds. One training each: digits 400 steps,
+  the robot 250, batches of 64 pairs.
+- **Label-free numbers** are those of the last validation (512 pairs of validation videos).
+- **With labels**, of test videos: probes of h (digits: digit and velocity; robot: arm and hand),
+  the change of the values from the edited embedding, the energy score of sampled futures (digits),
+  and the *mean probe*: of what is read from h and of the change, negative R² as 0.
+- **Spearman's ρ** over settings, with the 95 % interval of {RESAMPLES:,} resamples of them.
+  **Regret**: by how much the mean probe of the setting that the number puts first falls short of
+  the best, as a share of the best. *Both of A and B*: the mean of a setting's two ranks; which two
+  is chosen on digits, so that on the robot nothing is chosen.
+- A number that a setting does not have, such as the next clip by an r that it has not, is the
+  worst of its rank.
+"""
+
+
+def page_of(results: Results, trials: Path) -> Page:
+    """The page of the trials so far."""
+    known = {g: results.runs[results.runs.group == g] for g in GROUPS if len(results.runs)}
+    known = {group: runs for group, runs in known.items() if len(runs) >= LEAST}
+    pair = best_pair(known["digits"]) if "digits" in known else None
+    tables = {group: table(runs, pair) for group, runs in known.items()}
+    return Page(
+        title="Which number to sweep by",
+        summary=(
+            "A sweep without labels ranks its settings by some number. Does that ranking agree "
+            "with the one that labels give? Every number that validation knows, beside probes."
+        ),
+        protocol=PROTOCOL,
+        hypotheses=[each for group in known for each in hypotheses(group, known[group], pair)],
+        sections=[_section(group, known[group], tables[group], pair) for group in known],
+        notes="" if known else f"Fewer than {LEAST} settings of a set have finished.",
+    )
+
+
+def scores(runs: pd.DataFrame) -> dict[str, Array]:
+    """Each criterion of each setting, the larger the better; those of no setting are left out."""
+    found: dict[str, Array] = {}
+    for name, (title, sign) in CRITERIA.items():
+        if f"val/{name}" in runs and runs[f"val/{name}"].notna().any():
+            values = runs[f"val/{name}"].to_numpy(float)
+            found[title] = -np.abs(values - 1) if name == "alpha_req" else sign * values
+    first, seen = (CRITERIA[name][0] for name in ("next_clip_nats", "next_clip_nats_seen"))
+    if first in found and seen in found:
+        found[GAP] = found[seen] - found[first]
+    return {title: ranks(values) for title, values in found.items()}
+
+
+def ranks(values: Array) -> Array:
+    """From 1, the worst; what is not known shares the worst."""
+    found: Array = rankdata(np.where(np.isfinite(values), values, -np.inf))
+    return found
+
+
+def best_pair(runs: pd.DataFrame) -> tuple[str, str]:
+    """The two criteria whose mean rank agrees best with the mean probe."""
+    found, target = scores(runs), runs[f"{TARGET}mean"].to_numpy(float)
+    agreements = {(a, b): rho(found[a] + found[b], target) for a, b in combinations(found, 2)}
+    return max(agreements, key=lambda pair: agreements[pair])
+
+
+def with_pair(found: Mapping[str, Array], pair: tuple[str, str] | None) -> dict[str, Array]:
+    """The criteria, and the mean rank of two of them."""
+    if pair is None or not set(pair) <= set(found):
+        return dict(found)
+    return {**found, f"both of {pair[0]} and {pair[1]}": found[pair[0]] + found[pair[1]]}
+
+
+def rho(criterion: Array, target: Array) -> float:
+    """Spearman's rank correlation; 0 where one of them does not vary."""
+    if np.ptp(criterion) == 0 or np.ptp(target) == 0:
+        return 0.0
+    return float(spearmanr(criterion, target).statistic)
+
+
+def interval(criterion: Array, target: Array) -> tuple[float, float]:
+    """The 95 % bootstrap interval of ρ over settings."""
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(len(target), size=(RESAMPLES, len(target)))
+    drawn = [rho(criterion[rows], target[rows]) for rows in chosen]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def regret(criterion: Array, target: Array) -> float:
+    """How far the criterion's first choice falls short of the best setting, as a share of it.
+
+    Ties are resolved by their mean.
+    """
+    first = target[criterion == criterion.max()].mean()
+    return float(1 - first / target.max()) if target.max() > 0 else 0.0
+
+
+def table(runs: pd.DataFrame, pair: tuple[str, str] | None) -> pd.DataFrame:
+    """A row a criterion, from the one that agrees best with the mean probe."""
+    mean = runs[f"{TARGET}mean"].to_numpy(float)
+    infonce = runs.title.str.startswith("infonce").to_numpy()
+    rows = []
+    for title, criterion in with_pair(scores(runs), pair).items():
+        low, high = interval(criterion, mean)
+        row = {
+            "number": title,
+            "ρ with the mean probe": rho(criterion, mean),
+            "95 %": f"{number(low, '.2f')} to {number(high, '.2f')}",
+            "regret": f"{regret(criterion, mean):.1%}",
+        }
+        for name in ("h", "change", "forecast"):
+            if f"{TARGET}{name}" in runs and runs[f"{TARGET}{name}"].notna().any():
+                other = runs[f"{TARGET}{name}"].to_numpy(float)
+                has = np.isfinite(other)
+                row[TARGETS[name]] = number(rho(criterion[has], other[has]), ".2f")
+        if infonce.sum() >= LEAST:
+            row["InfoNCE alone"] = number(rho(criterion[infonce], mean[infonce]), ".2f")
+        rows.append(row)
+    ordered = pd.DataFrame(rows).sort_values("ρ with the mean probe", ascending=False)
+    shown = ordered["ρ with the mean probe"].map(lambda value: number(value, ".2f"))
+    return ordered.assign(**{"ρ with the mean probe": shown}).reset_index(drop=True)
+
+
+def hypotheses(
+    group: str, runs: pd.DataFrame, pair: tuple[str, str] | None
+) -> Iterator[Hypothesis]:
+    """Whether some number, and the two of them, rank as the mean probe does."""
+    mean = runs[f"{TARGET}mean"].to_numpy(float)
+    single, where = scores(runs), TITLES[group].lower()
+    both = [title for title in with_pair(single, pair) if title not in single]
+    sets = {
+        "some number": single,
+        "the pair of numbers chosen on digits": {
+            title: with_pair(single, pair)[title] for title in both
+        },
+    }
+    for which, criteria in sets.items():
+        if not criteria:
+            continue
+        best = max(criteria, key=lambda title: rho(criteria[title], mean))
+        agreement, lost = rho(criteria[best], mean), regret(criteria[best], mean)
+        low, high = interval(criteria[best], mean)
+        yield judged(
+            "ours",
+            f"{where}: {which} ranks settings with ρ ≥ {GOAL:g} and a regret ≤ {MOST_REGRET:.0%}",
+            low >= GOAL and lost <= MOST_REGRET,
+            f"ρ {agreement:.2f}, regret {lost:.1%}",
+            [
+                f"{best}: ρ {agreement:.3f} (95 % {low:.2f} to {high:.2f}) over {len(runs)} "
+                f"settings, regret {lost:.2%}; held if the interval is above the goal"
+            ],
+        )
+
+
+def _section(
+    group: str, runs: pd.DataFrame, shown: pd.DataFrame, pair: tuple[str, str] | None
+) -> Section:
+    mean = runs[f"{TARGET}mean"].to_numpy(float)
+
+    def draw(path: Path) -> Path:
+        panels = {
+            f"{title}\nρ {number(rho(ranks_, mean), '.2f')}": ranks_
+            for title, ranks_ in with_pair(scores(runs), pair).items()
+        }
+        kinds = runs.title.str.split(",").str[0].to_numpy(str)
+        return figures.panels_of_points(
+            panels, mean, kinds, path, title=f"{TITLES[group]}: mean probe by the rank of a setting"
+        )
+
+    best = str(runs.title.to_numpy()[mean.argmax()])
+    return Section(
+        title=TITLES[group],
+        text=(
+            f"{len(runs)} settings; mean probe {mean.min():.2f} to {mean.max():.2f}. Best with "
+            f"labels: {best}."
+        ),
+        tables={f"criteria_{group}": shown},
+        pictures={f"criteria_{group}": ("Mean probe by the rank that each number gives", draw)},
+    )
