@@ -65,14 +65,15 @@ def solids(
 
         adassl data pairs 3dident OUT
     """
-    from pipelines.sources.solids import PREVIEW, write_solids
+    from pipelines.sources.solids import draw_sweep, write_solids
 
     summary = write_solids(
         out, num_images=num_images, image_size=image_size, seed=seed, console=console
     )
     kept = f", {summary.num_kept} of them before" if summary.num_kept else ""
     console.print(f"{summary.num_images} images in {out}{kept}", highlight=False, soft_wrap=True)
-    console.print(f"preview  {out / PREVIEW}", highlight=False, soft_wrap=True)
+    preview = draw_sweep(image_size, out / "preview.png")
+    console.print(f"preview  {preview}", highlight=False, soft_wrap=True)
 
 
 @data_app.command("index")

@@ -4,7 +4,6 @@ OUT/train/latents.npy          float64 [images, 10], each uniform in [-1, 1], na
 OUT/train/images/000000.png    by the row's number
 OUT/test/…                     the same; every tenth image is of the test split
 OUT/solids.json                what it was made with
-OUT/preview.png                a row a latent, which goes from -1 to 1 while the others are 0
 
 What a latent does to the picture stands in `solid_scene`.
 """
@@ -19,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from pipelines import figures
 from pipelines.sources.listing import SourceError
 from pipelines.sources.many_files import write_files
 from pipelines.sources.solid_scene import SolidScene
@@ -27,7 +25,7 @@ from pipelines.sources.three_d_ident import LATENTS
 
 IMAGES_PER_TASK = 64
 TEST_EVERY = 10
-ABOUT, PREVIEW = "solids.json", "preview.png"
+ABOUT = "solids.json"
 _SWEPT = 7
 
 
@@ -91,7 +89,7 @@ def write_solids(
         raise SourceError(f"seed={seed}: at least 0")
     out, settings = Path(folder), SolidsSettings(image_size=image_size, seed=seed)
     _check_folder(out, settings, num_images)
-    scene = SolidScene(image_size)
+    SolidScene(image_size)  # before anything is written: it may be missing
     out.mkdir(parents=True, exist_ok=True)
     about = json.dumps(asdict(settings) | {"num_images": num_images}, indent=2)
     _replace(out / ABOUT, about.encode())  # first: it says what the folder is
@@ -108,8 +106,6 @@ def write_solids(
             for number, row in enumerate(latents)
             if not (path := images / f"{number:06d}.png").exists()
         ]
-    if not (out / PREVIEW).exists():
-        draw_sweep(scene, out / PREVIEW)
     write_files(
         tasks,
         _write_chunk,
@@ -129,14 +125,17 @@ def latents_of(num_images: int, seed: int) -> dict[str, NDArray[np.float64]]:
     return {"train": every[~is_test], "test": every[is_test]}
 
 
-def draw_sweep(scene: SolidScene, path: Path) -> None:
-    """Draw each latent from -1 to 1, the others at 0."""
+def draw_sweep(image_size: int, path: Path) -> Path:
+    """Draw each latent, a row, from -1 to 1, the others at 0."""
+    from pipelines import figures  # which the processes that render need not load
+
+    scene = SolidScene(image_size)
     values = np.linspace(-1, 1, _SWEPT)
     swept = np.zeros((len(LATENTS), _SWEPT, len(LATENTS)))
     for number in range(len(LATENTS)):
         swept[number, :, number] = values
     pictures = np.stack([[scene.render(latents) for latents in row] for row in swept])
-    figures.latent_sweep(pictures, LATENTS, values.tolist(), path)
+    return figures.latent_sweep(pictures, LATENTS, values.tolist(), path)
 
 
 @dataclass(frozen=True, kw_only=True)
