@@ -2,9 +2,9 @@
 
 As in 3DIdent (arXiv 2102.08850): an object over a floor, under a spotlight that turns around it and
 follows it. Its teapot is a solid of our own here, made of primitives: a body, a spout, a handle, a
-knob and a foot on one side, so that no rotation but a full turn gives the same picture. All angles
-span half a turn and all hues half a circle, as in the variant of the set without periods, so that
-every latent is an interval.
+light knob on top and a dark foot on one side, so that no rotation but a full turn gives the same
+picture. All angles span half a turn and all hues half a circle, as in the variant of the set
+without periods, so that every latent is an interval.
 """
 
 import colorsys
@@ -58,7 +58,7 @@ class SolidScene:
             raise RendererMissingError(
                 "the solids need the ray tracer embreex: pip install 'adassl[solids]'"
             ) from None
-        points, self._normals, self._faces = solid()
+        points, self._normals, self._faces, self._tint = solid()
         self._scene: Any = EmbreeScene()
         TriangleMesh(self._scene, points, self._faces)
         self._size = image_size
@@ -102,7 +102,9 @@ class SolidScene:
         gloss = SPECULAR * np.maximum(0, (normals * half).sum(1)) ** SHININESS * hit
         # from the camera, else what the spotlight does not reach would be flat
         ambient = AMBIENT * np.where(hit, 0.5 - 0.5 * (normals * self._rays).sum(1), 0.8)
-        colours = np.where(hit[:, None], paint, floor)
+        colours = np.broadcast_to(floor, points.shape).copy()
+        tint = self._tint[found["primID"][hit], None]
+        colours[hit] = np.where(tint > 0, paint + tint * (1 - paint), paint * (1 + tint))
         seen = colours * (ambient[:, None] + DIFFUSE * (facing * spot)[:, None] * shine)
         seen += (gloss * spot)[:, None] * shine
         side, part = self._size, RAYS_PER_SIDE
@@ -143,20 +145,24 @@ def rotation(phi: float, theta: float, psi: float) -> Matrix:
     return turn
 
 
-def solid() -> tuple[Floats, Floats, NDArray[np.int32]]:
-    """Points, their normals, and triangles of the solid, which is about 2.6 long."""
+def solid() -> tuple[Floats, Floats, NDArray[np.int32], Matrix]:
+    """Points, their normals, triangles and the tint of each triangle; it is about 2.8 long.
+
+    A tint of 1 is white, of -1 black, of 0 the paint.
+    """
     tilted = rotation(0, -0.6, 0)
     parts = (
-        _ellipsoid([0, 0, 0], [0.85, 0.68, 0.6]),
-        _ellipsoid([0.95, 0, 0.2], [0.62, 0.19, 0.19], tilted),  # the spout
-        _ellipsoid([0, 0, 0.66], [0.24, 0.24, 0.2]),  # the knob
-        _ellipsoid([0.1, 0.62, 0.1], [0.2, 0.3, 0.2]),  # the foot
-        _torus([-0.85, 0, 0.08], 0.38, 0.11),  # the handle
+        (_ellipsoid([0, 0, 0], [0.9, 0.72, 0.66]), 0.0),  # the body
+        (_ellipsoid([1.0, 0, 0.2], [0.65, 0.22, 0.22], tilted), 0.0),  # the spout
+        (_ellipsoid([0, 0, 0.7], [0.34, 0.34, 0.3]), 0.7),  # the knob
+        (_ellipsoid([0.1, 0.66, 0.05], [0.34, 0.34, 0.34]), -0.8),  # the foot
+        (_torus([-0.9, 0, 0.08], 0.4, 0.12), 0.0),  # the handle
     )
-    sizes = np.cumsum([0, *(len(points) for points, _, _ in parts)])
-    points, normals = (np.concatenate([part[which] for part in parts]) for which in (0, 1))
-    faces = np.concatenate([part[2] + at for part, at in zip(parts, sizes, strict=False)])
-    return points.astype(np.float32), normals.astype(np.float32), faces.astype(np.int32)
+    sizes = np.cumsum([0, *(len(part[0]) for part, _ in parts)])
+    points, normals = (np.concatenate([part[which] for part, _ in parts]) for which in (0, 1))
+    faces = np.concatenate([part[2] + at for (part, _), at in zip(parts, sizes, strict=False)])
+    tint = np.concatenate([np.full(len(part[2]), tint) for part, tint in parts])
+    return points.astype(np.float32), normals.astype(np.float32), faces.astype(np.int32), tint
 
 
 Part = tuple[Matrix, Matrix, NDArray[np.int64]]

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 from sklearn.decomposition import PCA
 from sklearn.kernel_ridge import KernelRidge
 
 from pipelines.sources.listing import SourceError
 from pipelines.sources.solid_scene import RendererMissingError, SolidScene, rotation
-from pipelines.sources.solids import draw_sweep, latents_of, write_solids
+from pipelines.sources.solids import draw_sweep, write_solids
 from pipelines.sources.three_d_ident import LATENTS, read_3dident
 
 
@@ -49,10 +48,9 @@ def test_the_source_reads_images_beside_their_own_latents(
     found = read_3dident(tmp_path)
     assert found.rows["split"].value_counts().to_dict() == {"train": 18, "test": 2}
     assert not found.skipped
-    for row in found.rows.itertuples():
-        assert isinstance(row.item, str)
-        latents = found.rows.loc[row.Index, list(LATENTS)].to_numpy(np.float64)
-        np.testing.assert_array_equal(np.asarray(Image.open(row.item)), scene.render(latents))
+    latents = found.rows[list(LATENTS)].to_numpy(np.float64)
+    for item, row in zip(found.rows["item"], latents, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(item)), scene.render(row))
     assert json.loads((tmp_path / "solids.json").read_text())["latents"] == list(LATENTS)
 
 
@@ -138,19 +136,27 @@ def test_without_the_ray_tracer_the_remedy_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def _pixels(scene: SolidScene, latents: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.stack([scene.render(row) for row in latents]).reshape(len(latents), -1) / 255.0
-
-
 @pytest.mark.slow
-def test_latents_are_read_from_pixels(scene: SolidScene) -> None:
-    split = latents_of(3000, 0)
-    pixels = {name: _pixels(scene, latents) for name, latents in split.items()}
-    reduce = PCA(150, random_state=0).fit(pixels["train"])
-    inputs = {name: reduce.transform(p) for name, p in pixels.items()}
-    fit = KernelRidge(kernel="rbf", gamma=0.5 / inputs["train"].var(axis=0).sum(), alpha=0.01)
-    told = fit.fit(inputs["train"], split["train"]).predict(inputs["test"])
-    errors = ((told - split["test"]) ** 2).mean(0) / split["test"].var(0)
-    r2 = dict(zip(LATENTS, (1 - errors).round(2), strict=True))
-    assert min(r2.values()) > 0.2, r2
-    assert np.mean(list(r2.values())) > 0.6, r2
+@pytest.mark.parametrize(
+    ("varied", "least"), [((3, 4, 5), 0.8), ((0, 1, 2, 6, 7, 8, 9), 0.8)], ids=["turn", "others"]
+)
+def test_latents_are_read_from_pixels(
+    varied: tuple[int, ...], least: float, scene: SolidScene
+) -> None:
+    """Some vary while the others are 0: so many images are few for all ten at once."""
+    r2 = read_from_pixels(scene, list(varied))
+    assert min(r2.values()) > least, r2
+
+
+def read_from_pixels(scene: SolidScene, varied: list[int]) -> dict[str, float]:
+    """Held-out R2 of each latent that varies, by kernel ridge on pixels."""
+    latents = np.zeros((2000, len(LATENTS)))
+    latents[:, varied] = np.random.default_rng(0).uniform(-1, 1, (len(latents), len(varied)))
+    pixels = np.stack([scene.render(row) for row in latents]).reshape(len(latents), -1) / 255.0
+    train, test = slice(None, 1800), slice(1800, None)
+    inputs = PCA(100, random_state=0).fit(pixels[train]).transform(pixels)
+    gamma = 0.5 / inputs[train].var(axis=0).sum()
+    fit = KernelRidge(kernel="rbf", gamma=gamma, alpha=0.01)
+    told = fit.fit(inputs[train], latents[train]).predict(inputs[test])
+    error, spread = ((told - latents[test]) ** 2).mean(0), latents[test].var(0)
+    return {LATENTS[n]: round(float(1 - error[n] / spread[n]), 3) for n in varied}
