@@ -2,8 +2,10 @@
 
 import io
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,11 +18,12 @@ from pipelines.config.pairing import PairingRule
 from pipelines.config.run import ConfigError, with_overrides
 from pipelines.library.embed import EmbedSummary, embed
 from pipelines.library.embeddings import Embeddings, load_embeddings
+from pipelines.library.entries import entries_of
 from pipelines.library.search import Library
 from pipelines.library.search_page import search_page
 from pipelines.pairs.decode import EntryReader
 from pipelines.pairs.make import make_table
-from pipelines.pairs.table import PairTable, load_table
+from pipelines.pairs.table import PairTable, PairTableError, load_table
 from pipelines.recipes import RECIPES
 from pipelines.sources.listing import Listing
 from pipelines.storage.runs import RunFolder
@@ -48,6 +51,15 @@ def made_run(folder: Path, recipe: str, index: Path, settings: dict[str, Any]) -
     return learner
 
 
+class Made(NamedTuple):
+    """A table that a run's encoder embedded."""
+
+    folder: Path
+    table: Path
+    learner: Learner
+    summary: EmbedSummary
+
+
 def embedded(run: Path, index: Path, out: Path, **settings: Any) -> EmbedSummary:
     return embed(run, index, out, **{"precision": "float32", **settings})
 
@@ -61,7 +73,7 @@ def vectors(found: Embeddings, what: str) -> dict[str, NDArray[np.float32]]:
 def told(learner: Learner, table: PairTable, view: str, row: int) -> NDArray[np.float32]:
     """H of an entry by the method itself."""
     entry = EntryReader(table, learner.config.data).read(view, row, np.full(2, 0.5))
-    return learner.method.embed(learner.to_input(entry[None]))[0].numpy()
+    return learner.method.embed(learner.to_input(entry[None].copy()))[0].numpy()
 
 
 def sound(hertz: float) -> bytes:
@@ -101,23 +113,39 @@ def of_sounds(folder: Path) -> Path:
     return folder / "items.parquet"
 
 
+CASES: dict[str, tuple[Callable[[Path], Path], dict[str, Any], int]] = {
+    "images": (of_images, IMAGES, 10),
+    "texts": (of_texts, TEXTS, 6),
+    "sounds": (of_sounds, IMAGES, 5),
+}
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
+    """Embeds a table once for all tests."""
+
+    @cache
+    def made(recipe: str) -> Made:
+        folder = tmp_path_factory.mktemp(recipe)
+        make, settings, _ = CASES[recipe]
+        index = make(folder / "set")
+        learner = made_run(folder / "run", recipe, index, settings)
+        return Made(folder, index, learner, embedded(folder / "run", index, folder / "out"))
+
+    return made
+
+
 @pytest.mark.parametrize(
-    ("recipe", "make", "settings", "num_entries"),
-    [
-        ("images", of_images, IMAGES, 10),
-        ("texts", of_texts, TEXTS, 6),
-        ("sounds", of_sounds, IMAGES, 5),
-    ],
+    "recipe", ["images", "texts", pytest.param("sounds", marks=pytest.mark.slow)]
 )
 def test_each_entry_is_there_once_as_the_method_embeds_it(
-    recipe: str, make: Any, settings: dict[str, Any], num_entries: int, tmp_path: Path
+    recipe: str, libraries: Callable[[str], Made]
 ) -> None:
-    index = make(tmp_path / "set")
-    learner = made_run(tmp_path / "run", recipe, index, settings)
-    summary = embedded(tmp_path / "run", index, tmp_path / "out")
+    num_entries = CASES[recipe][2]
+    folder, index, learner, summary = libraries(recipe)
     assert (summary.num_new, summary.num_clips, summary.skipped) == (num_entries, num_entries, {})
     assert f"{num_entries} entries, {num_entries} of them new" in summary.lines()[0]
-    found = load_embeddings(str(tmp_path / "out"))
+    found = load_embeddings(str(folder / "out"))
     assert len(set(found.path)) == len(found) == num_entries
     table = load_table(index)
     h, z = vectors(found, "h"), vectors(found, "z")
@@ -127,9 +155,10 @@ def test_each_entry_is_there_once_as_the_method_embeds_it(
             name = digests[table.table["digest"][row].as_py()[32 * at : 32 * at + 32]]
             np.testing.assert_allclose(h[name], told(learner, table, view, row), atol=1e-5)
             assert np.linalg.norm(z[name]) == pytest.approx(1, abs=1e-5)
-    assert embedded(tmp_path / "run", index, tmp_path / "out").num_new == 0
+    assert embedded(folder / "run", index, folder / "out").num_new == 0
 
 
+@pytest.mark.slow
 def test_it_goes_on_with_what_is_missing_or_new_and_names_what_is_bad(tmp_path: Path) -> None:
     folder, out = tmp_path / "set", tmp_path / "out"
     index = of_images(folder)
@@ -152,11 +181,9 @@ def test_it_goes_on_with_what_is_missing_or_new_and_names_what_is_bad(tmp_path: 
     assert (summary.num_new, summary.num_clips, summary.num_others) == (4, 14, 0)
 
 
-def test_a_query_is_an_entry_or_any_other_text_or_file(tmp_path: Path) -> None:
-    index = of_texts(tmp_path / "set")
-    learner = made_run(tmp_path / "run", "texts", index, TEXTS)
-    embedded(tmp_path / "run", index, tmp_path / "out")
-    library = Library(str(tmp_path / "out"), "h")
+def test_a_query_is_an_entry_or_any_other_text(libraries: Callable[[str], Made]) -> None:
+    folder = libraries("texts").folder
+    library = Library(str(folder / "out"), "h")
     known, new = library.search(["the number 3 is here", "the number 17 @ 5 is here"], k=3)
     assert known.looked_up
     assert not new.looked_up
@@ -165,26 +192,26 @@ def test_a_query_is_an_entry_or_any_other_text_or_file(tmp_path: Path) -> None:
     page = search_page(library, [known])
     assert known.hits[0].path in page
     status, printed = here(
-        tmp_path, ["search", "out", "the number 3 is here", "--by", "h", "--k", "1"]
+        folder, ["search", "out", "the number 3 is here", "--by", "h", "--k", "1"]
     )
     assert status == 0, printed
     assert known.hits[0].path in printed
 
-    # Texts of another table, with a tokenizer of its own, are read by that of the run.
-    other = texts_table(tmp_path / "other", 4, context=[f"{n} @ twelve 3 is here" for n in "abcd"])
-    summary = embedded(tmp_path / "run", tmp_path / "other" / "texts.parquet", tmp_path / "out-2")
-    assert summary.num_new == 8
-    run_table = load_table(index)
-    assert other.tokenizer != run_table.tokenizer
-    entry = EntryReader(run_table, learner.config.data).read_entry(
-        "c @ twelve 3 is here", "text", np.full(2, 0.5)
-    )
-    with torch.no_grad():
-        h = learner.method.embed(learner.to_input(entry[None]))[0].numpy()
-    found = vectors(load_embeddings(str(tmp_path / "out-2")), "h")
-    np.testing.assert_allclose(found["c @ twelve 3 is here"], h, atol=1e-5)
+
+def test_texts_of_another_table_are_read_by_the_tokenizer_of_the_run(tmp_path: Path) -> None:
+    index = of_texts(tmp_path / "set")
+    config = made_run(tmp_path / "run", "texts", index, TEXTS).config
+    other = texts_table(tmp_path / "other", 4, context=[f"{n} twelve 3 is here" for n in "abcd"])
+    assert other.tokenizer != load_table(index).tokenizer
+    entries = entries_of(config, other)
+    assert entries.table.tokenizer == load_table(index).tokenizer
+    assert entries.num_clips == 8
+    index.unlink()
+    with pytest.raises(PairTableError, match="no such file"):
+        entries_of(config, other)
 
 
+@pytest.mark.slow
 def test_images_and_captions_meet_in_one_space(tmp_path: Path) -> None:
     rows = pd.DataFrame(
         {
