@@ -29,5 +29,6 @@ def duration(seconds: float | None) -> str:
 
 
 def plural(count: float, noun: str) -> str:
-    """A count with its noun, such as `1 worker` or `0.5 CPUs`."""
-    return f"{count:g} {noun}{'' if count == 1 else 's'}"
+    """A count with its noun, such as `1 worker`, `0.5 CPUs` or `2 entries`."""
+    many = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{count:g} {noun if count == 1 else many}"

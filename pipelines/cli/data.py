@@ -1,4 +1,4 @@
-"""`adassl data`: make, index and prepare videos; make tables of pairs."""
+"""`adassl data`: make, index and prepare videos; make images; make tables of pairs."""
 
 import os
 from pathlib import Path
@@ -48,6 +48,32 @@ def moving_digits(
         console=console,
     )
     console.print(f"{summary.num_videos} videos in {out}, factors in {out / 'factors.parquet'}")
+
+
+@data_app.command("solids")
+def solids(
+    out: Annotated[Path, typer.Argument(help="Folder for the images and their latents.")],
+    num_images: Annotated[
+        int, typer.Option(help="Images of both splits; a tenth is for tests.", min=20)
+    ] = 10_000,
+    image_size: Annotated[int, typer.Option(help="Side in pixels.", min=16)] = 64,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same images.", min=0)] = 0,
+) -> None:
+    """Render one solid under a spotlight, as in 3DIdent: ten latents of place, turn and colour.
+
+    The same command again goes on where a killed one stopped. Then:
+
+        adassl data pairs 3dident OUT
+    """
+    from pipelines.sources.solids import draw_sweep, write_solids
+
+    summary = write_solids(
+        out, num_images=num_images, image_size=image_size, seed=seed, console=console
+    )
+    kept = f", {summary.num_kept} of them before" if summary.num_kept else ""
+    console.print(f"{summary.num_images} images in {out}{kept}", highlight=False, soft_wrap=True)
+    preview = draw_sweep(image_size, out / "preview.png")
+    console.print(f"preview  {preview}", highlight=False, soft_wrap=True)
 
 
 @data_app.command("index")

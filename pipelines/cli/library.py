@@ -17,7 +17,7 @@ def embed(
         str, typer.Argument(help="A run's folder, such as runs/first or s3://bucket/runs/first.")
     ],
     index: Annotated[
-        str, typer.Argument(help="The index of the library, of the run or any other.")
+        str, typer.Argument(help="The index of the library, or a table of pairs, any.")
     ],
     out: Annotated[str, typer.Option(help="Folder of the embeddings: a path or a URI.")],
     stride: Annotated[
@@ -39,6 +39,8 @@ def embed(
     ] = None,
 ) -> None:
     """Embed every clip of a library at a stride, into Parquet: one row a clip.
+
+    Of a table of pairs every entry, once however many pairs hold it.
 
     The same command again goes on where a killed one stopped, embeds videos that are new in the
     index, and tries those again that were skipped.
@@ -67,7 +69,8 @@ def search(
         list[str] | None,
         typer.Argument(
             help="A moment, video.mp4@12.5 (seconds); a video, of which the middle is taken; or an "
-            "image. Videos of the library may be named by the end of their path. Repeatable."
+            "image. Videos of the library may be named by the end of their path. Where a table of "
+            "pairs was embedded: a text or a file. Repeatable."
         ),
     ] = None,
     k: Annotated[int, typer.Option("--k", help="Results of each query.", min=1)] = 10,
@@ -122,7 +125,7 @@ def search(
             _print_json(list(map(asdict, answers)))
         else:
             for answer in answers:
-                _print_answer(answer)
+                _print_answer(answer, library.embeddings.is_table)
     if html:
         folder, name = parent_and_name(html)
         folder.write_text(name, page)
@@ -134,11 +137,13 @@ def _print_json(content: Any) -> None:
     typer.echo(json.dumps(content, indent=2))
 
 
-def _print_answer(answer: Any) -> None:
-    table = Table("", "cosine", "from", "to", "split", "video", title=str(answer.query))
+def _print_answer(answer: Any, is_table: bool) -> None:
+    times = [] if is_table else ["from", "to"]
+    what = "entry" if is_table else "video"
+    table = Table("", "cosine", *times, "split", what, title=str(answer.query))
     folder = _common_folder([hit.path for hit in answer.hits])
     for number, hit in enumerate(answer.hits, start=1):
-        seconds = (f"{at:.2f} s" for at in (hit.start_seconds, hit.end_seconds))
+        seconds = (f"{at:.2f} s" for at in (hit.start_seconds, hit.end_seconds) if not is_table)
         table.add_row(
             str(number),
             f"{hit.cosine:.3f}",
@@ -147,7 +152,9 @@ def _print_answer(answer: Any) -> None:
             hit.path[len(folder) :],
         )
     console.print(table)
-    console.print(f"videos in   {folder}", markup=False, highlight=False, soft_wrap=True)
+    if folder:
+        files = "files" if is_table else "videos"
+        console.print(f"{files} in   {folder}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _common_folder(paths: list[str]) -> str:

@@ -4,7 +4,14 @@ from pipelines.figures.answers import confusion, predicted_values
 from pipelines.figures.curves import collapse, loss_terms
 from pipelines.figures.moments import surprise_curves
 from pipelines.figures.points import comparison, projection
-from pipelines.figures.sheets import forecast, futures, pairs_sheet, spread, transfers
+from pipelines.figures.sheets import (
+    forecast,
+    futures,
+    latent_sweep,
+    pairs_sheet,
+    spread,
+    transfers,
+)
 
 __all__ = [
     "collapse",
@@ -12,6 +19,7 @@ __all__ = [
     "confusion",
     "forecast",
     "futures",
+    "latent_sweep",
     "loss_terms",
     "pairs_sheet",
     "predicted_values",

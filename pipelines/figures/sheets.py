@@ -120,8 +120,26 @@ def transfers(
     )
 
 
+def latent_sweep(
+    pictures: UInt8[Frames, "latents values height width channels"],
+    names: Sequence[str],
+    values: Sequence[float],
+    path: Path,
+) -> Path:
+    """Each latent of a generator, a row, at some values; the others stay at 0."""
+    return _sheet(
+        pictures,
+        [f"{value:+.2f}" for value in values],
+        names,
+        "What each latent does",
+        "one latent a row, from left to right; the others are 0",
+        path,
+        groups=[pictures.shape[1]],
+    )
+
+
 def _sheet(
-    rows: Sequence[Sequence[Frames]],
+    rows: Sequence[Sequence[Frames]] | Frames,
     names: Sequence[str],
     captions: Sequence[str],
     title: str,

@@ -1,5 +1,7 @@
 """`adassl embed`: every clip of a library at a stride, through a run's encoder, into Parquet.
 
+Of a table of pairs every entry, which the same actors read and encode (see `entries`). Of videos:
+
     window numbers      of the clips that no part holds yet
     decoding actors     read each window in order and keep the frames that clips hold, uint8
     encoding actors     one for each GPU; without GPUs each decoder encodes what it decoded
@@ -10,8 +12,8 @@ writes: a part is whole or not there, and no retried task writes a clip twice.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,27 +21,35 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, Dataset
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from adassl.encoder import Encoder
 from pipelines.cluster import connected, joins
 from pipelines.config.run import ClusterConfig, ConfigError
 from pipelines.evaluation.evaluate import restored
 from pipelines.library.actors import ClipDecoder, DecodingEncoder, Precision, WindowEncoder
-from pipelines.library.encode import What, encoder_of, weights_digest
-from pipelines.library.parts import SKIPPED, Known, Manifest, PartWriter, adopt, register
+from pipelines.library.encode import What, encoder_of, encoders_of, weights_digest
+from pipelines.library.entries import Entries, EntryEncoder, entries_of
+from pipelines.library.intake import Intake, progress
+from pipelines.library.parts import (
+    SKIPPED,
+    TOKENIZER,
+    Known,
+    Manifest,
+    PartWriter,
+    adopt,
+    register,
+)
 from pipelines.numbers import plural
+from pipelines.pairs.plan import Index, find
+from pipelines.pairs.table import PairTable
 from pipelines.storage.folder import Folder, absolute
 from pipelines.storage.lease import only_one
 from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner
 from pipelines.video.clips import ClipSchedule
-from pipelines.video.index import VideoIndex
-from pipelines.video.moved import find_indexed
 from pipelines.video.schedule import Window
 from pipelines.video.stream import (
     BLOCKS_PER_SEGMENT,
@@ -68,8 +78,9 @@ class EmbedSummary:
         num_others: of videos that the index lacks, embedded before.
         skipped: path to reason, of videos of which this run could not embed every clip.
         num_skipped: clips of them.
-        num_unusable: videos that the index itself skips.
+        num_unusable: videos, or rows of a table, that the index itself skips.
         seconds: that decoding and encoding took, the start of the actors included.
+        is_table: whether entries of a table of pairs were embedded, not clips of videos.
     """
 
     folder: Folder
@@ -80,23 +91,28 @@ class EmbedSummary:
     num_skipped: int
     num_unusable: int
     seconds: float
+    is_table: bool = False
 
     def lines(self) -> list[str]:
         """The report: the first videos that were skipped, then what there is."""
         named = [f"skipped {path}: {reason}" for path, reason in self.skipped.items()]
         more = len(named) - SHOWN
-        others = f", {self.num_others} of videos that the index lacks" if self.num_others else ""
-        rate = f", {self.num_new / self.seconds:,.0f} clips/s" if self.num_new else ""
+        clip, clips, video, index = "clip", "clips", "video", "index"
+        if self.is_table:
+            clip, clips, video, index = "entry", "entries", "entry", "table"
+        others = f", {self.num_others} that the {index} lacks" if self.num_others else ""
+        rate = f", {self.num_new / self.seconds:,.0f} {clips}/s" if self.num_new else ""
         lost = ""
         if self.skipped:
-            clips = f" ({plural(self.num_skipped, 'clip')})" if self.num_skipped else ""
-            lost = f" · skipped: {plural(len(self.skipped), 'video')}{clips}"
+            lost = f" · skipped: {plural(len(self.skipped), video)}"
+            if self.num_skipped and not self.is_table:
+                lost += f" ({plural(self.num_skipped, clip)})"
         if self.num_unusable:
-            lost += f" · the index skips {plural(self.num_unusable, 'file')}"
+            lost += f" · the {index} skips {plural(self.num_unusable, 'row')}"
         return [
             *named[:SHOWN],
             *([f"… and {more} more in {self.folder}/{SKIPPED}"] if more > 0 else []),
-            f"{plural(self.num_clips, 'clip')}, {self.num_new} of them new{rate}{others}{lost}",
+            f"{plural(self.num_clips, clip)}, {self.num_new} of them new{rate}{others}{lost}",
             f"embeddings  {self.folder}",
         ]
 
@@ -118,13 +134,14 @@ def embed(
 
     Args:
         run: folder of a training, a path or a URI.
-        index: path or URI of the index of the library, which need not be the run's.
+        index: path or URI of the index of the library, or of a table of pairs, which need not be
+            the run's.
         out: folder of the embeddings, a path or URI that this process can write.
         stride_seconds: between the starts of two clips of a video.
-        what: "h", "z" or both.
+        what: "h", "z" or both; where entries are read by two encoders, "z" alone.
         precision: of the numbers that are written.
         checkpoint: newest or best.
-        videos_root: the folder that holds the videos now.
+        videos_root: the folder that holds the videos, or files, now.
         address: of a Ray cluster; None: RAY_ADDRESS, else a Ray of our own on this machine.
         console: where to show how it goes; None: nowhere.
 
@@ -137,40 +154,56 @@ def embed(
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     learner = restored(folder, checkpoint)
     index = absolute(str(index))
-    videos = _videos(learner, index, videos_root)
-    schedule = ClipSchedule(videos.select(), learner.config.data, stride_seconds=stride_seconds)
+    library = _library(learner, index, videos_root)
+    schedule: ClipSchedule | Entries
+    unit = "clips"
+    if isinstance(library, PairTable):
+        schedule = entries_of(learner.config, library)
+        videos, unit = schedule.index, "entries"
+        encoders = encoders_of(learner)[: 1 + int(schedule.side.max())]
+        if len(encoders) > 1 and what != "z":
+            raise ConfigError(
+                f"--what {what}: two encoders read this table, and their representations do not "
+                "compare; --what z embeds its entries in one space"
+            )
+    else:
+        videos = library.select()
+        schedule = ClipSchedule(videos, learner.config.data, stride_seconds=stride_seconds)
+        encoders = [encoder_of(learner)]
     skipped = {left.path: left.reason for left in schedule.left_out}
     if not schedule.num_clips:
         why = next(iter(skipped.values()), "it has no usable video")
         raise ConfigError(f"no clip of {index} can be embedded: {why}")
-    encoder = encoder_of(learner)
     place = Folder(absolute(str(out)))
     manifest = Manifest(
         run=str(folder),
         checkpoint=checkpoint,
         step=learner.step,
         fingerprint=learner.config.fingerprint(),
-        weights=weights_digest(encoder),
+        weights=weights_digest(*encoders),
         index=index,
         stride_seconds=stride_seconds,
         frames_per_clip=learner.config.data.frames_per_clip,
         what=what,
         precision=precision,
+        **_about(library),
     )
     with only_one(place):
         register(place, manifest)
-        known = adopt(place, videos.select())
+        if isinstance(schedule, Entries) and schedule.table.tokenizer is not None:
+            place.write_text(TOKENIZER, schedule.table.tokenizer)
+        known = adopt(place, videos)
         numbers, done = missing(schedule, known)
         left = schedule.num_clips - sum(len(known.starts.get(p, ())) for p in schedule.index.path)
-        intake = _Intake(schedule, done, PartWriter(place, known.num_parts), skipped)
+        intake = Intake(schedule, done, PartWriter(place, known.num_parts), skipped)
         seconds = 0.0
         if len(numbers):
             with connected(ClusterConfig(address=address)):
                 if joins(ClusterConfig(address=address)):
                     pin_data_actors_here()
-                tables = embedded(schedule, numbers, encoder, what, precision)
+                tables = embedded(schedule, numbers, encoders, what, precision)
                 began = time.monotonic()
-                with closing(tables), _progress(left, console) as show:
+                with closing(tables), progress(left, console, unit) as show:
                     intake.take(tables, show)
                 seconds = time.monotonic() - began
         place.write_json(SKIPPED, intake.skipped)
@@ -185,12 +218,13 @@ def embed(
         num_others=sum(len(of) for path, of in known.starts.items() if path not in there),
         skipped=intake.skipped,
         num_skipped=intake.num_skipped,
-        num_unusable=len(videos.select(usable=False)),
+        num_unusable=len(library.select(usable=False)),
         seconds=seconds,
+        is_table=isinstance(library, PairTable),
     )
 
 
-def missing(schedule: ClipSchedule, known: Known) -> tuple[Integers, dict[int, set[int]]]:
+def missing(schedule: ClipSchedule | Entries, known: Known) -> tuple[Integers, dict[int, set[int]]]:
     """Numbers of the windows with clips that no part holds.
 
     And of the videos of which the parts hold some, the first frames of those.
@@ -208,6 +242,7 @@ def missing(schedule: ClipSchedule, known: Known) -> tuple[Integers, dict[int, s
     numbers = schedule.windows_of(fresh)
     if not done:
         return numbers, done
+    assert isinstance(schedule, ClipSchedule)  # entries are there or not
     of_partial = schedule.windows_of(list(done)).tolist()
     whole = {n for n in of_partial if _is_done(schedule.window(n), done)}
     return np.array([n for n in numbers.tolist() if n not in whole], np.int64), done
@@ -218,9 +253,9 @@ def _is_done(window: Window, done: Mapping[int, set[int]]) -> bool:
 
 
 def embedded(
-    schedule: ClipSchedule,
+    schedule: ClipSchedule | Entries,
     numbers: Integers,
-    encoder: Encoder,
+    encoders: Sequence[Encoder],
     what: What,
     precision: Precision,
 ) -> Generator[pa.Table, None, None]:
@@ -229,13 +264,22 @@ def embedded(
     Columns: `video`, its row in the index of the schedule; `start`, the clip's first frame;
     `error`, null or why it has no embedding; `h` and `z`, missing where no clip has any.
     """
-    shared = ray.put(encoder)  # once a node, not once an actor
     found = ray.cluster_resources()
     gpus, cpus = int(found.get("GPU", 0)), max(1, int(found.get("CPU", 1)))
-    given = (schedule, shared, what, precision)
     blocks = list(schedule.blocks(numbers))
+    # what is put is sent once a node, not once an actor
+    is_table = isinstance(schedule, Entries)
+    kept, shared = (
+        (ray.put(schedule), ray.put(list(encoders))) if is_table else (None, ray.put(encoders[0]))
+    )
     for at in range(0, len(blocks), BLOCKS_PER_SEGMENT):
         some = blocks[at : at + BLOCKS_PER_SEGMENT]
+        if isinstance(schedule, Entries):
+            size = gpus or min(cpus, len(some))
+            graph = partial(of_table, size, gpus > 0, (kept, shared, what, precision))
+            yield from run_blocks(some, graph)
+            continue
+        given = (schedule, shared, what, precision)
         if gpus:
             pools = Pools(decoders=min(max(1, cpus - gpus), len(some)), encoders=gpus)
             ahead = 2 * (pools.decoders + pools.encoders) * BYTES_PER_BLOCK
@@ -289,88 +333,30 @@ def on_gpus(pools: Pools, given: Given, numbers: Dataset, *, num_gpus: float = 1
     )
 
 
-class _Intake:
-    """Takes what comes from the cluster: names each clip, writes it, counts what failed."""
-
-    def __init__(
-        self,
-        schedule: ClipSchedule,
-        done: Mapping[int, set[int]],
-        writer: PartWriter,
-        skipped: Mapping[str, str],
-    ) -> None:
-        self._schedule, self._done, self._writer = schedule, done, writer
-        self.skipped = dict(skipped)
-        self.num_new = self.num_skipped = 0
-
-    def take(self, tables: Iterator[pa.Table], show: Callable[[int, int], None]) -> None:
-        """Take all; what came before an error or Ctrl-C is written too."""
-        try:
-            for table in tables:
-                self._take(table)
-                show(self.num_new + self.num_skipped, self.num_skipped)
-        finally:
-            self._writer.write()
-
-    def _take(self, table: pa.Table) -> None:
-        video, start = (table[name].to_numpy() for name in ("video", "start"))
-        pairs = zip(video.tolist(), start.tolist(), strict=True)
-        is_new = np.array([s not in self._done.get(v, ()) for v, s in pairs], bool)
-        failed = pc.is_valid(table["error"]).to_numpy(zero_copy_only=False)
-        for row in np.flatnonzero(is_new & failed):
-            path = str(self._schedule.index.path[video[row]])
-            self.skipped.setdefault(path, table["error"][int(row)].as_py())
-            self.num_skipped += 1
-        kept = is_new & ~failed
-        if kept.any():
-            self._writer.add(self._rows(table.filter(pa.array(kept))))
-            self.num_new += int(kept.sum())
-
-    def _rows(self, table: pa.Table) -> pa.Table:
-        """The clips as they are written."""
-        index, length = self._schedule.index, self._schedule.config.frames_per_clip
-        video, start = (table[name].to_numpy() for name in ("video", "start"))
-        of_video = index.table.select(["path", "digest", "split"]).take(pa.array(video))
-        return pa.table(
-            {
-                "path": of_video["path"],
-                "digest": of_video["digest"],
-                "split": of_video["split"],
-                "start_frame": pa.array(start, pa.int64()),
-                "start_seconds": pa.array(start / index.fps[video], pa.float64()),
-                "end_seconds": pa.array((start + length) / index.fps[video], pa.float64()),
-                **{name: table[name] for name in ("h", "z") if name in table.column_names},
-            }
-        )
-
-
-def _videos(learner: Learner, index: str, videos_root: str | None) -> VideoIndex:
-    """The videos of an index where they are now; those not there fail one by one, unless most."""
-    changes = {"index": index, "videos_root": videos_root, "max_failed_share": MOST_MISSING}
-    return find_indexed(learner.config.data.model_copy(update=changes))
-
-
-@contextmanager
-def _progress(total: int, console: Console | None) -> Iterator[Callable[[int, int], None]]:
-    """A bar; what it yields takes how many clips have ended, and how many of them failed."""
-    columns = (
-        TextColumn("embedding"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(),
+def of_table(size: int, on_gpus: bool, given: tuple[Any, ...], numbers: Dataset) -> Dataset:
+    """Read and encode entries of a table in the same actors."""
+    return numbers.map_batches(
+        EntryEncoder,
+        fn_constructor_args=given,
+        compute=ActorPoolStrategy(size=size),
+        num_cpus=1,
+        num_gpus=1 if on_gpus else 0,
+        **_WHOLE_BLOCKS,
     )
-    bar = Progress(*columns, console=console, disable=console is None)
-    task = bar.add_task("", total=total, text="starting")
-    first: list[tuple[float, int]] = []
 
-    def show(ended: int, failed: int) -> None:
-        now = time.monotonic()
-        first.append((now, ended))
-        since, before = first[0]
-        rate = f", {(ended - before) / (now - since):,.0f} clips/s" if ended > before else ""
-        text = f"{ended:,} of {total:,} clips, {failed:,} skipped{rate}"
-        bar.update(task, completed=ended, text=text)
 
-    with bar:
-        yield show
+def _about(library: Index) -> dict[str, Any]:
+    """What a manifest says of a table."""
+    if not isinstance(library, PairTable):
+        return {}
+    about = library.about
+    return {"kinds": dict(about.kinds), "tokenizer": about.tokenizer_digest}
+
+
+def _library(learner: Learner, index: str, videos_root: str | None) -> Index:
+    """Videos or a table, their files where they are now.
+
+    Those not there fail one by one, unless most.
+    """
+    changes = {"index": index, "videos_root": videos_root, "max_failed_share": MOST_MISSING}
+    return find(learner.config.data.model_copy(update=changes))

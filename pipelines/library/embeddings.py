@@ -53,9 +53,17 @@ class Embeddings:
         """Number of clips."""
         return len(self.path)
 
+    @property
+    def is_table(self) -> bool:
+        """Whether these are entries of a table of pairs, each a clip of one frame in no time."""
+        return self.manifest.kinds is not None
+
     @cached_property
     def videos(self) -> VideoIndex:
-        """The videos of the library, as an index: how to decode them, their labels and splits."""
+        """The videos of the library, as an index: how to decode them, their labels and splits.
+
+        Of a table of pairs, its entries by name, digest and split.
+        """
         return load_index(self.folder.child(VIDEOS).uri)
 
 

@@ -1,9 +1,9 @@
-"""Clips as uint8 frames to embeddings, by the encoder of a run, on one device."""
+"""Clips, or texts, to embeddings, by the encoder of a run, on one device."""
 
 import copy
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 
 from adassl.encoder import Encoder
 from pipelines.training.learner import Learner
-from pipelines.video.batch import Frames
 
 What = Literal["h", "z", "both"]
 Vectors = NDArray[np.float32]
@@ -38,15 +37,22 @@ class ClipEncoder:
         self._encoder = encoder.to(self.device).eval()
 
     @torch.inference_mode()
-    def __call__(self, clips: Sequence[Frames]) -> dict[str, Vectors]:
-        """Embeddings of clips, each uint8 [frames, height, width, channels], by "h" and "z"."""
+    def __call__(self, clips: Sequence[NDArray[Any]]) -> dict[str, Vectors]:
+        """Embeddings by "h" and "z".
+
+        Args:
+            clips: each uint8 [frames, height, width, channels]; or texts, each int32 [tokens].
+        """
         step = max(1, min(MOST_CLIPS[self.device.type], MOST_BYTES // (4 * clips[0].nbytes)))
         parts = [self._encode(np.stack(clips[at : at + step])) for at in range(0, len(clips), step)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _encode(self, clips: Frames) -> dict[str, Vectors]:
-        pixels = torch.from_numpy(clips).to(self.device).permute(0, 4, 1, 2, 3)
-        samples = pixels.float().div_(127.5).sub_(1.0)  # as Learner.to_input
+    def _encode(self, clips: NDArray[Any]) -> dict[str, Vectors]:
+        samples = torch.from_numpy(clips).to(self.device)  # as Learner.to_input
+        if clips.dtype == np.uint8:
+            samples = samples.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1.0)
+        else:
+            samples = samples.long()
         if self.what == "h":
             return {"h": _array(self._encoder.backbone(samples))}
         found = self._encoder(samples)
@@ -56,16 +62,23 @@ class ClipEncoder:
 
 def encoder_of(learner: Learner) -> Encoder:
     """A copy of a learner's online encoder on the CPU, to be sent to other processes."""
-    encoder = copy.deepcopy(learner.method.encoder).cpu().eval()
-    return encoder.requires_grad_(False)
+    return encoders_of(learner)[0]
 
 
-def weights_digest(encoder: Encoder) -> str:
-    """BLAKE2 of an encoder's weights: the same for the same function."""
+def encoders_of(learner: Learner) -> list[Encoder]:
+    """Copies of a learner's online encoder, and of its second one where it has one, on the CPU."""
+    method = learner.method
+    found = [method.encoder, *([method.second_encoder] if method.second_encoder else [])]
+    return [copy.deepcopy(encoder).cpu().eval().requires_grad_(False) for encoder in found]
+
+
+def weights_digest(*encoders: Encoder) -> str:
+    """BLAKE2 of the weights of encoders, most often one: the same for the same function."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, value in sorted(encoder.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    for encoder in encoders:
+        for name, value in sorted(encoder.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {list(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

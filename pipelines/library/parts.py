@@ -5,6 +5,8 @@ OUT/videos.parquet    the videos of the library, as an index
 OUT/parts/*.parquet   a row a clip; a part is written whole or not at all
 OUT/skipped.json      videos of which the newest run could not embed every clip, and why
 
+Of a table of pairs, its entries stand there as videos of one clip (see `entries`).
+
 A clip is known by its video's path and content and by its first frame, never by its place in an
 index. So a library may grow, shrink, move or change between two runs.
 """
@@ -25,6 +27,7 @@ from pipelines.video.index import SCHEMA, VideoIndex, load_index
 from pipelines.video.tiles import Integers
 
 MANIFEST, VIDEOS, PARTS, SKIPPED = "manifest.json", "videos.parquet", "parts", "skipped.json"
+TOKENIZER = "tokenizer.json"
 PART_CLIPS = 16_384
 """Clips of a part, at most about."""
 PART_SECONDS = 20.0
@@ -39,6 +42,8 @@ _WORDS = {
     "what": "--what",
     "precision": "--precision",
     "frames_per_clip": "frames of a clip",
+    "kinds": "the kinds of entries",
+    "tokenizer": "the tokenizer",
 }
 
 
@@ -57,6 +62,8 @@ class Manifest:
         frames_per_clip: frames of a clip.
         what: "h", "z" or "both".
         precision: of the numbers in the parts.
+        kinds: of a table of pairs, what its views are, or `item`; None: clips of videos.
+        tokenizer: digest of the tokenizer of its texts, which lies beside as `TOKENIZER`.
     """
 
     run: str
@@ -69,6 +76,8 @@ class Manifest:
     frames_per_clip: int
     what: What
     precision: str
+    kinds: Mapping[str, str] | None = None
+    tokenizer: str | None = None
 
 
 def read_manifest(folder: Folder) -> Manifest | None:

@@ -1,22 +1,33 @@
 """What one searches with: a moment of a video, a video, or an image, as a clip of the encoder."""
 
+from collections.abc import Collection
 from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from pipelines.config.data import DataConfig
-from pipelines.config.run import ConfigError
+from pipelines.config.run import ConfigError, RunConfig
 from pipelines.library.clip_reader import ClipReader
 from pipelines.library.embeddings import Embeddings
+from pipelines.library.entries import Side, side_of
 from pipelines.library.moment import Moment, MomentError
+from pipelines.library.parts import TOKENIZER
+from pipelines.pairs.decode import EntryReader
+from pipelines.pairs.files import EntryError
+from pipelines.pairs.table import About, PairTable
 from pipelines.storage.folder import absolute, parent_and_name
 from pipelines.video.batch import Frames
 from pipelines.video.frames import DecodeError, luma, resized_shape
 from pipelines.video.index import VideoIndex
 from pipelines.video.pairs import central
 
+SOUNDS = (".wav",)
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+_CENTRE = np.full(2, 0.5)
 
 
 def parse_query(text: str) -> Moment:
@@ -41,6 +52,8 @@ def in_library(moment: Moment, paths: list[str]) -> str | None:
     Raises:
         ConfigError: if several end so.
     """
+    if moment.path in paths:  # an entry of a table: a text, or a digest
+        return moment.path
     where = absolute(moment.path)
     if where in paths:
         return where
@@ -97,6 +110,40 @@ def clip_of(
         return ClipReader(data, videos).clip(moment.path, moment.seconds, cropped=cropped)
     except DecodeError as error:
         raise MomentError(str(error)) from error
+
+
+def kind_of(query: str, kinds: Collection[str]) -> str:
+    """What a query for entries of some kinds is."""
+    suffix = PurePosixPath(query).suffix.lower()
+    for kind, suffixes in (("image", IMAGES), ("sound", SOUNDS)):
+        if kind in kinds and (suffix in suffixes or len(set(kinds)) == 1):
+            return kind
+    return next((kind for kind in kinds if kind == "text"), next(iter(kinds)))
+
+
+def read_query(query: str, config: RunConfig, embeddings: Embeddings) -> tuple[NDArray[Any], Side]:
+    """A text, or a file, read as the entries of a library are, and which encoder it is for.
+
+    Args:
+        query: the text, or the path or URI of the file.
+        config: of the run.
+        embeddings: the library, of entries of a table.
+
+    Raises:
+        MomentError: if it cannot be read.
+    """
+    kinds = embeddings.manifest.kinds or {}
+    kind = kind_of(query, kinds.values())
+    view = next(view for view, of in kinds.items() if of == kind)
+    about = About.model_validate({"kinds": kinds})
+    tokenizer = embeddings.folder.read_text(TOKENIZER)
+    alike = PairTable(table=pa.table({}), about=about, folder="", tokenizer=tokenizer)
+    entry = query if kind == "text" else absolute(query)
+    try:
+        found = EntryReader(alike, config.data).read_entry(entry, about.kinds[view], _CENTRE)
+    except EntryError as error:
+        raise MomentError(f"{query}: {error}") from error
+    return found, side_of(config, view, kind)
 
 
 def _image_clip(path: str, data: DataConfig) -> Frames:

@@ -9,14 +9,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.config.data import DataConfig
-from pipelines.config.run import ConfigError
+from pipelines.config.run import ConfigError, RunConfig
 from pipelines.evaluation.evaluate import restored
 from pipelines.library.embeddings import Embeddings, load_embeddings
-from pipelines.library.encode import ClipEncoder, Vectors, encoder_of, weights_digest
+from pipelines.library.encode import ClipEncoder, Vectors, encoders_of, weights_digest
 from pipelines.library.moment import Moment
 from pipelines.library.neighbours import Space, neighbours_of
-from pipelines.library.queries import clip_of, embedded_row, in_library, is_image, parse_query
+from pipelines.library.queries import (
+    clip_of,
+    embedded_row,
+    in_library,
+    is_image,
+    parse_query,
+    read_query,
+)
 from pipelines.storage.folder import Folder
 from pipelines.storage.runs import RunFolder
 from pipelines.video.splits import SPLITS
@@ -30,7 +36,7 @@ class Hit:
     """A clip of the library.
 
     Attributes:
-        path: of its video.
+        path: of its video; of an entry of a table its name: a path, or the text itself.
         start_seconds: within the video.
         end_seconds: likewise.
         split: of the video.
@@ -94,7 +100,8 @@ class Library:
 
         Args:
             queries: each a moment `video.mp4@12.5`; a video, of which the middle is taken; or an
-                image. Videos of the library may be named by the end of their path.
+                image. Videos of the library may be named by the end of their path. Of a library of
+                entries: one of them, or any text or file of their kinds.
             k: hits of each query.
             path: a pattern such as `cam1/*.mp4`, which the whole path or the end of it matches.
             split: train, val or test.
@@ -105,7 +112,9 @@ class Library:
                 embedded the library is gone or has trained on.
         """
         rows = self.rows(path, split)
-        moments = [self._understood(parse_query(query)) for query in queries]
+        is_table = self.embeddings.is_table
+        asked = (Moment(query) if is_table else parse_query(query) for query in queries)
+        moments = [self._understood(moment) for moment in asked]
         vectors = self._vectors(moments)
         return [
             self._answer(moment, row, vector, k, rows, elsewhere)
@@ -135,29 +144,37 @@ class Library:
         return np.flatnonzero(kept)
 
     @cached_property
-    def _run(self) -> tuple[ClipEncoder, DataConfig]:
-        """The encoder that embedded the library, and how its clips look."""
+    def _run(self) -> tuple[list[ClipEncoder], RunConfig]:
+        """The encoders that embedded the library, and how its clips look."""
         made = self.embeddings.manifest
         learner = restored(RunFolder(made.run), made.checkpoint)
-        encoder = encoder_of(learner)
-        if weights_digest(encoder) != made.weights:
+        encoders = encoders_of(learner)
+        if weights_digest(encoders[0]) == made.weights:
+            encoders = encoders[:1]
+        elif weights_digest(*encoders) != made.weights:
             raise ConfigError(
                 f"{made.run} is at step {learner.step} now and embedded this library at step "
                 f"{made.step}: its embeddings of other moments do not compare with these. Embed "
                 "the library again, into another folder"
             )
-        data = learner.config.data
-        crop = "none" if data.crop == "none" else "center"
-        return ClipEncoder(encoder, self.by), data.model_copy(update={"crop": crop})
+        config = learner.config
+        crop = "none" if config.data.crop == "none" else "center"
+        data = config.data.model_copy(update={"crop": crop})
+        read_alike = config.model_copy(update={"data": data})
+        return [ClipEncoder(encoder, self.by) for encoder in encoders], read_alike
 
     def _understood(self, moment: Moment) -> tuple[Moment, int | None]:
         """A query by the library's own path and time where it has them, and its row."""
-        found = None if is_image(moment) else in_library(moment, self.paths)
+        is_table = self.embeddings.is_table
+        looked_up = is_table or not is_image(moment)
+        found = in_library(moment, self.paths) if looked_up else None
         if found is None:
             return moment, None
         row = embedded_row(self.embeddings, found, moment.seconds)
         if row is None:
             return Moment(found, moment.seconds), None
+        if is_table:
+            return Moment(found), row
         return Moment(found, float(self.embeddings.start_seconds[row])), row
 
     def _vectors(self, moments: Sequence[tuple[Moment, int | None]]) -> list[Vectors]:
@@ -166,9 +183,13 @@ class Library:
             if row is not None:
                 found.append(self.space.vectors[row][None])
                 continue
-            encode, data = self._run
-            clip = clip_of(moment, data, self.embeddings.videos)
-            found.append(self.space.place(encode([clip])[self.by]))
+            encoders, config = self._run
+            side = 0
+            if self.embeddings.is_table:
+                clip, side = read_query(moment.path, config, self.embeddings)
+            else:
+                clip = clip_of(moment, config.data, self.embeddings.videos)
+            found.append(self.space.place(encoders[side]([clip])[self.by]))
         return found
 
     def _answer(
@@ -209,8 +230,10 @@ class Library:
         """Clips of the query's own video: all, or those that share frames with it."""
         is_own: NDArray[Any] = known.path == moment.path
         if not elsewhere:
-            if moment.seconds is None or not is_own.any():
+            if (moment.seconds is None and not known.is_table) or not is_own.any():
                 return np.empty(0, np.int64)
+            if moment.seconds is None:
+                return np.flatnonzero(is_own)  # the entry itself
             first = int(np.argmax(is_own))
             length = known.end_seconds[first] - known.start_seconds[first]
             is_own = is_own & (np.abs(known.start_seconds - moment.seconds) < length - 1e-6)

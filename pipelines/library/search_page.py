@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipelines.config.data import DataConfig
 from pipelines.errors import UserError
 from pipelines.figures import html
 from pipelines.library.duplicates import Duplicates
 from pipelines.library.moment import Moment
-from pipelines.library.queries import clip_of, is_image
+from pipelines.library.queries import SOUNDS, clip_of, is_image
 from pipelines.library.search import Answer, Library
 from pipelines.storage.objects import is_remote
 from pipelines.video.batch import Frames
@@ -27,15 +27,17 @@ def search_page(library: Library, answers: Sequence[Answer]) -> str:
     sections = []
     for answer in answers:
         asked = _figure(library, answer.query, "the query")
-        hits = [
-            _figure(
-                library,
-                Moment(hit.path, hit.start_seconds),
-                f"{number} · cosine {hit.cosine:.3f} · {Path(hit.path).name} "
-                f"{_time(hit.start_seconds)}" + (f" · {hit.split}" if hit.split else ""),
-            )
-            for number, hit in enumerate(answer.hits, start=1)
-        ]
+        hits = []
+        for number, hit in enumerate(answer.hits, start=1):
+            moment, name = Moment(hit.path, hit.start_seconds), Path(hit.path).name
+            if library.embeddings.is_table:
+                moment = Moment(hit.path)
+                name = name if _is_file(moment) else hit.path
+            else:
+                name += f" {_time(hit.start_seconds)}"
+            split = f" · {hit.split}" if hit.split else ""
+            caption = f"{number} · cosine {hit.cosine:.3f} · {name}{split}"
+            hits.append(_figure(library, moment, caption))
         body = f"<div>{asked}</div>" + "".join(hits)
         sections.append(html.section(str(answer.query), body, note=_note(library)))
     return html.page("Search", _wrapped(sections))
@@ -82,6 +84,8 @@ def link_to(path: str, seconds: float | None) -> str | None:
 
 def _figure(library: Library, moment: Moment, caption: str) -> str:
     """A clip's frames with a caption, linked; where they cannot be had, the reason."""
+    if library.embeddings.is_table and not is_image(moment):  # a text, or a sound
+        return f"<figure><figcaption>{escape(caption)}</figcaption></figure>"
     try:
         frames = _frames(library, moment)
     except UserError as error:
@@ -90,6 +94,10 @@ def _figure(library: Library, moment: Moment, caption: str) -> str:
     drawn = html.picture(html.strip_uri(frames[::step]), caption)
     link = link_to(moment.path, moment.seconds)
     return f'<a href="{escape(link, quote=True)}">{drawn}</a>' if link else drawn
+
+
+def _is_file(moment: Moment) -> bool:
+    return is_image(moment) or PurePosixPath(moment.path).suffix.lower() in SOUNDS
 
 
 def _frames(library: Library, moment: Moment) -> Frames:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines.config.data import DataConfig
 from pipelines.pairs.files import file_content, read_image
 from pipelines.pairs.sound import spectrogram
-from pipelines.pairs.table import PairTable
+from pipelines.pairs.table import Kind, PairTable
 from pipelines.pairs.text import Texts
 
 Array = NDArray[Any]
@@ -44,7 +44,14 @@ class EntryReader:
         Raises:
             EntryError: if it cannot be had or is not what the table says.
         """
-        entry, kind = self._table.entry(view, row), self._table.kind(view)
+        return self.read_entry(self._table.entry(view, row), self._table.kind(view), crop)
+
+    def read_entry(self, entry: str | bytes, kind: Kind, crop: NDArray[np.float64]) -> Array:
+        """An entry of the table, or another one that is read as they are.
+
+        Raises:
+            EntryError: if it cannot be had or is not of that kind.
+        """
         if kind == "text":
             assert isinstance(entry, str)
             return self._tokens(entry)

@@ -5,23 +5,18 @@ B-frames, nearly lossless, so that everything downstream is exercised as on any 
 """
 
 import json
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import av
-import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from av.video.frame import PictureType
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipelines.sources.digit_motion import (
     CHANGE_EVERY,
@@ -35,6 +30,7 @@ from pipelines.sources.digit_motion import (
     load_glyphs,
     render,
 )
+from pipelines.sources.many_files import write_files
 
 LABELS = ("digit",)
 """Columns of factors.parquet that name a class."""
@@ -124,7 +120,15 @@ def write_moving_digits(
         for number, scenes_ in enumerate(videos)
         if not (path := out / _name(number)).exists()
     ]
-    _write_videos(todo, num_workers or joblib.cpu_count(), console)
+    write_files(
+        todo,
+        _write_chunk,
+        tasks_at_once=VIDEOS_PER_TASK,
+        what="moving digits",
+        unit="videos",
+        num_workers=num_workers,
+        console=console,
+    )
     return MovingDigitsSummary(
         out=out, num_videos=num_videos, num_written=len(todo), num_kept=num_videos - len(todo)
     )
@@ -219,40 +223,7 @@ def _write_factors(
     unfinished.replace(out / "factors.parquet")
 
 
-def _write_videos(tasks: list[_Task], num_workers: int, console: Console | None) -> None:
-    chunks = [tasks[at : at + VIDEOS_PER_TASK] for at in range(0, len(tasks), VIDEOS_PER_TASK)]
-    columns = (
-        TextColumn("moving digits"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]} videos/s"),
-        TimeRemainingColumn(),
-    )
-    with (
-        Progress(*columns, console=console, disable=console is None) as progress,
-        _mapped(chunks, num_workers) as written,
-    ):
-        bar = progress.add_task("", total=len(tasks), rate="?")
-        for num_videos in written:
-            progress.advance(bar, num_videos)
-            shown = progress.tasks[bar]
-            progress.update(bar, rate=f"{shown.completed / max(shown.elapsed or 0, 1e-3):,.0f}")
-
-
-@contextmanager
-def _mapped(chunks: list[list[_Task]], num_workers: int) -> Iterator[Iterator[int]]:
-    if num_workers == 1 or len(chunks) < 2:
-        yield map(_write_chunk, chunks)
-        return
-    # spawn: a fork of a process with threads (the progress bar's) may hang on their locks.
-    pool = ProcessPoolExecutor(min(num_workers, len(chunks)), mp_context=get_context("spawn"))
-    try:
-        yield pool.map(_write_chunk, chunks)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _write_chunk(tasks: list[_Task]) -> int:
+def _write_chunk(tasks: Sequence[_Task]) -> int:
     for task in tasks:
         scenes = [
             render(glyph, positions, task.settings.canvas)

@@ -17,6 +17,7 @@ from pipelines.experiments.numerical.hypotheses import (
     PAIR,
     PENALTY,
     REFIT,
+    UNSCALED,
     hypotheses,
 )
 from pipelines.experiments.page import Draw, Page, Section
@@ -24,6 +25,7 @@ from pipelines.experiments.results import Column, Results, panels_of
 
 COLUMNS = (
     Column(metric=ID, title="c"),
+    Column(metric=UNSCALED, title="c (z not scaled)"),
     Column(metric=OOD, title="c, 5I, carried over"),
     Column(metric=REFIT, title="c, 5I, refitted"),
     Column(metric=EDITED, title="c+ − c (edited)"),
@@ -45,6 +47,9 @@ PROTOCOL = """\
 - **Encoder.** An MLP of layers 128, 16 onto the sphere. Every arm has the same encoder, optimiser,
   batches (256) and steps (1,500), and runs through the package's own method, learner and tracking;
   the temperature is each method's own (`pipelines/experiments/numerical/arms.py`).
+- **LeJEPA** has a projector to 4 dimensions, as many as factors, and not onto the sphere: what it
+  finds is read from z before it is made a unit vector. Its settings are those of the digits
+  experiment, **not tuned** on these pairs.
 - **Control.** *no r* is the same editor as AdaSSL's, fed with f(x) alone; *the true r* is given
   c+ − c, the most that any r could tell.
 - **Metrics.** Ridge regressions from unit z, standardised, fitted, regularised and scored on three

@@ -90,6 +90,7 @@ class Seen:
     factors: Array
     change: Array
     embedding: Array
+    unscaled: Array
     target: Array
     edited: Array
     latent: LatentSample | None
@@ -108,6 +109,7 @@ class Seen:
 def judge(learner: Learner, settings: NumericalSettings) -> dict[str, float]:
     """Linear R² of the factors from unit z: in distribution, and with covariance 5I both ways.
 
+    `c/unscaled` is of z before it is made a unit vector, of which theorems of LeJEPA speak;
     `c/ood` keeps the regression fitted in distribution, `c/refit` fits it anew; `change` is c+ - c
     from the edited embedding alone, `change_pair` from z and z+, `change_latent` from z and r.
     """
@@ -119,6 +121,7 @@ def judge(learner: Learner, settings: NumericalSettings) -> dict[str, float]:
     fit, _, test = near
     metrics = {
         "c/id": _r2(near, "factors", "embedding"),
+        "c/unscaled": _r2(near, "factors", "unscaled"),
         "c/ood": _r2([*near[:2], far[2]], "factors", "embedding"),
         "c/refit": _r2(far, "factors", "embedding"),
         "change": _r2(near, "change", "edited"),
@@ -147,7 +150,7 @@ def fresh_pairs(
     )
     mixing, noise = Mixing(settings), torch.Generator().manual_seed(seed)
     given = learner.config.method.latent == "given"
-    parts = zip(factors.split(PAIRS_AT_ONCE), changed.split(PAIRS_AT_ONCE), strict=True)
+    parts = list(zip(factors.split(PAIRS_AT_ONCE), changed.split(PAIRS_AT_ONCE), strict=True))
     outputs = [
         learner.method(
             Views(
@@ -161,10 +164,12 @@ def fresh_pairs(
         )
         for some, then in parts
     ]
+    encoded = [learner.method.encode(as_clips(mixing(some))) for some, _ in parts]
     return Seen(
         factors=factors.numpy(),
         change=(changed - factors).numpy(),
         embedding=torch.cat([output.context for output in outputs]).numpy(),
+        unscaled=torch.cat([found.embedding for found in encoded]).numpy(),
         target=torch.cat([output.target for output in outputs]).numpy(),
         edited=torch.cat([output.edited for output in outputs]).numpy(),
         latent=joined([output.latent for output in outputs if output.latent is not None]),

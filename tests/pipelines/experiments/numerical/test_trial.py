@@ -28,7 +28,7 @@ def _few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numerical_trial, "NUM_PAIRS", 300)
 
 
-@pytest.mark.parametrize("method", ["infonce", "v", "s", "true-r"])
+@pytest.mark.parametrize("method", ["infonce", "v", "s", "true-r", "lejepa-v"])
 def test_metrics_are_reproducible_and_evaluation_changes_nothing(method: str) -> None:
     trained = learner(method)
     before = {name: value.clone() for name, value in trained.method.state_dict().items()}
@@ -38,7 +38,7 @@ def test_metrics_are_reproducible_and_evaluation_changes_nothing(method: str) ->
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert np.isfinite(list(metrics.values())).all()
     for name in ("test/penalty", "test/change_latent"):
-        assert (name in metrics) == (method in ("v", "s"))
+        assert (name in metrics) == (method in ("v", "s", "lejepa-v"))
 
 
 def test_fitting_choosing_and_scoring_see_different_pairs() -> None:
@@ -61,6 +61,7 @@ def test_what_is_linear_in_the_embedding_has_an_r2_of_one(
             factors=real.factors,
             change=real.change,
             embedding=turned.astype(np.float32),
+            unscaled=turned.astype(np.float32),
             target=turned.astype(np.float32),
             edited=real.change,
             latent=None,
@@ -68,5 +69,5 @@ def test_what_is_linear_in_the_embedding_has_an_r2_of_one(
 
     monkeypatch.setattr(numerical_trial, "fresh_pairs", known)
     metrics = judge(trained, SETTINGS)
-    for name in ("c/id", "c/ood", "c/refit", "change"):
+    for name in ("c/id", "c/unscaled", "c/ood", "c/refit", "change"):
         assert metrics[f"test/{name}"] == pytest.approx(1, abs=1e-4)
