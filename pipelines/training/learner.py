@@ -241,8 +241,8 @@ class Learner:
     def _augmented(self, views: Views, purpose: int) -> Views:
         """The views that are trained on; those of a pair do not depend on the number of workers."""
         data = self.config.data
-        if data.views == "time":
-            return views
+        if data.views == "time" or not views.context.is_floating_point():
+            return views  # two views of one text differ by the dropout of the encoder
         names = ["context", "target"] + ["surrogate"] * data.surrogate
         names += ["context_surrogate"] * data.context_surrogate
         workers, rank = collectives.world_size(), collectives.rank()
