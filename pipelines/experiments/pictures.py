@@ -82,7 +82,7 @@ def pictures_of(
     drawn: dict[str, tuple[str, Callable[[Clips, Path], Path]]] = {
         "context": (f"{group}_pairs", partial(_draw_pairs, thing)),
         "futures": (f"{group}_futures", _draw_futures),
-        "transfer_donor": (f"{group}_transfers", _draw_transfers),
+        "transfer_donor": (f"{group}_transfers", partial(_draw_transfers, thing)),
         MAP: (f"{group}_map_{method}", partial(_draw_map, label)),
     }
     captions = {
@@ -107,13 +107,14 @@ def _draw_futures(clips: Clips, path: Path) -> Path:
     return figures.futures(clips["context"], clips["target"], clips["futures"], path)
 
 
-def _draw_transfers(clips: Clips, path: Path) -> Path:
+def _draw_transfers(thing: str, clips: Clips, path: Path) -> Path:
     return figures.transfers(
         donors=(clips["transfer_donor"], clips["transfer_donor_next"]),
         contexts=clips["transfer_context"],
         found=clips["transfer_found"],
         right=clips["transfer_right"],
         path=path,
+        thing=thing,
     )
 
 

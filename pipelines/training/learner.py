@@ -110,6 +110,10 @@ class Learner:
             views = self.views(batch)
         with record_function("step/augment"):
             views = self._augmented(views, _TRAINING)
+        if self.config.backbone.dropout or self.config.second_backbone.dropout:
+            # Layers draw from torch's own source: of each step and worker anew, so a resume is
+            # exact, though not the same on another number of workers.
+            torch.manual_seed(self._noise_seed(_TRAINING, f"dropout {collectives.rank()}"))
         with record_function("step/forward"), self._autocast():
             output: StepOutput = self._forward(
                 views, step=self.step, generator=self._noise(_TRAINING)
@@ -340,9 +344,12 @@ class Learner:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _noise(self, purpose: int, use: str = "") -> torch.Generator:
+        return self.generator(self._noise_seed(purpose, use))
+
+    def _noise_seed(self, purpose: int, use: str) -> int:
         step = self.step if purpose == _TRAINING else 0  # validation: the same noise every time
         key = f"{self.config.train.seed} {purpose} {step}{use}".encode()
-        return self.generator(int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big"))
+        return int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
 
     def generator(self, seed: int) -> torch.Generator:
         """A source of noise on the device."""

@@ -49,7 +49,6 @@ TURN_COLUMNS = (
 )
 NOISE_COLUMNS = (
     Column(metric=f"{T}species/h", title="species (h)"),
-    Column(metric=f"{T}superclass/h", title="superclass (h)"),
     Column(metric=f"{T}next_species/z", title="species of x+ (z)"),
     Column(metric=f"{T}next_species/r", title="species of x+ (r)"),
     Column(metric="val/kl", title="KL, nats", digits=1),
@@ -58,7 +57,7 @@ PROTOCOL = """\
 - **Solids.** Rendered scenes of one object with the ten latents of 3DIdent (`adassl data solids`,
   or `--solids FOLDER` in the layout of 3DIdent), read at 48 pixels. x+ is the picture nearest to
   the latents of x, of which each is drawn anew with probability 0.2, as in the paper. The paper has
-  250,000 pictures and we 20,000, so the nearest one differs a little in the latents that were kept,
+  250,000 pictures and we 12,000, so the nearest one differs a little in the latents that were kept,
   too.
 - **DCI.** Disentanglement (Eastwood and Williams) of the unit embedding z, 16 dimensions, by the
   weights of a cross-validated lasso for each latent, as the paper has it; and by those of a ridge
@@ -76,8 +75,8 @@ PROTOCOL = """\
   share. x+ is of the species of x, but for a share, which is only of its superclass. The accuracy
   of 36 species from h, by logistic regression.
 - **Runs.** Index, stream, learner and MLflow as by `adassl train`: batches of 128 pairs, bfloat16,
-  the convolutional encoder of the recipe `images` with 128 outputs and a linear map to z. 1,500
-  steps on solids, 1,000 on the turntable, 750 with noise, the same for all methods.
+  the convolutional encoder of the recipe `images` with 128 outputs and a linear map to z. 800
+  steps on solids, 500 on the turntable, 400 with noise, the same for all methods.
 - **Tuning.** Three settings for each method and group, a quarter of the steps, one seed, chosen by
   validation pairs: the DCI (lasso) of solids, the species with noise, and on the turntable the mean
   of the object's mAP and the step's R² from (z, r), or from z without r.

@@ -14,7 +14,10 @@ METHODS: Mapping[str, tuple[str, Settings]] = {
     INFONCE: ("InfoNCE", {**PLAIN, FLOORS: True}),
     "aninfonce": ("AnInfoNCE", {**PLAIN, "method.objective": "aninfonce"}),
     "hinfonce": ("H-InfoNCE", {**PLAIN, "method.objective": "hinfonce"}),
-    "dropout": ("InfoNCE, dropout views", {**PLAIN, "data.views": "augmentation"}),
+    "dropout": (
+        "InfoNCE, dropout views",
+        {**PLAIN, "data.views": "augmentation", "backbone.dropout": 0.1},
+    ),
     NO_LATENT: ("MLP editor, no r", NO_R),
     "v": ("AdaSSL-V, MLP", VARIATIONAL),
     "v-additive": ("AdaSSL-V, additive", {**VARIATIONAL, "method.editor": "additive"}),

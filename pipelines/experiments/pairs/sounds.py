@@ -84,7 +84,7 @@ def run_sound_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
 def measure(this: Trained) -> dict[str, float]:
     """Digit and speaker from h, and the speaker of x+ from r; the score is the digit's accuracy."""
     train, test = this.side("train", ALL), this.side(this.split, ALL)
-    metrics = knowledge(train, test)
+    metrics = knowledge(train, test, this.sources)
     if this.has_floors:
         metrics |= floors(this, train, test)
     if this.is_shown:

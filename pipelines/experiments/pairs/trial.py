@@ -4,7 +4,7 @@ The same for images, texts and sounds; what is asked of each stands in its own m
 tuning are judged on validation pairs, all others on test pairs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ FLOORS = f"{TASK}floors"
 """Whether it measures raw pixels and the untrained encoder too."""
 FEWER = f"{TASK}fewer"
 """By how much the pairs that judge are divided."""
+ALL_SOURCES: Mapping[str, Sequence[str]] = {"h": ("representation",), **SOURCES}
 NEXT = "next_"
 """Begins the names of classes of x+."""
 
@@ -69,6 +70,11 @@ class Trained:
     def is_shown(self) -> bool:
         """Whether it is one that the page may draw."""
         return self.split == "test" and self.seed == 0
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What is asked: of a tuning h alone, by which it chooses; of a test all sources."""
+        return ("h",) if self.split == "val" else tuple(ALL_SOURCES)
 
     @property
     def has_floors(self) -> bool:
@@ -121,7 +127,9 @@ def _next_classes(pairs: EmbeddedPairs, table: PairTable) -> pd.DataFrame:
     return known[open_].add_prefix(NEXT)
 
 
-def knowledge(train: Side, test: Side) -> dict[str, float]:
+def knowledge(
+    train: Side, test: Side, sources: Sequence[str] = tuple(ALL_SOURCES)
+) -> dict[str, float]:
     """What is read of x from h, and of the change to x+ from each of the sources; collapse.
 
     `NAME/SOURCE` is the R² of a value or the accuracy of a class by a linear probe, such as
@@ -129,7 +137,8 @@ def knowledge(train: Side, test: Side) -> dict[str, float]:
     `latent_action.SOURCES`; r is asked of x too, of which it should tell little.
     """
     metrics = label_free(test.pairs)
-    for source, parts in {"h": ("representation",), **SOURCES}.items():
+    for source in sources:
+        parts = ALL_SOURCES[source]
         known, unknown = features(train.pairs, parts), features(test.pairs, parts)
         if known is not None and unknown is not None:
             metrics |= answers(source, known, unknown, train, test, of_x=source in ("h", "r"))
