@@ -41,6 +41,7 @@ from pipelines.experiments.pairs.trial import (
     floors,
     knowledge,
     run_pair_trial,
+    score_of,
 )
 from pipelines.experiments.pictures import keep_pictures
 from pipelines.pairs.make import make_table
@@ -159,8 +160,8 @@ def measure(this: Trained) -> dict[str, float]:
         if this.is_shown:
             label = test.factors[COLOUR if COLOUR in names else names[0]].to_numpy()
             keep_pictures(this.trial, this.learner, test.pairs, labels=label)
-        return metrics | found | {"score": found["dci/z"]}
-    return metrics | {"score": metrics[f"{SPECIES}/h"]}
+        return metrics | found | {"score": score_of(this, found, "dci/z")}
+    return metrics | {"score": score_of(this, metrics, f"{SPECIES}/h")}
 
 
 def _of_turntable(this: Trained, metrics: Mapping[str, float], test: Side) -> dict[str, float]:

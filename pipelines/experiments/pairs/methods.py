@@ -47,7 +47,7 @@ TRIED: Mapping[str, Sequence[Settings]] = {
 }
 """As many settings for each method, of which validation chooses."""
 SHORTER, QUICK_SHORTER = 4, 2
-QUICK_STEPS, QUICK_FEWER, QUICK_TRIED = 30, 8, 2
+QUICK_STEPS, QUICK_FEWER, QUICK_TRIED = 30, 2, 2
 CHOSEN_BY = "val/score"
 
 

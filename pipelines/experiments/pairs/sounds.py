@@ -12,7 +12,7 @@ from pipelines.experiments.arm import Settings
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.pairs.methods import arms_of, tuning_of
 from pipelines.experiments.pairs.sounds_page import DIGIT, DIGITS, page_of
-from pipelines.experiments.pairs.trial import Trained, floors, knowledge, run_pair_trial
+from pipelines.experiments.pairs.trial import Trained, floors, knowledge, run_pair_trial, score_of
 from pipelines.experiments.pictures import keep_pictures
 from pipelines.pairs.make import make_table
 from pipelines.recipes import recipe
@@ -90,7 +90,7 @@ def measure(this: Trained) -> dict[str, float]:
     if this.is_shown:
         labels = test.factors[DIGIT].to_numpy()
         keep_pictures(this.trial, this.learner, test.pairs, labels=labels)
-    return metrics | {"score": metrics[f"{DIGIT}/h"]}
+    return metrics | {"score": score_of(this, metrics, f"{DIGIT}/h")}
 
 
 def _prepare(config: RunConfig, folder: Folder, *, digits: Path) -> RunConfig:

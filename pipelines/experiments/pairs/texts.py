@@ -18,7 +18,7 @@ from pipelines.experiments.arm import Settings
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.pairs.methods import arms_of, tuning_of
 from pipelines.experiments.pairs.texts_page import CAPTIONS, EXAMPLES_FILE, FOUND, SETS, page_of
-from pipelines.experiments.pairs.trial import Side, Trained, run_pair_trial
+from pipelines.experiments.pairs.trial import Side, Trained, run_pair_trial, score_of
 from pipelines.pairs.make import make_table
 from pipelines.pairs.table import PairTable, find_table
 from pipelines.recipes import recipe
@@ -123,7 +123,9 @@ def measure(this: Trained) -> dict[str, float]:
             fresh, corpus = fresh_backbone(this.learner), _corpus(this)
             found |= similarity_floors(this.learner, fresh, side.pairs, side.table, corpus)
         metrics |= {f"{name}/{key}": value for key, value in found.items()}
-    metrics["score"] = float(np.mean([metrics[f"{name}/spearman"] for name in SETS]))
+    metrics["score"] = float(
+        np.mean([score_of(this, metrics, f"{name}/spearman") for name in SETS])
+    )
     if this.split == "test":
         side = this.side("test", NUM_CAPTIONS)
         metrics |= label_free(side.pairs) | partners(this, side)

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.config.data import DataConfig
-from pipelines.config.run import with_overrides
+from pipelines.config.run import ConfigError, with_overrides
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
 from pipelines.evaluation.evaluate import label_free
 from pipelines.evaluation.factors import CHANGE, factors_of, is_value, of_targets
@@ -186,6 +186,20 @@ def answers(
                 what = "changes" if name.endswith(CHANGE) else "values"
                 means.setdefault(f"{what}/{source}", []).append(value)
     return metrics | {name: float(np.mean(scores)) for name, scores in means.items()}
+
+
+def score_of(this: Trained, metrics: Mapping[str, float], name: str) -> float:
+    """The metric that judges a trial.
+
+    Raises:
+        ConfigError: if it could not be asked.
+    """
+    if name not in metrics:
+        raise ConfigError(
+            f"{this.learner.config.data.index}: {name} cannot be asked of its {this.split} pairs; "
+            "they show what no training pair does, or are too few: give more"
+        )
+    return metrics[name]
 
 
 def _is_of_pair(name: str) -> bool:
