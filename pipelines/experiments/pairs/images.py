@@ -64,7 +64,7 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "noise": ("infonce", "no-r", "v"),
 }
 QUICK = ("infonce", "v")
-STEPS: Mapping[str, int] = {SOLIDS: 800, TURNTABLE: 500, "noise": 400}
+STEPS: Mapping[str, int] = {SOLIDS: 600, TURNTABLE: 400, "noise": 300}
 SIDES: Mapping[str, int] = {SOLIDS: 48, TURNTABLE: 32, "noise": 48}
 
 
@@ -145,7 +145,7 @@ def measure(this: Trained) -> dict[str, float]:
     group = str(this.trial.task["table"])
     if group in NOISY:  # the superclass is there to pair by
         train, test = (
-            replace(side, factors=side.factors[[n for n in side.factors if SPECIES in n]])
+            replace(side, factors=side.factors[[n for n in map(str, side.factors) if SPECIES in n]])
             for side in (train, test)
         )
     metrics = knowledge(train, test, this.sources if group != TURNTABLE else tuple(ALL_SOURCES))
@@ -244,4 +244,5 @@ def with_species(table: PairTable) -> PairTable:
 def _parts(values: "pd.Series[Any]", number: int) -> list[str]:
     """Which part of its range each value is in."""
     edges = np.linspace(values.min(), values.max(), number + 1)[1:-1]
-    return np.digitize(values, edges).astype(str).tolist()
+    found: list[str] = np.digitize(values, edges).astype(str).tolist()
+    return found

@@ -75,8 +75,8 @@ PROTOCOL = """\
   share. x+ is of the species of x, but for a share, which is only of its superclass. The accuracy
   of 36 species from h, by logistic regression.
 - **Runs.** Index, stream, learner and MLflow as by `adassl train`: batches of 128 pairs, bfloat16,
-  the convolutional encoder of the recipe `images` with 128 outputs and a linear map to z. 800
-  steps on solids, 500 on the turntable, 400 with noise, the same for all methods.
+  the convolutional encoder of the recipe `images` with 128 outputs and a linear map to z. 600
+  steps on solids, 400 on the turntable, 300 with noise, the same for all methods.
 - **Tuning.** Three settings for each method and group, a quarter of the steps, one seed, chosen by
   validation pairs: the DCI (lasso) of solids, the species with noise, and on the turntable the mean
   of the object's mAP and the step's R² from (z, r), or from z without r.

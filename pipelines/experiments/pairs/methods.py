@@ -57,8 +57,13 @@ def arms_of(
     """An arm for each method on one table."""
     for method in methods:
         title, own = METHODS[method]
-        every = {TABLE: table, SPLIT: "test", FEWER: QUICK_FEWER if quick else 1, FLOORS: False}
-        short = {"train.steps": QUICK_STEPS} if quick else {}
+        every: Settings = {
+            TABLE: table,
+            SPLIT: "test",
+            FEWER: QUICK_FEWER if quick else 1,
+            FLOORS: False,
+        }
+        short: Settings = {"train.steps": QUICK_STEPS} if quick else {}
         yield Arm(
             group=group,
             method=method,

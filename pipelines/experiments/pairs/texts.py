@@ -29,7 +29,7 @@ from pipelines.trials.trial import TrialJob
 
 METHODS = ("infonce", "dropout", "no-r", "v", "s")
 QUICK = ("dropout", "infonce", "v")
-STEPS = 1000
+STEPS = 900
 ALL = 10**6
 """Pairs of a set of sentences that judge: all there are."""
 NUM_CAPTIONS, NUM_QUERIES = 5000, 1000

@@ -40,8 +40,8 @@ def test_floors_rank_pairs_by_the_words_that_they_share(tmp_path: Path) -> None:
     pairs = embed(learner, pairs_at_hand(config.data, "test", 60))
     found = similarity_floors(learner, fresh_backbone(learner), pairs, made, words)
     assert found["spearman/tf_idf"] > 0.95
-    own = similarity(learner, pairs, made)
-    assert found["spearman/untrained"] == own["spearman"], "the learner is untrained, too"
+    trained = similarity(learner, pairs, made)
+    assert found["spearman/untrained"] == trained["spearman"], "the learner is untrained, too"
 
 
 def test_cosines_of_nothing_are_zero() -> None:

@@ -229,8 +229,12 @@ def test_a_turntable_as_coil_publishes_it_as_a_table_and_as_arrays(tmp_path: Pat
     rows.to_csv(tmp_path / "own.csv", index=False)
     own = read_turntable(tmp_path / "own.csv").rows
     assert own["split"].unique().tolist() == ["train"], "its own splits count"
-    arrays = {"images": np.zeros((10, 4, 4), np.uint8), "object": np.arange(10) // 2}
-    np.savez(tmp_path / "t.npz", **arrays, angle_deg=np.tile([0, 5], 5))
+    np.savez(
+        tmp_path / "t.npz",
+        images=np.zeros((10, 4, 4), np.uint8),
+        object=np.arange(10) // 2,
+        angle_deg=np.tile([0, 5], 5),
+    )
     packed = read_turntable(tmp_path / "t.npz").rows
     assert packed["split"].value_counts().to_dict() == {"train": 6, "val": 2, "test": 2}
     assert packed["item"][0][:4] == b"\x89PNG"

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_two_views_of_a_text_differ_by_dropout_which_a_resume_repeats() -> None:
         "method.latent": "none",
         "method.editor": "identity",
     }
-    ids = np.random.default_rng(0).integers(2, 50, (8, 8)).astype(np.int32)
+    ids: Any = np.random.default_rng(0).integers(2, 50, (8, 8)).astype(np.int32)
     frames = batch_of(0)
     batch = dataclasses.replace(frames, context=ids, target=ids)
     config = config_of(**texts)
