@@ -1,7 +1,6 @@
 """The methods that the experiments on tables of pairs compare, and the settings tried for each."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from pipelines.experiments.arm import LOW_RANK, NO_R, PLAIN, Arm, Settings
 from pipelines.experiments.pairs.trial import FEWER, FLOORS, SPLIT, TABLE
@@ -81,8 +80,3 @@ def tuning_of(arms: Sequence[Arm], *, quick: bool) -> Tuning:
         shorter=QUICK_SHORTER if quick else SHORTER,
         metric=CHOSEN_BY,
     )
-
-
-def only_one_seed(arms: Sequence[Arm]) -> tuple[Arm, ...]:
-    """The same arms, each with a single seed."""
-    return tuple(replace(arm, num_seeds=1) for arm in arms)
