@@ -131,6 +131,7 @@ def build_backbone(
     model: str | None = None,
     pretrained: bool = True,
     vocabulary: int = VOCABULARY,
+    dropout: float = 0.0,
 ) -> Backbone:
     """A backbone by name, freshly initialised from torch's global generator.
 
@@ -156,6 +157,7 @@ def build_backbone(
         model: folder or hub name of a model of transformers.
         pretrained: whether that model comes with its weights.
         vocabulary: of text_transformer: token ids are below it, and 0 is padding.
+        dropout: of text_transformer, in training.
 
     Raises:
         ImportError: the model needs a library that is not installed.
@@ -171,7 +173,7 @@ def build_backbone(
         sizes = "the most tokens" if is_text else "channels, frames, height and width"
         raise ValueError(f"input_shape={input_shape}: {sizes} must each be at least 1")
     if is_text:
-        return _build_text(input_shape, hidden_dims or WIDTHS, vocabulary)
+        return _build_text(input_shape, hidden_dims or WIDTHS, vocabulary, dropout)
     return _build_over_clips(
         name,
         (input_shape[0], input_shape[1], input_shape[2], input_shape[3]),
@@ -184,7 +186,7 @@ def build_backbone(
 
 
 def _build_text(
-    input_shape: tuple[int, ...], hidden_dims: tuple[int, ...], vocabulary: int
+    input_shape: tuple[int, ...], hidden_dims: tuple[int, ...], vocabulary: int, dropout: float
 ) -> Backbone:
     width = hidden_dims[0]
     heads = max(1, width // 64)
@@ -194,7 +196,12 @@ def _build_text(
             "multiple of 64 or less than 128, such as (256, 256, 256, 256)"
         )
     network = TextTransformer(
-        vocabulary, input_shape[0], width=width, depth=len(hidden_dims), num_heads=heads
+        vocabulary,
+        input_shape[0],
+        width=width,
+        depth=len(hidden_dims),
+        num_heads=heads,
+        dropout=dropout,
     )
     return Backbone(network, input_shape=input_shape, output_dim=width)
 

@@ -22,15 +22,27 @@ class TextTransformer(nn.Module):
         width: of a token.
         depth: number of blocks.
         num_heads: of the attention; divides the width.
+        dropout: share of the embeddings, and of what attention and MLP add, that is left out in
+            training: what makes two views of one text differ.
     """
 
     def __init__(
-        self, vocabulary: int, max_tokens: int, *, width: int, depth: int, num_heads: int
+        self,
+        vocabulary: int,
+        max_tokens: int,
+        *,
+        width: int,
+        depth: int,
+        num_heads: int,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.embed = nn.Embedding(vocabulary, width, padding_idx=PADDING)
         self.positions = nn.Parameter(torch.empty(max_tokens, width))
-        self.blocks = nn.ModuleList(TransformerBlock(width, num_heads) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, num_heads, dropout) for _ in range(depth)
+        )
+        self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
         self.apply(initialise)
         nn.init.trunc_normal_(self.positions, std=0.02)
@@ -39,7 +51,7 @@ class TextTransformer(nn.Module):
 
     def tokens(self, ids: Int[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens dim"]:
         """The tokens after the last norm, padding among them."""
-        tokens = self.embed(ids) + self.positions[: ids.shape[1]]
+        tokens = self.dropout(self.embed(ids) + self.positions[: ids.shape[1]])
         mask = _is_read(ids)[:, None, None]
         for block in self.blocks:
             tokens = block(tokens, mask)

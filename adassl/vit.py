@@ -126,10 +126,17 @@ def kept_tokens(
 
 
 class TransformerBlock(nn.Module):
-    """Attention and an MLP, each behind a LayerNorm and added to its input."""
+    """Attention and an MLP, each behind a LayerNorm and added to its input.
 
-    def __init__(self, width: int, num_heads: int) -> None:
+    Args:
+        width: of a token.
+        num_heads: of the attention; divides the width.
+        dropout: share of what attention and MLP add that is left out in training.
+    """
+
+    def __init__(self, width: int, num_heads: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         self.num_heads = num_heads
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
@@ -144,8 +151,8 @@ class TransformerBlock(nn.Module):
         heads = self.qkv(self.norm_1(tokens)).unflatten(2, (3, self.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         seen = scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        tokens = tokens + self.project(seen.transpose(1, 2).flatten(2))
-        output: Tensor = tokens + self.mlp(self.norm_2(tokens))
+        tokens = tokens + self.dropout(self.project(seen.transpose(1, 2).flatten(2)))
+        output: Tensor = tokens + self.dropout(self.mlp(self.norm_2(tokens)))
         return output
 
 

@@ -8,7 +8,17 @@ from rich.markdown import Markdown
 
 from pipelines.cli.options import console
 
-Name = Literal["numerical", "moving-digits", "stability", "reuse", "real-video", "criteria"]
+Name = Literal[
+    "numerical",
+    "moving-digits",
+    "stability",
+    "reuse",
+    "real-video",
+    "criteria",
+    "images",
+    "text",
+    "sound",
+]
 Quick = Annotated[bool, typer.Option(help="A small version in minutes: shows that it works.")]
 
 
@@ -29,6 +39,31 @@ def experiment(
     signs: Annotated[
         Path | None,
         typer.Option(help="A folder of videos with classes, for real-video.", exists=True),
+    ] = None,
+    solids: Annotated[
+        Path | None,
+        typer.Option(
+            help="Scenes in the layout of 3DIdent, for images; unset: rendered.", exists=True
+        ),
+    ] = None,
+    turntable: Annotated[
+        Path | None,
+        typer.Option(
+            help="Turned objects, for images: COIL's folder, or a table with object and angle.",
+            exists=True,
+        ),
+    ] = None,
+    captions: Annotated[
+        Path | None, typer.Option(help="A folder of captions, for text.", exists=True)
+    ] = None,
+    sts: Annotated[
+        Path | None, typer.Option(help="A folder of the STS benchmark, for text.", exists=True)
+    ] = None,
+    sick: Annotated[
+        Path | None, typer.Option(help="A folder of SICK, for text.", exists=True)
+    ] = None,
+    digits: Annotated[
+        Path | None, typer.Option(help="A folder of spoken digits, for sound.", exists=True)
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(help="Seeds of every arm; unset: the experiment's own.", min=1)
@@ -55,7 +90,12 @@ def experiment(
     from pipelines.experiments.job import run_experiment
     from pipelines.storage.folder import Folder
 
-    chosen = catalogue.load(name, quick=quick, videos=videos, robot=robot, signs=signs)
+    folders = {
+        **{"videos": videos, "robot": robot, "signs": signs, "solids": solids},
+        **{"turntable": turntable, "captions": captions, "sts": sts, "sick": sick},
+        "digits": digits,
+    }
+    chosen = catalogue.load(name, quick=quick, **folders)
     if arms:
         chosen = chosen.only(arms)
     if seeds is not None:
@@ -65,9 +105,7 @@ def experiment(
         Folder(out).child(f"{name}-quick" if quick else name),
         command=f"adassl experiment {name}"
         + (" --quick" if quick else "")
-        + (" --videos FOLDER" if videos else "")
-        + (" --robot FOLDER" if robot else "")
-        + (" --signs FOLDER" if signs else "")
+        + "".join(f" --{option} FOLDER" for option, folder in folders.items() if folder)
         + (f" --seeds {seeds}" if seeds else "")
         + "".join(f" --arms '{pattern}'" for pattern in arms or ()),
         at_once=max_concurrent,

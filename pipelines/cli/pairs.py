@@ -20,6 +20,8 @@ Source = Literal[
     "inaturalist",
     "captions",
     "sentences",
+    "turntable",
+    "spoken-digits",
 ]
 
 
@@ -84,7 +86,8 @@ def pairs(
     table: Parquet or csv with context and target, or item and a rule (--same, --near, --redraw).
     class-folders, identity-folders: FOLDER/NAME/*.jpg. 3dident: latents.npy and images. celeba,
     inaturalist: as their authors publish them. captions: Flickr30k or Multi30k. sentences: tsv, csv
-    or jsonl with two sentences a line, and a score where there is one.
+    or jsonl with two sentences a line, and a score where there is one. turntable: COIL's folder, or
+    a table with object and angle. spoken-digits: the Free Spoken Digit Dataset.
 
     Entries that cannot be read stand in the table with the reason. Then:
 
@@ -209,3 +212,11 @@ def _listing(
             from pipelines.sources.sentences import read_sentences
 
             return read_sentences(paths, least_score=least_score)
+        case "turntable":
+            from pipelines.sources.turntable import read_turntable
+
+            return read_turntable(paths[0])
+        case "spoken-digits":
+            from pipelines.sources.spoken_digits import read_spoken_digits
+
+            return read_spoken_digits(paths[0])

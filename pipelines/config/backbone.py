@@ -26,6 +26,9 @@ class BackboneConfig(Record):
     """With name=transformers: whether with the model's weights, else random ones."""
     vocabulary: Positive = 8192
     """With name=text_transformer: most token ids; at least those of the table's tokenizer."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """With name=text_transformer: share that is left out in training. With data.views=augmentation
+    it is what makes the two views of a text differ, as in SimCSE."""
     init_from: str | None = None
     """Weights to start from: a run's folder (its best checkpoint), a checkpoint, or a file or
     folder of weights."""
@@ -42,6 +45,11 @@ class BackboneConfig(Record):
                 f"backbone.name={self.name} with backbone.model={self.model}: a model of "
                 "transformers needs both; set backbone.name=transformers and backbone.model to a "
                 "folder or a name on the hub, such as facebook/dinov2-small"
+            )
+        if self.dropout and not self.reads_text:
+            raise ValueError(
+                f"backbone.name={self.name} with backbone.dropout={self.dropout:g}: only "
+                "text_transformer has dropout; leave backbone.dropout=0"
             )
         if (self.tubelet or self.token_drop) and not self.name.startswith("vit_"):
             raise ValueError(

@@ -159,6 +159,7 @@ class TrackingConfig(Record):
 
 
 SINCE_0_1 = (
+    ("backbone", "dropout"),
     ("backbone", "init_from"),
     ("backbone", "model"),
     ("backbone", "pretrained"),
@@ -247,10 +248,13 @@ class RunConfig(Record):
                 "needs one encoder; set data.views=time, or method.encoders=shared"
             )
         of_text = self.backbone.reads_text or (separate and self.second_backbone.reads_text)
-        if of_text and views != "time":
+        drawn = self.data.surrogate or self.data.local_crops
+        by_dropout = views == "augmentation" and self.backbone.dropout > 0 and not drawn
+        if of_text and views != "time" and not by_dropout:
             raise ValueError(
                 f"text_transformer with data.views={views}: texts are not augmented; set "
-                "data.views=time"
+                "data.views=time, or data.views=augmentation with backbone.dropout=0.1, where two "
+                "views of x differ by dropout alone"
             )
 
     def _check_workers(self) -> None:

@@ -70,6 +70,24 @@ def lasso_importance(
     return np.stack(weights, axis=1)
 
 
+def dci_metrics(
+    codes: Float[Array, "pairs codes"], factors: Float[Array, "pairs factors"]
+) -> dict[str, float]:
+    """`dci` and `dci_completeness` by the lasso of the papers, `dci_ridge` and so on by the ridge.
+
+    Factors that do not vary are left out, as are codes. Nothing where fewer than two are left.
+    """
+    codes, factors = (values[:, values.std(axis=0) > 0] for values in (codes, factors))
+    if min(codes.shape[1], factors.shape[1]) < 2:
+        return {}
+    metrics = {}
+    for name, measure in (("dci", lasso_importance), ("dci_ridge", linear_importance)):
+        score = dci_of_importance(measure(codes, factors))
+        metrics[name] = score.disentanglement
+        metrics[f"{name}_completeness"] = score.completeness
+    return metrics
+
+
 def dci_of_importance(importance: Float[Array, "codes factors"]) -> ImportanceScore:
     """Disentanglement and completeness of the importance of each code dimension to each factor.
 

@@ -45,6 +45,23 @@ def _of_table(pairs: Moments, table: PairTable) -> pd.DataFrame:
     return found
 
 
+def of_targets(pairs: Moments, table: PairTable) -> pd.DataFrame:
+    """The columns at x+ of the pairs of a table of items; none where its rows are the pairs.
+
+    Missing for a pair that stands in for another, of which x+ is not known.
+    """
+    if table.rule is None:
+        return pd.DataFrame(index=range(len(pairs)))
+    known = table.factors.set_index(table.number)
+    found = known.loc[pairs.start + pairs.gap].reset_index(drop=True)
+    stands_in = pairs.gap == 0
+    for name in found.columns if stands_in.any() else ():
+        if found[name].dtype.kind in "iub":  # a missing class must not become a fraction
+            found[name] = found[name].astype("Int64")
+        found[name] = found[name].mask(stands_in)
+    return found
+
+
 def _of_videos(pairs: Moments, videos: VideoIndex) -> pd.DataFrame:
     """Labels and factors of each pair, by its video and, where a table has frames, its first frame.
 

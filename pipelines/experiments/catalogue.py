@@ -1,5 +1,6 @@
 """The experiments by name."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.config.run import ConfigError
@@ -7,42 +8,50 @@ from pipelines.experiments.criteria import arms as criteria
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.moving_digits import arms as moving_digits
 from pipelines.experiments.numerical import arms as numerical
+from pipelines.experiments.pairs import images, sounds, texts
 from pipelines.experiments.real_video import arms as real_video
 from pipelines.experiments.reuse import arms as reuse
 from pipelines.experiments.stability import arms as stability
 
-TAKES = {"reuse": ("--videos",), "real-video": ("--robot", "--signs"), "criteria": ("--robot",)}
-"""The options by which experiments are given videos."""
+MAKERS: Mapping[str, Callable[..., Experiment]] = {
+    "numerical": numerical.experiment,
+    "moving-digits": moving_digits.experiment,
+    "stability": stability.experiment,
+    "reuse": reuse.experiment,
+    "real-video": real_video.experiment,
+    "criteria": criteria.experiment,
+    "images": images.experiment,
+    "text": texts.experiment,
+    "sound": sounds.experiment,
+}
+TAKES: Mapping[str, Sequence[str]] = {
+    "reuse": ("videos",),
+    "real-video": ("robot", "signs"),
+    "criteria": ("robot",),
+    "images": ("solids", "turntable"),
+    "text": ("captions", "sts", "sick"),
+    "sound": ("digits",),
+}
+"""The folders that an experiment takes, by the names of their options."""
 
 
-def load(
-    name: str,
-    *,
-    quick: bool,
-    videos: Path | None = None,
-    robot: Path | None = None,
-    signs: Path | None = None,
-) -> Experiment:
-    """An experiment, whole or quick, with labelled videos where it takes some.
+def load(name: str, *, quick: bool, **folders: Path | None) -> Experiment:
+    """An experiment, whole or quick, with the data that it takes.
+
+    Args:
+        name: which.
+        quick: whether small.
+        folders: of its data, by the names in `TAKES`.
 
     Raises:
-        ConfigError: if it takes none, or lacks those that it needs.
+        ConfigError: if it does not take one of them, or lacks those that it needs.
     """
-    given = {"--videos": videos, "--robot": robot, "--signs": signs}
     takes = TAKES.get(name, ())
+    given = {option: folder for option, folder in folders.items() if folder is not None}
     for option, folder in given.items():
-        if folder is not None and option not in takes:
-            its = f"takes {' and '.join(takes)}" if takes else "makes its own data"
-            raise ConfigError(f"{option} {folder}: {name} {its}; leave it out")
-    if name == "reuse":
-        return reuse.experiment(quick=quick, videos=videos)
-    if name == "real-video":
-        return real_video.experiment(quick=quick, robot=robot, signs=signs)
-    if name == "criteria":
-        return criteria.experiment(quick=quick, robot=robot)
-    makers = {
-        "numerical": numerical.experiment,
-        "moving-digits": moving_digits.experiment,
-        "stability": stability.experiment,
-    }
-    return makers[name](quick=quick)
+        if option not in takes:
+            its = (
+                f"takes {' and '.join(f'--{t}' for t in takes)}" if takes else "makes its own data"
+            )
+            raise ConfigError(f"--{option} {folder}: {name} {its}; leave it out")
+    return MAKERS[name](quick=quick, **given)

@@ -115,6 +115,32 @@ class Results:
                 rows.append({"method": title, **cells, "seeds": seeds})
         return pd.DataFrame(rows)
 
+    def with_floors(
+        self, group: str, columns: Sequence[Column], measured_by: str, floors: Mapping[str, str]
+    ) -> pd.DataFrame:
+        """The same table, above its methods a row for each thing that any should be above.
+
+        Args:
+            group: of the arms.
+            columns: of which those that end in `/h` have floors.
+            measured_by: the method whose trials have measured them, under `NAME/FLOOR`.
+            floors: what stands for h in their metrics, and their titles.
+        """
+        methods = self.table(group, columns)
+        rows = []
+        for floor, title in floors.items():
+            cells = {
+                column.title: self.shown(
+                    group, measured_by, f"{column.metric.rpartition('/')[0]}/{floor}", column.digits
+                )
+                for column in columns
+                if column.metric.endswith("/h") and column.title in methods
+            }
+            seeds = str(len(self.of_arm(group, measured_by)))
+            rows.append({"method": title, **cells, "seeds": seeds})
+        every = pd.concat([pd.DataFrame(rows), methods]).fillna(MISSING)
+        return every[list(methods.columns)]
+
 
 def compared(ours: pd.Series, theirs: pd.Series) -> PairedTest | None:
     """A paired test over the seeds that both have; None for fewer than two."""

@@ -103,8 +103,12 @@ def transfers(
     found: UInt8[Frames, "transfers frames height width channels"],
     right: UInt8[Frames, "transfers frames height width channels"],
     path: Path,
+    thing: str = "video",
 ) -> Path:
-    """R of a donor's pair edits the context of another video: what is found, and what was due."""
+    """R of a donor's pair edits the context of another video: what is found, and what was due.
+
+    `thing` is what the contexts are of, such as an object.
+    """
     views = (*donors, contexts, found, right)
     rows = [[_first_and_last(view[i]) for view in views] for i in range(len(contexts))]
     names = ["donor x", "donor x⁺", "context x", "found", "right"]
@@ -112,8 +116,8 @@ def transfers(
         rows,
         names,
         [],
-        "r carried over to another video",
-        "found: the moment of the context's video that is nearest to x, edited by the donor's r\n"
+        f"r carried over to another {thing}",
+        f"found: that of the context's {thing} that is nearest to x, edited by the donor's r\n"
         "right: the one in which the donor's change has happened; first and last frame of each",
         path,
         groups=(2, 1, 2),

@@ -89,13 +89,17 @@ class PairRows:
 
     def pair(self, row: int) -> Pair:
         """The pair of a row of the run, a function of the seed and the row alone."""
-        round_, place = divmod(row, len(self.index))
-        context = target = int(self._order(round_)[place])
+        context = target = self.context(row)
         rng = stream_of(self.seed, PAIR, row)
         crop = rng.random(2) if self.config.crop == "random" else np.full(2, 0.5)
         if self.draw is not None:
             target = self.draw(context, rng)
         return Pair(context=context, target=target, crop=crop)
+
+    def context(self, row: int) -> int:
+        """The row of the table that x is read from; cheaper than the whole pair."""
+        round_, place = divmod(row, len(self.index))
+        return int(self._order(round_)[place])
 
     def rows(self, batch: int, *, rank: int = 0, num_workers: int = 1) -> range:
         """The rows that one of the workers has of a batch.

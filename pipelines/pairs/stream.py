@@ -185,7 +185,7 @@ def _accepted(row: DecodedRow, expected: int, rows: PairRows, counts: StreamCoun
 def _batch_of(rows: PairRows, used: Iterable[DecodedRow], come: list[DecodedRow]) -> PairBatch:
     used = list(used)
     views = {name: np.stack([row.views[name] for row in used]) for name in rows.config.clips}
-    places = np.asarray([rows.pair(row.number).context for row in used], np.int64)
+    places = np.asarray([rows.context(row.number) for row in used], np.int64)
     return PairBatch(
         row=np.asarray([row.number if row.error is None else -1 for row in come], np.int64),
         video=rows.index.group[places],

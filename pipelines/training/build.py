@@ -35,6 +35,7 @@ def _backbone(settings: BackboneConfig, data: DataConfig) -> Backbone:
         model=settings.model,
         pretrained=settings.pretrained,
         vocabulary=settings.vocabulary,
+        dropout=settings.dropout,
     )
 
 

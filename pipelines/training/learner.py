@@ -110,6 +110,10 @@ class Learner:
             views = self.views(batch)
         with record_function("step/augment"):
             views = self._augmented(views, _TRAINING)
+        if self.config.backbone.dropout or self.config.second_backbone.dropout:
+            # Layers draw from torch's own source: of each step and worker anew, so a resume is
+            # exact, though not the same on another number of workers.
+            torch.manual_seed(self._noise_seed(_TRAINING, f"dropout {collectives.rank()}"))
         with record_function("step/forward"), self._autocast():
             output: StepOutput = self._forward(
                 views, step=self.step, generator=self._noise(_TRAINING)
@@ -241,8 +245,8 @@ class Learner:
     def _augmented(self, views: Views, purpose: int) -> Views:
         """The views that are trained on; those of a pair do not depend on the number of workers."""
         data = self.config.data
-        if data.views == "time":
-            return views
+        if data.views == "time" or not views.context.is_floating_point():
+            return views  # two views of one text differ by the dropout of the encoder
         names = ["context", "target"] + ["surrogate"] * data.surrogate
         names += ["context_surrogate"] * data.context_surrogate
         workers, rank = collectives.world_size(), collectives.rank()
@@ -340,9 +344,12 @@ class Learner:
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
     def _noise(self, purpose: int, use: str = "") -> torch.Generator:
+        return self.generator(self._noise_seed(purpose, use))
+
+    def _noise_seed(self, purpose: int, use: str) -> int:
         step = self.step if purpose == _TRAINING else 0  # validation: the same noise every time
         key = f"{self.config.train.seed} {purpose} {step}{use}".encode()
-        return self.generator(int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big"))
+        return int.from_bytes(hashlib.blake2b(key, digest_size=7).digest(), "big")
 
     def generator(self, seed: int) -> torch.Generator:
         """A source of noise on the device."""

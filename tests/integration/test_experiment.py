@@ -19,6 +19,13 @@ from pipelines.experiments.grid import Experiment
 from pipelines.experiments.job import run_experiment
 from pipelines.experiments.real_video.page import FLOORS
 from pipelines.storage.folder import Folder
+from tests.pipelines.experiments.pairs.made import (
+    write_captions,
+    write_digits,
+    write_scenes,
+    write_sentences,
+    write_turntable,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -121,6 +128,60 @@ def test_real_video_quick_tunes_and_judges_labelled_videos(tmp_path: Path) -> No
 
     again = run_experiment(quick, folder, command="adassl experiment real-video --quick")
     assert again.page.read_text() == text, "nothing is left to run, and the page is the same"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["images", "text", "sound"])
+def test_pairs_quick_tune_and_judge_tiny_sets(name: str, tmp_path: Path) -> None:
+    folders = pairs_for(name, tmp_path / "sets")
+    quick = catalogue.load(name, quick=True, **folders)
+    tuning = quick.tuning
+    assert tuning is not None
+    few = {method: settings[-1:] for method, settings in tuning.alternatives.items()}
+    shorter = [replace(a, settings={**a.settings, "train.steps": 4}) for a in quick.arms]
+    config = with_overrides(quick.config, {"train.global_batch_size": 32, "train.val_pairs": 32})
+    quick = replace(
+        quick, config=config, arms=tuple(shorter), tuning=replace(tuning, alternatives=few)
+    )
+    folder = Folder(tmp_path).child(name)
+    result = run_experiment(quick, folder, command=f"adassl experiment {name} --quick")
+    assert result.failed == []
+    text = result.page.read_text()
+    assert f"{len(quick.arms)} of {len(quick.arms)} trainings finished" in text
+    assert "## Tuning" in text
+    pictures = {p.stem for p in result.page.parent.rglob("*.png")}
+    assert (
+        pictures
+        == {
+            "images": {
+                *("solids_dci", "solids_pairs", "solids_futures", "noise", "turntable_step"),
+                *("solids_map_infonce", "solids_map_v", "turntable_map_infonce", "turntable_map_v"),
+                *(f"turntable_{what}" for what in ("pairs", "futures", "transfers")),
+            },
+            "text": {"spearman", "recall"},
+            "sound": {f"digits_{w}" for w in ("known", "pairs", "futures", "map_infonce", "map_v")},
+        }[name]
+    )
+    if name == "text":
+        assert "several samples: " in text
+
+    again = run_experiment(quick, folder, command=f"adassl experiment {name} --quick")
+    assert again.page.read_text() == text, "nothing is left to run, and the page is the same"
+
+
+def pairs_for(name: str, folder: Path) -> dict[str, Path]:
+    """Tiny sets for an experiment on pairs."""
+    folder.mkdir()
+    if name == "images":
+        return {
+            "solids": write_scenes(folder / "scenes"),
+            "turntable": write_turntable(folder / "coil.npz"),
+        }
+    if name == "sound":
+        return {"digits": write_digits(folder / "digits")}
+    write_sentences(folder / "sts", folder / "sick")
+    captions = write_captions(folder / "captions")
+    return {"captions": captions, "sts": folder / "sts", "sick": folder / "sick"}
 
 
 def write_robot(folder: Path, *, num_videos: int = 15, num_frames: int = 60) -> Path:

@@ -1,24 +1,20 @@
 """What the experiment on real videos reports: goals and comparisons, tables, pictures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from pipelines import figures as sheets
 from pipelines.experiments import figures
 from pipelines.experiments.hypothesis import Hypothesis, check, every
 from pipelines.experiments.page import Draw, Page, Section
+from pipelines.experiments.pictures import pictures_of
 from pipelines.experiments.real_video.trial import (
     EPOCHS,
     GAP_SECONDS,
     NUM_LABELLED,
     NUM_PAIRS,
-    PICTURES_FILE,
 )
 from pipelines.experiments.results import Column, Results, Score
 
@@ -223,28 +219,12 @@ def joints_of(results: Results, group: str) -> list[str]:
     return [n[len(start) : -len(end)] for n in names if n.startswith(start) and n.endswith(end)]
 
 
-def _with_floors(results: Results, group: str, columns: Sequence[Column]) -> pd.DataFrame:
-    """The table of the methods, above them rows of what any method is measured by."""
-    methods = results.table(group, columns)
-    rows = []
-    for floor, title in FLOORS.items():
-        cells = {
-            column.title: results.shown(
-                group, PLAIN, f"{column.metric.rpartition('/')[0]}/{floor}", column.digits
-            )
-            for column in columns
-            if column.metric.endswith("/h") and column.title in methods
-        }
-        rows.append({"method": title, **cells, "seeds": str(len(results.of_arm(group, PLAIN)))})
-    return pd.concat([pd.DataFrame(rows), methods]).fillna("–")[list(methods.columns)]
-
-
 def _section(results: Results, trials: Path, group: str) -> Section:
     tables: dict[str, pd.DataFrame] = {}
     pictures: dict[str, tuple[str, Draw]] = {}
     if results.values(group, PLAIN, T + "arm/h").size:
         tables = {
-            f"{group}-values": _with_floors(results, group, VALUES),
+            f"{group}-values": results.with_floors(group, VALUES, PLAIN, FLOORS),
             f"{group}-changes": results.table(group, CHANGES),
             f"{group}-transfer": results.table(group, CARRIED),
         }
@@ -253,23 +233,8 @@ def _section(results: Results, trials: Path, group: str) -> Section:
             partial(_draw_joints, results, group),
         )
     if results.values(group, PLAIN, T + "class/h").size:
-        tables[f"{group}-classes"] = _with_floors(results, group, CLASSES)
-    clips = _pictures_of(results, trials, group)
-    if clips:
-        pictures[f"{group}_pairs"] = (
-            f"Pairs of test videos, {GAP_SECONDS} s apart",
-            partial(_draw_pairs, clips),
-        )
-    if "futures" in clips:
-        pictures[f"{group}_futures"] = (
-            "Sampled futures as the nearest real clips",
-            lambda path: sheets.futures(clips["context"], clips["target"], clips["futures"], path),
-        )
-    if "transfer_donor" in clips:
-        pictures[f"{group}_transfers"] = (
-            "r of a donor carried over to another video",
-            partial(_draw_transfers, clips),
-        )
+        tables[f"{group}-classes"] = results.with_floors(group, CLASSES, PLAIN, FLOORS)
+    pictures |= pictures_of(results, trials, group, OURS, thing="video")
     return Section(
         title=f"{group.capitalize()}",
         text=(
@@ -279,16 +244,6 @@ def _section(results: Results, trials: Path, group: str) -> Section:
         tables=tables,
         pictures=pictures,
     )
-
-
-def _pictures_of(results: Results, trials: Path, group: str) -> dict[str, NDArray[Any]]:
-    """The clips that the first trial of AdaSSL-V kept."""
-    runs = results.of_arm(group, OURS)
-    file = trials / str(runs.trial.iloc[0]) / PICTURES_FILE if len(runs) else None
-    if file is None or not file.exists():
-        return {}
-    with np.load(file) as arrays:
-        return dict(arrays)
 
 
 def _draw_joints(results: Results, group: str, path: Path) -> Path:
@@ -309,18 +264,3 @@ def _draw_joints(results: Results, group: str, path: Path) -> Path:
         for of in (pd.Series.mean, pd.Series.std)
     )
     return figures.dots(means, sds, path, title="R² of each value on test videos", subtitle=group)
-
-
-def _draw_pairs(clips: dict[str, NDArray[Any]], path: Path) -> Path:
-    captions = [f"video {i + 1}" for i in range(len(clips["context"]))]
-    return sheets.pairs_sheet(clips["context"], clips["target"], None, captions, path)
-
-
-def _draw_transfers(clips: dict[str, NDArray[Any]], path: Path) -> Path:
-    return sheets.transfers(
-        donors=(clips["transfer_donor"], clips["transfer_donor_next"]),
-        contexts=clips["transfer_context"],
-        found=clips["transfer_found"],
-        right=clips["transfer_right"],
-        path=path,
-    )

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from pipelines.config.run import ConfigError, with_overrides
 from pipelines.evaluation.embed import EmbeddedPairs, Moments, embed, pairs_at_hand
-from pipelines.evaluation.evaluate import label_free, nearest_futures
+from pipelines.evaluation.evaluate import label_free
 from pipelines.evaluation.factors import CHANGE, factors_of, is_value
-from pipelines.evaluation.latent_action import SOURCES, Carried, carry_over, features, leakage
+from pipelines.evaluation.latent_action import SOURCES, carry_over, features, leakage
 from pipelines.evaluation.probes import ProbeScore
 from pipelines.evaluation.protocol import floors_of, score_supervised
 from pipelines.evaluation.questions import Question, questions
+from pipelines.experiments.pictures import keep_pictures
 from pipelines.experiments.trained import trained
 from pipelines.training.learner import Learner
 from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on_videos
@@ -54,9 +55,6 @@ HAND = ("hand", "gripper", "finger", "thumb")
 """Words in the names of values of a hand; all others are of an arm."""
 ACTION = "action"
 """Begins the names of commands, which are not states."""
-SHOWN, SHOWN_FUTURES = 6, 5
-PICTURES_FILE = "pictures.npz"
-"""In the trial's folder: the clips that the pictures are drawn from."""
 
 Array = NDArray[Any]
 
@@ -259,26 +257,3 @@ def supervised(
     metrics = by_part(found.items(), "supervised")
     scores = [score(question).score for question in classes]
     return metrics | ({"class/supervised": float(np.mean(scores))} if scores else {})
-
-
-def keep_pictures(
-    trial: TrialRun, learner: Learner, pairs: EmbeddedPairs, carried: Carried | None
-) -> None:
-    """Write the clips of pairs, of sampled futures and of transfers, for the page to draw."""
-    _, first = np.unique(pairs.path.astype(str), return_index=True)
-    chosen = first[np.linspace(0, len(first) - 1, min(SHOWN, len(first))).astype(int)]
-    clips = {"context": pairs.clips[chosen], "target": pairs.next_clips[chosen]}
-    nearest = nearest_futures(learner, pairs, chosen, SHOWN_FUTURES)
-    if nearest is not None:
-        clips["futures"] = pairs.next_clips[nearest]
-    if carried is not None:
-        rows = np.linspace(0, len(carried.contexts) - 1, SHOWN).astype(int)
-        clips |= {
-            "transfer_donor": pairs.clips[carried.donors[rows]],
-            "transfer_donor_next": pairs.next_clips[carried.donors[rows]],
-            "transfer_context": pairs.clips[carried.contexts[rows]],
-            "transfer_found": pairs.next_clips[carried.found[rows]],
-            "transfer_right": pairs.next_clips[carried.right[rows]],
-        }
-    with trial.folder.folder.writing(PICTURES_FILE) as path, path.open("wb") as file:
-        np.savez_compressed(file, **clips)

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipelines.evaluation.disentanglement import (
+    dci_metrics,
     dci_of_importance,
     lasso_importance,
     linear_importance,
@@ -122,3 +123,14 @@ def test_lasso_rewards_a_random_rotation_that_ridge_does_not(random: np.random.G
     turned = factors @ np.linalg.qr(random.normal(size=(16, 16)))[0][:4]
     assert dci_of_importance(linear_importance(turned, factors)).disentanglement < 0.3
     assert dci_of_importance(lasso_importance(turned, factors)).disentanglement > 0.5
+
+
+def test_metrics_by_both_measures_leave_out_what_does_not_vary(random: np.random.Generator) -> None:
+    factors = random.normal(size=(300, 3))
+    codes = np.concatenate([factors + 0.01 * random.normal(size=(300, 3)), np.ones((300, 1))], 1)
+    found = dci_metrics(codes, np.concatenate([factors, np.zeros((300, 1))], axis=1))
+    assert set(found) == {"dci", "dci_completeness", "dci_ridge", "dci_ridge_completeness"}
+    assert min(found.values()) > 0.9
+    turned = dci_metrics(codes[:, :3] @ np.linalg.qr(random.normal(size=(3, 3)))[0], factors)
+    assert turned["dci"] < 0.7
+    assert dci_metrics(codes, factors[:, :1]) == {}

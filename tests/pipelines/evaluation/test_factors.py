@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.evaluation.factors import factors_of
+from pipelines.config.pairing import PairingRule
+from pipelines.evaluation.embed import Moments
+from pipelines.evaluation.factors import factors_of, is_value, of_targets
 from pipelines.evaluation.probes import linear_probe, value_probe
 from pipelines.evaluation.questions import questions
+from tests.pipelines.pairs.made import items_table, pairs_table
 
 
 def pairs_of(*rows: tuple[str, int, int]) -> Any:
@@ -94,3 +97,18 @@ def test_values_at_once_score_as_each_alone(num_rows: int) -> None:
     ]
     assert once.columns == pytest.approx([score.score for score in alone])
     assert once.strength == np.median([score.strength for score in alone])
+
+
+def test_classes_of_x_plus_are_those_of_its_row_and_missing_for_a_stand_in(tmp_path: Path) -> None:
+    rule = PairingRule(kind="same", columns=("who",))
+    rows = pd.DataFrame({"who": ["a", "a", "b", "b"], "pose": [1, 2, 3, 4]})
+    table = items_table(tmp_path, rule, rows)
+    pairs = Moments(
+        path=table.path[table.group], start=np.array([0, 1, 3]), gap=np.array([1, -1, -1])
+    )
+    assert of_targets(pairs, table)["pose"].tolist() == [2, 1, 3]
+    stands_in = Moments(path=pairs.path, start=pairs.start, gap=np.array([1, 0, -1]))
+    found = of_targets(stands_in, table)
+    assert found["pose"].isna().tolist() == [False, True, False]
+    assert not is_value(found["pose"]), "still a class"
+    assert of_targets(pairs, pairs_table(tmp_path / "pairs", num_pairs=4)).empty

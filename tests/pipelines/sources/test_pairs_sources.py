@@ -17,7 +17,9 @@ from pipelines.sources.inaturalist import read_inaturalist
 from pipelines.sources.listing import SourceError
 from pipelines.sources.own_table import read_own_table
 from pipelines.sources.sentences import read_sentences
+from pipelines.sources.spoken_digits import read_spoken_digits
 from pipelines.sources.three_d_ident import LATENTS, read_3dident
+from pipelines.sources.turntable import read_turntable
 
 
 def image(path: Path) -> Path:
@@ -202,3 +204,67 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     assert dict(found.kinds) == {"context": "image", "target": "image"}
     with pytest.raises(SourceError, match="no column item"):
         read_own_table(tmp_path / "own.csv", rule=PairingRule(kind="same", columns=("who",)))
+
+
+def test_a_turntable_as_coil_publishes_it_as_a_table_and_as_arrays(tmp_path: Path) -> None:
+    for thing in range(1, 7):
+        for number in (0, 1, 71):
+            image(tmp_path / "coil" / f"obj{thing}__{number}.png")
+    stray = image(tmp_path / "coil" / "readme.png")
+    found = read_turntable(tmp_path / "coil")
+    assert found.skipped == {str(stray): "not named as obj1__0.png"}
+    assert sorted(found.rows["angle"].unique()) == [0.0, 5.0, 355.0]
+    splits = found.rows.groupby("object")["split"].unique().map(list).to_dict()
+    assert splits == {"1": ["train"], "2": ["train"], "3": ["train"], "4": ["val"]} | {
+        "5": ["test"],
+        "6": ["train"],
+    }, "no object is in two"
+    assert found.rule is not None
+    assert found.rule.describe() == "angle at a step of 5 to 45, round after 360, same object"
+
+    image(tmp_path / "coil" / "obj1__340.png")
+    assert read_turntable(tmp_path / "coil").rows["angle"].max() == 340, "COIL-100 has degrees"
+
+    rows = found.rows[["item", "object", "angle"]].assign(split="train")
+    rows.to_csv(tmp_path / "own.csv", index=False)
+    own = read_turntable(tmp_path / "own.csv").rows
+    assert own["split"].unique().tolist() == ["train"], "its own splits count"
+    np.savez(
+        tmp_path / "t.npz",
+        images=np.zeros((10, 4, 4), np.uint8),
+        object=np.arange(10) // 2,
+        angle_deg=np.tile([0, 5], 5),
+    )
+    packed = read_turntable(tmp_path / "t.npz").rows
+    assert packed["split"].value_counts().to_dict() == {"train": 6, "val": 2, "test": 2}
+    assert packed["item"][0][:4] == b"\x89PNG"
+
+
+def test_a_turntable_without_angles_or_objects_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"item": ["a.png"], "object": ["a"]}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(SourceError, match="no column angle; a turntable has item, object and"):
+        read_turntable(tmp_path / "t.csv")
+    image(tmp_path / "few" / "obj1__0.png")
+    with pytest.raises(SourceError, match="1 objects; at least 5"):
+        read_turntable(tmp_path / "few")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(SourceError, match=r"no picture named as obj1__0\.png"):
+        read_turntable(tmp_path / "none")
+    np.savez(tmp_path / "t.npz", images=np.zeros((1, 4, 4), np.uint8))
+    with pytest.raises(SourceError, match="an npz has images, object and angle_deg"):
+        read_turntable(tmp_path / "t.npz")
+
+
+def test_spoken_digits_by_the_takes_of_their_authors(tmp_path: Path) -> None:
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    for take in (0, 4, 5, 7, 8, 40):
+        (recordings / f"3_theo_{take}.wav").write_bytes(b"")
+    (recordings / "noise.wav").write_bytes(b"")
+    found = read_spoken_digits(tmp_path)
+    assert found.rows["split"].value_counts().to_dict() == {"test": 2, "val": 2, "train": 2}
+    assert set(found.rows["digit"]) == {"3"}, "a class"
+    assert set(found.rows["speaker"]) == {"theo"}
+    assert found.skipped == {str(recordings / "noise.wav"): "not named as 7_jackson_32.wav"}
+    with pytest.raises(SourceError, match=r"no recording named as 7_jackson_32\.wav"):
+        read_spoken_digits(Path(__file__).parent)

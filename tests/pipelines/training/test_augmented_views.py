@@ -1,11 +1,15 @@
 """Pairs of two augmentations: of x alone, each pair's own, whatever the number of workers."""
 
+import copy
 import dataclasses
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from adassl.augmentations import NUM_DRAWS, Augmentation, augment
+from pipelines.config.run import ConfigError
 from pipelines.training.learner import Learner
 from pipelines.video.batch import PairBatch
 from tests.pipelines.training.test_learner import batch_of, config_of
@@ -76,6 +80,42 @@ def test_small_crops_are_crops_of_x_of_their_own_that_are_trained_on() -> None:
     assert len({float(clips.double().sum()) for clips in each}) == 4
     without = Learner(config_of(**{**MULTI_CROP, "data.local_crops": 0}), torch.device("cpu"))
     assert loss_of(learner, batch_of(0)) != loss_of(without, batch_of(0))
+
+
+def test_two_views_of_a_text_differ_by_dropout_which_a_resume_repeats() -> None:
+    texts = {
+        "data.views": "augmentation",
+        "data.max_tokens": 8,
+        "backbone.name": "text_transformer",
+        "backbone.hidden_dims": [16],
+        "backbone.vocabulary": 50,
+        "backbone.dropout": 0.2,
+        "method.latent": "none",
+        "method.editor": "identity",
+    }
+    ids: Any = np.random.default_rng(0).integers(2, 50, (8, 8)).astype(np.int32)
+    frames = batch_of(0)
+    batch = dataclasses.replace(frames, context=ids, target=ids)
+    config = config_of(**texts)
+    straight = Learner(config, torch.device("cpu"))
+    first = straight.train_step(batch)
+    assert not torch.allclose(first.context, first.target), "other dropout"
+    state = copy.deepcopy(straight.state_dict())
+    expected = straight.train_step(batch).loss
+    torch.manual_seed(99)
+    resumed = Learner(config, torch.device("cpu"))
+    resumed.load_state_dict(state)
+    assert torch.equal(resumed.train_step(batch).loss, expected)
+    assert straight.validate([batch])["alignment"] == pytest.approx(0, abs=1e-6), "none in it"
+    for changes in (
+        {"backbone.dropout": 0.0},
+        {"data.views": "both"},
+        {"data.surrogate": True, "method.latent": "variational", "method.editor": "mlp"},
+    ):
+        with pytest.raises(ConfigError, match=r"texts are not augmented; set data\.views=time, or"):
+            config_of(**{**texts, **changes})
+    with pytest.raises(ConfigError, match=r"backbone\.dropout=0\.1: only text_transformer"):
+        config_of(**{"backbone.dropout": 0.1})
 
 
 def loss_of(learner: Learner, batch: PairBatch) -> float:

@@ -1,0 +1,1 @@
+"""Natural pairs that are no video: images, texts and sounds, each an experiment of its own."""
