@@ -3,6 +3,7 @@
 from adassl.augmentations import Augmentation, augment
 from adassl.backbones import Backbone, build_backbone
 from adassl.build import build_method
+from adassl.chains import chain_futures
 from adassl.config import MethodConfig
 from adassl.diagnostics import (
     LatentUse,
@@ -30,7 +31,8 @@ from adassl.gaussians import DiagonalGaussian, gaussian_kl
 from adassl.heads import build_mlp
 from adassl.latents import GivenLatent, LatentSample, SparseLatent, VariationalLatent
 from adassl.loaded import LoadedEncoder, Preprocessing, load
-from adassl.method import Method, StepOutput
+from adassl.method import Method
+from adassl.step_output import StepOutput
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.objectives.aninfonce import AnInfoNCE, HInfoNCE, an_info_nce
 from adassl.objectives.barlow_twins import BarlowTwins, barlow_twins
@@ -104,6 +106,7 @@ __all__ = [
     "build_mlp",
     "byol",
     "centre_norm",
+    "chain_futures",
     "cosine_with_warmup",
     "dimension_std",
     "dino",
