@@ -32,7 +32,6 @@ from adassl.heads import build_mlp
 from adassl.latents import GivenLatent, LatentSample, SparseLatent, VariationalLatent
 from adassl.loaded import LoadedEncoder, Preprocessing, load
 from adassl.method import Method
-from adassl.step_output import StepOutput
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.objectives.aninfonce import AnInfoNCE, HInfoNCE, an_info_nce
 from adassl.objectives.barlow_twins import BarlowTwins, barlow_twins
@@ -52,6 +51,7 @@ from adassl.objectives.vicreg import VICReg, vicreg
 from adassl.objectives.visreg import VISReg, visreg
 from adassl.optim import build_adamw
 from adassl.schedules import beta_warmup, cosine_with_warmup, ema_momentum, linear_warmup
+from adassl.step_output import StepOutput
 from adassl.traits import Traits
 from adassl.views import Views
 

@@ -1,7 +1,8 @@
 """Chains of moments x_1, ..., x_k: the editor applied again and again, each time with a new r.
 
-    e_1 = f(x_1),   r_j ~ q(r_j | e_(j-1), f(x_j)),   e_j = t(e_(j-1), r_j),   j = 2 ... k
-    L   = mean over j of  L_ssl(e_j, f(x_j)) + beta * KL(q(r_j | e_(j-1), f(x_j)) || p(r_j | e_(j-1)))
+    e_1  = f(x_1),   r_j ~ q(r_j | e_(j-1), f(x_j)),   e_j = t(e_(j-1), r_j),   j = 2 ... k
+    KL_j = KL(q(r_j | e_(j-1), f(x_j)) || p(r_j | e_(j-1)))
+    L    = mean over j of  L_ssl(e_j, f(x_j)) + beta * KL_j
 
 `Method` trains on them where `Views.further` holds x_3 to x_k; with k = 2 it is AdaSSL
 (arXiv 2602.02381). In reverse x_k is led to x_(k-1), ..., x_1 by the same editor and latent.
@@ -24,7 +25,7 @@ I(r; z_j | z_1) is at most I(r; z_2, ..., z_j | z_1), at most the mean KL of the
 q(r_i | e_(i-1), z_i) to the product of the p(r_i | e_(i-1)), which is the sum of the KL_i, as
 e_(i-1) follows from z_1 and r_2, ..., r_(i-1):
 
-    log N - L_j - (KL_2 + ... + KL_j)  <=  I(x_1; x_j).                                           (2)
+    log N - L_j - (KL_2 + ... + KL_j)  <=  I(x_1; x_j).                                          (2)
 
 **Why the prior reads e_(j-1) and not f(x_(j-1)).** For (1) either would do. For (2), and so for
 forecasts from x_1, it must be e_(j-1): a product of p(r_i | f(x_(i-1))) is no distribution of r

@@ -121,8 +121,8 @@ class Method(nn.Module):
         False. With one it depends on `surrogate_form`.
 
         Args:
-            views: the pairs, chains or triplets; every worker the same number of them. With a `GivenLatent`
-                they bring r, which the reverse direction takes as -r.
+            views: the pairs, chains or triplets; every worker the same number of them. With a
+                `GivenLatent` they bring r, which the reverse direction takes as -r.
             step: optimiser steps done so far; beta depends on it.
             generator: source of all noise. Seed it alike on every worker: the noise of the global
                 batch is drawn and each worker takes every n-th row of it, from its rank on. Where

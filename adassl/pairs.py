@@ -20,7 +20,8 @@ class Step:
 
     Attributes:
         target: what the edited context is compared with.
-        context: the embedding of x that the edited target is compared with; with one direction f(x).
+        context: the embedding of x that the edited target is compared with; with one direction
+            f(x).
         evidence: what the posterior of r reads of where the edit leads.
     """
 

@@ -24,10 +24,10 @@ from adassl import collectives
 from adassl.augmentations import LOCAL_AREA, Augmentation, augment
 from adassl.backbones import Backbone, load_weights
 from adassl.method import Method
-from adassl.step_output import StepOutput
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.optim import build_adamw, set_learning_rate
 from adassl.schedules import cosine_with_warmup
+from adassl.step_output import StepOutput
 from adassl.views import Views
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
