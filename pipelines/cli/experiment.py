@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 
 from pipelines.cli.options import console
 
-Name = Literal["numerical", "moving-digits", "stability", "reuse", "real-video"]
+Name = Literal["numerical", "moving-digits", "stability", "reuse", "real-video", "chains"]
 Quick = Annotated[bool, typer.Option(help="A small version in minutes: shows that it works.")]
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pipelines.config.run import ConfigError
+from pipelines.experiments.chains import arms as chains
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.moving_digits import arms as moving_digits
 from pipelines.experiments.numerical import arms as numerical
@@ -38,5 +39,6 @@ def load(
         "numerical": numerical.experiment,
         "moving-digits": moving_digits.experiment,
         "stability": stability.experiment,
+        "chains": chains.experiment,
     }
     return makers[name](quick=quick)

@@ -62,11 +62,13 @@ class Truth:
             num_samples=num_samples,
         )
 
-    def draw_path(self, rng: np.random.Generator, num_samples: int) -> Array:
-        """Velocities after `NUM_STEPS` changes, one after another [pairs, samples, 2]."""
+    def draw_path(
+        self, rng: np.random.Generator, num_samples: int, num_steps: int = NUM_STEPS
+    ) -> Array:
+        """Velocities after so many changes, one after another [pairs, samples, 2]."""
         velocity = np.repeat(self.velocity, num_samples, axis=0)
         digits = np.repeat(self.digit, num_samples)
-        for _ in range(NUM_STEPS):
+        for _ in range(num_steps):
             velocity = (
                 velocity
                 + draw_changes(
