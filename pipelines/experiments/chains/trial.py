@@ -35,7 +35,7 @@ NUM_MOMENTS = 4
 STEPS = tuple(range(1, NUM_MOMENTS))
 SPLIT = f"{TASK}split"
 """The setting that names the split that judges."""
-NUM_CHAINS = {"train": 2000, "val": 500, "test": 1500}
+NUM_CHAINS = {"train": 1500, "val": 500, "test": 1000}
 NUM_SAMPLES = 64
 
 
