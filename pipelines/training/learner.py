@@ -245,9 +245,8 @@ class Learner:
 
     def _moments(self, moments: NDArray[Any]) -> Tensor:
         """[moments, batch, frames, …] → [moments, batch, channels, …]."""
-        return self.to_input(moments.reshape(-1, *moments.shape[2:])).unflatten(
-            0, moments.shape[:2]
-        )
+        every = self.to_input(moments.reshape(-1, *moments.shape[2:]))
+        return every.reshape(*moments.shape[:2], *every.shape[1:])
 
     def _augmented(self, views: Views, purpose: int) -> Views:
         """The views that are trained on; those of a pair do not depend on the number of workers."""

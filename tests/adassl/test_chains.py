@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from adassl.chains import chain_futures
 from adassl.config import MethodConfig
 from adassl.method import Method
 from adassl.objectives.infonce import info_nce
+from adassl.variational import VariationalLatent
 from adassl.views import Views
 
 MakeViews = Callable[..., Views]
@@ -27,6 +28,10 @@ def chain_of(views: Views, num_moments: int) -> Views:
     size = (num_moments - 2, *views.target.shape)
     steps = 0.5 * torch.randn(size, generator=generator)
     return replace(views, further=views.target + steps.cumsum(dim=0))
+
+
+def latent_of(method: Method) -> VariationalLatent:
+    return cast(VariationalLatent, method.latent)
 
 
 def noise(seed: int = 3) -> torch.Generator:
@@ -46,10 +51,10 @@ def test_the_loss_is_the_mean_of_the_steps_written_out(
     edited, drawn = [way[0] for way in ways], noise()
     losses, kls = [], []
     for j in range(1, num_moments):
-        source = method.latent.draw_noise((len(ways), 6), generator=drawn)  # type: ignore[union-attr]
+        source = latent_of(method).draw_noise((len(ways), 6), generator=drawn)
         penalties = []
         for i, way in enumerate(ways):
-            sample = method.latent(edited[i], way[j], source[i])  # type: ignore[misc]
+            sample = latent_of(method)(edited[i], way[j], source[i])
             edited[i] = method.editor(edited[i], sample.value)
             penalties.append(sample.penalty)
         kls.append(torch.cat(penalties).mean())
@@ -107,7 +112,7 @@ def test_what_comes_later_teaches_the_first_step(
     first = embedded[0].requires_grad_()
     edited = first
     for z in embedded[1:]:
-        edited = method.editor(edited, method.latent(edited, z, generator=noise()).value)  # type: ignore[misc]
+        edited = method.editor(edited, latent_of(method)(edited, z, generator=noise()).value)
     output = method(views, step=0, generator=noise())
     assert output.edited.shape == first.shape
     (gradient,) = torch.autograd.grad(edited.sum(), first)
@@ -186,7 +191,7 @@ def test_futures_are_drawn_from_the_prior_of_what_was_edited(
     torch.testing.assert_close(found.norm(dim=-1), torch.ones(3, 6, 4))
     drawn, edited = noise(), z.repeat_interleave(4, dim=0)
     for step in found:
-        prior = method.latent.prior(edited)  # type: ignore[union-attr]
+        prior = latent_of(method).prior(edited)
         source = torch.randn(1, 24, 4, generator=drawn)[0]
         edited = method.edit(edited, prior.mean + prior.std * source)
         unit = normalize(method.predictor(edited), dim=-1)

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ import torch
 
 from adassl.method import Method
 from adassl.objectives.triplet import triplet
+from adassl.variational import VariationalLatent
 from adassl.views import Views
 
 MakeViews = Callable[..., Views]
@@ -107,13 +108,15 @@ def test_the_edited_context_is_told_from_the_negative_of_its_pair(
 ) -> None:
     settings: dict[str, Any] = {"latent": "variational", "editor": "mlp", "reverse": reverse}
     method = make_method(objective="triplet", triplet_margin=0.7, beta=0.3, **settings).eval()
-    views = replace(make_views(), negative=make_views(seed=5).target)
+    strange = make_views(seed=5).target
+    views = replace(make_views(), negative=strange)
     output = method(views, step=0, generator=torch.Generator().manual_seed(2))
-    x, y, away = (method.encode(v).embedding for v in (views.context, views.target, views.negative))
+    x, y, away = (method.encode(v).embedding for v in (views.context, views.target, strange))
     ways = [(x, y), (y, x)][: 1 + reverse]
     generator = torch.Generator().manual_seed(2)
-    noise = method.latent.draw_noise((len(ways), 16), generator=generator)  # type: ignore[union-attr]
-    latents = [method.latent(*way, noise[i]) for i, way in enumerate(ways)]  # type: ignore[misc]
+    latent = cast(VariationalLatent, method.latent)
+    noise = latent.draw_noise((len(ways), 16), generator=generator)
+    latents = [latent(*way, noise[i]) for i, way in enumerate(ways)]
     edited = [method.edit(way[0], r.value) for way, r in zip(ways, latents, strict=True)]
     expected = triplet(
         edited[0],

@@ -149,8 +149,12 @@ def test_a_training_on_chains_or_triplets_resumes_bit_by_bit_and_validates(
     assert {"loss", "next_clip_nats"} <= validated.keys()
     later = batch.further if batch.further is not None else batch.negative
     assert later is not None
-    name = "negative" if config.data.negative else "further"
-    other = dataclasses.replace(batch, **{name: 255 - later})
+    strange = (255 - later).astype(np.uint8)
+    other = (
+        dataclasses.replace(batch, negative=strange)
+        if config.data.negative
+        else dataclasses.replace(batch, further=strange)
+    )
     assert straight.validate([other])["loss"] != validated["loss"], "it counts"
 
 
