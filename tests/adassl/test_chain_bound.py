@@ -73,7 +73,7 @@ class ChainLaw:
     def _moved(self, start: Tensor, generator: torch.Generator) -> Tensor:
         if self.step is GAUSSIAN:
             noise = torch.randn(start.shape, generator=generator)
-            return CORRELATION * start + (1 - CORRELATION**2) ** 0.5 * noise
+            return CORRELATION * start + math.sqrt(1 - CORRELATION**2) * noise
         angle = torch.atan2(start[:, 1], start[:, 0])
         sign = torch.randint(0, 2, angle.shape, generator=generator) * 2.0 - 1.0
         moved = angle + JUMP * sign + JUMP_STD * torch.randn(angle.shape, generator=generator)

@@ -131,6 +131,7 @@ def metrics(arm: Arm) -> dict[str, float]:
     return {
         "test/digit": 0.8 + 0.1 * chained,
         "test/velocity": 0.9,
+        "test/recall_1_best_2": 0.2 + 0.1 * chained,
         **{f"test/energy_{step}": value + less for step, value in energies.items()},
         **{f"test/rescaled/energy_{step}": value + less for step, value in energies.items()},
         **{f"test/energy_last_velocity_{step}": 1.5 for step in energies},
@@ -142,7 +143,7 @@ def metrics(arm: Arm) -> dict[str, float]:
 
 def test_verdicts_follow_from_the_metrics(tmp_path: Path) -> None:
     found = results_of(EXPERIMENT, metrics)
-    assert [h.verdict for h in hypotheses(found)] == ["held"] * 8
+    assert [h.verdict for h in hypotheses(found)] == ["held"] * 9
     lost = results_of(
         EXPERIMENT,
         metrics,
@@ -152,7 +153,7 @@ def test_verdicts_follow_from_the_metrics(tmp_path: Path) -> None:
         },
     )
     verdicts = [h.verdict for h in hypotheses(lost)]
-    assert [i for i, verdict in enumerate(verdicts) if verdict == "did not hold"] == [0, 5, 7]
+    assert [i for i, verdict in enumerate(verdicts) if verdict == "did not hold"] == [0, 6, 8]
     page = page_of(found, tmp_path)
     written = page.write(
         tmp_path, images=tmp_path, origin=Origin(name="chains", command="-"), results=found
