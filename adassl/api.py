@@ -3,6 +3,7 @@
 from adassl.augmentations import Augmentation, augment
 from adassl.backbones import Backbone, build_backbone
 from adassl.build import build_method
+from adassl.chains import chain_futures
 from adassl.config import MethodConfig
 from adassl.diagnostics import (
     LatentUse,
@@ -30,7 +31,7 @@ from adassl.gaussians import DiagonalGaussian, gaussian_kl
 from adassl.heads import build_mlp
 from adassl.latents import GivenLatent, LatentSample, SparseLatent, VariationalLatent
 from adassl.loaded import LoadedEncoder, Preprocessing, load
-from adassl.method import Method, StepOutput
+from adassl.method import Method
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.objectives.aninfonce import AnInfoNCE, HInfoNCE, an_info_nce
 from adassl.objectives.barlow_twins import BarlowTwins, barlow_twins
@@ -50,6 +51,7 @@ from adassl.objectives.vicreg import VICReg, vicreg
 from adassl.objectives.visreg import VISReg, visreg
 from adassl.optim import build_adamw
 from adassl.schedules import beta_warmup, cosine_with_warmup, ema_momentum, linear_warmup
+from adassl.step_output import StepOutput
 from adassl.traits import Traits
 from adassl.views import Views
 
@@ -104,6 +106,7 @@ __all__ = [
     "build_mlp",
     "byol",
     "centre_norm",
+    "chain_futures",
     "cosine_with_warmup",
     "dimension_std",
     "dino",

@@ -193,6 +193,44 @@ class MethodConfig:
         self._check_editor()
         self._check_regulariser()
 
+    def check_chains(self) -> None:
+        """See that chains of more than two moments can be trained (`adassl.chains`).
+
+        Raises:
+            ValueError: they cannot; the message says why and the remedy.
+        """
+        named = f"chains with objective={self.objective!r}"
+        if TRAITS[self.objective].assigns:
+            raise ValueError(
+                f"{named}: it compares assignments to prototypes, so nothing is edited that could "
+                "be edited again; choose another objective, or pairs"
+            )
+        if not TRAITS[self.objective].chains:
+            raise ValueError(
+                f"{named}: its weights are predicted from an embedding that is not edited, which "
+                "after the first step there is none of; choose infonce or aninfonce, or pairs"
+            )
+        if self.editor == "identity":
+            raise ValueError(
+                "chains with editor='identity': it would leave x_1 as it is at every step; choose "
+                "another editor, with latent='none' for the control without r, or pairs"
+            )
+        if self.latent == "given":
+            raise ValueError(
+                "chains with latent='given': the views bring the r of one step; choose another "
+                "latent, or pairs"
+            )
+        if self.encoders == "separate":
+            raise ValueError(
+                "chains with encoders='separate': the moments of a chain are of one kind; set "
+                "encoders='shared', or choose pairs"
+            )
+        if self.surrogate_form == "both":
+            raise ValueError(
+                "chains with surrogate_form='both': chains have no surrogates; choose "
+                "surrogate_form='target_only', or pairs"
+            )
+
     def _check_numbers(self) -> None:
         for name in (
             *("latent_dim", "embedding_dim", "prior_components", "sinkhorn_iterations"),

@@ -2,11 +2,11 @@
 
     L = L_ssl(t(f(x), r), f(x+)) + beta * L_reg(r),   r ~ q(r | f(x), f(x+ or x++))
 
+A chain of moments is the same step again and again, from the edited embedding: `adassl.chains`.
 f is backbone and projector; r and the editor t act on its embeddings (arXiv 2602.02381).
 """
 
 import copy
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -21,37 +21,11 @@ from adassl.ema import update_ema
 from adassl.encoder import Embeddings, Encoder
 from adassl.latents import GivenLatent, Latent, LatentSample
 from adassl.objectives.objective import Objective
-from adassl.pairs import EncodedPairs, Encoding, encode_pairs
+from adassl.pairs import Encoding, Step, encode_pairs
 from adassl.regularisers import free_bits, use_entropy
 from adassl.schedules import beta_warmup, ema_momentum
+from adassl.step_output import StepOutput, mean_of
 from adassl.views import Views
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepOutput:
-    """One forward pass of `Method`. All but the loss is detached and of this worker's rows.
-
-    Attributes:
-        loss: what to differentiate; a mean over this worker's rows, for DDP to average.
-        terms: float32 scalars: "loss", "ssl", "beta", and "kl" (variational, nats, whether free or
-            not) or "l0" (sparse, active dimensions), before beta; with a `use_entropy_weight` also
-            "use_entropy" (nats, of the global batch), before it.
-        context: unit embeddings of x by the online encoder.
-        target: unit embeddings of x+ that `prediction` is compared with: the target network's for
-            byol and dino, else the online encoder's.
-        edited: unit vectors of t(f(x), r), before the predictor where there is one.
-        prediction: the unit vectors compared with the target: the predictor's output for
-            t(f(x), r) where there is one (byol, simsiam), else `edited`.
-        latent: r of the forward direction, None without one.
-    """
-
-    loss: Float[Tensor, ""]
-    terms: dict[str, Tensor]
-    context: Float[Tensor, "batch dim"]
-    target: Float[Tensor, "batch dim"]
-    edited: Float[Tensor, "batch dim"]
-    prediction: Float[Tensor, "batch dim"]
-    latent: LatentSample | None
 
 
 class Method(nn.Module):
@@ -147,8 +121,8 @@ class Method(nn.Module):
         False. With one it depends on `surrogate_form`.
 
         Args:
-            views: the pairs; every worker the same number of them. With a `GivenLatent`
-                they bring r, which the reverse direction takes as -r.
+            views: the pairs, chains or triplets; every worker the same number of them. With a
+                `GivenLatent` they bring r, which the reverse direction takes as -r.
             step: optimiser steps done so far; beta depends on it.
             generator: source of all noise. Seed it alike on every worker: the noise of the global
                 batch is drawn and each worker takes every n-th row of it, from its rank on. Where
@@ -157,7 +131,7 @@ class Method(nn.Module):
 
         Raises:
             ValueError: shapes that do not fit; `views.latent` is missing, of the wrong size, or not
-                used; or `views.local` is not used.
+                used; or another view is not used, as `MethodConfig.check_chains` says of chains.
         """
         self._check(views)
         pairs = encode_pairs(
@@ -167,30 +141,35 @@ class Method(nn.Module):
             self.encoding,
             second_encoder=self.second_encoder,
         )
-        latent = self._sample_latent(pairs, views, generator)
-        edited = self.editor(pairs.source, None if latent is None else latent.value)
-        prediction = self.predictor(edited)
-        batch, both = pairs.num_pairs, pairs.num_directions == 2
-        ssl: Tensor = self.objective(
-            prediction[:batch],
-            pairs.target,
-            context=pairs.context,
-            edited_target=prediction[batch:] if both else None,
-            group=pairs.group,
-            local=pairs.local,
-            step=step,
-            generator=generator,
-        )
-        loss, terms = self._total(ssl, latent, step)
-        return StepOutput(
-            loss=loss,
-            terms=terms,
-            context=_unit(pairs.source[:batch].detach()),
-            target=_unit(pairs.target.detach()),
-            edited=_unit(edited[:batch].detach()),
-            prediction=_unit(prediction[:batch].detach()),
-            latent=None if latent is None else latent.first(batch),
-        )
+        edited, outputs = pairs.source, []
+        for each in pairs.steps:
+            latent = self._sample_latent(edited, each, views, generator)
+            edited = self.editor(edited, None if latent is None else latent.value)
+            prediction = self.predictor(edited)
+            batch, both = pairs.num_pairs, pairs.num_directions == 2
+            ssl: Tensor = self.objective(
+                prediction[:batch],
+                each.target,
+                context=each.context,
+                edited_target=prediction[batch:] if both else None,
+                negative=pairs.negative,
+                group=pairs.group,
+                local=pairs.local,
+                step=step,
+                generator=generator,
+            )
+            loss, terms = self._total(ssl, latent, step)
+            output = StepOutput(
+                loss=loss,
+                terms=terms,
+                context=_unit(pairs.source[:batch].detach()),
+                target=_unit(each.target.detach()),
+                edited=_unit(edited[:batch].detach()),
+                prediction=_unit(prediction[:batch].detach()),
+                latent=None if latent is None else latent.first(batch),
+            )
+            outputs.append(output)
+        return mean_of(outputs)
 
     def _check(self, views: Views) -> None:
         if self.second_encoder is None and views.target.ndim != views.context.ndim:
@@ -207,6 +186,13 @@ class Method(nn.Module):
                 f"views.latent is set, but the method's latent is {name}, which would ignore it; "
                 "use GivenLatent, latent='given', or leave views.latent=None"
             )
+        if views.further is not None:
+            self._check_chains()
+        if views.negative is not None and not self.objective.traits.triplets:
+            raise ValueError(
+                f"views.negative is set with {type(self.objective).__name__}, which takes its "
+                "negatives from the batch, if any; choose triplet, or leave views.negative=None"
+            )
         if views.local is not None and not self.objective.traits.assigns:
             raise ValueError(
                 f"views.local is set with {type(self.objective).__name__}, which compares pairs "
@@ -214,19 +200,35 @@ class Method(nn.Module):
             )
         self.encoding.check(views)
 
+    def _check_chains(self) -> None:
+        parts = self.objective, self.editor, self.latent
+        if (
+            self.second_encoder is not None
+            or not self.objective.traits.chains
+            or isinstance(self.editor, IdentityEditor)
+            or isinstance(self.latent, GivenLatent)
+        ):
+            names = ", ".join(type(part).__name__ for part in parts)
+            raise ValueError(
+                f"views.further is set with {names}: chains need an editor that edits, a latent "
+                "that is inferred or None, one encoder, and an objective other than hinfonce, swav "
+                "and dino; MethodConfig.check_chains says why. Or leave views.further=None"
+            )
+
     def _sample_latent(
-        self, pairs: EncodedPairs, views: Views, generator: torch.Generator | None
+        self, edited: Tensor, step: Step, views: Views, generator: torch.Generator | None
     ) -> LatentSample | None:
         if self.latent is None:
             return None
         sample: LatentSample
+        directions = len(edited) // len(views)
         if isinstance(self.latent, GivenLatent):
-            sample = self.latent(views.latent, both=pairs.num_directions == 2)
+            sample = self.latent(views.latent, both=directions == 2)
             return sample
-        shape = (pairs.num_directions, world_size() * pairs.num_pairs)
-        noise = self.latent.draw_noise(shape, generator=generator, device=pairs.source.device)
+        shape = (directions, world_size() * len(views))
+        noise = self.latent.draw_noise(shape, generator=generator, device=edited.device)
         local = noise[:, rank() :: world_size()].flatten(0, 1)
-        sample = self.latent(pairs.source, pairs.evidence, local)
+        sample = self.latent(edited, step.evidence, local)
         return sample
 
     def _total(

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from adassl.collectives import all_gather, dealt_order, rank, world_size
-from adassl.method import Method, StepOutput
+from adassl.method import Method
+from adassl.step_output import StepOutput
 from adassl.views import Views
 
 NUM_FUTURES = 16

@@ -15,14 +15,34 @@ from adassl.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)
+class Step:
+    """What the rows of one edit are compared with, not normalised.
+
+    Attributes:
+        target: what the edited context is compared with.
+        context: the embedding of x that the edited target is compared with; with one direction
+            f(x).
+        evidence: what the posterior of r reads of where the edit leads.
+    """
+
+    target: Float[Tensor, "batch dim"]
+    context: Float[Tensor, "batch dim"]
+    evidence: Float[Tensor, "rows dim"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class EncodedPairs:
     """One worker's pairs, not normalised. Rows: x to x+, then, if used, the reverse, x+ to x.
 
     Attributes:
-        source: the online encoder's embeddings, which are edited.
-        destination: what the edited rows are compared with.
+        source: the online encoder's embeddings, which are edited; of chains those of x_1, then, if
+            the reverse is used, of x_k.
+        destination: what the edited rows are compared with, of chains after the first edit.
         evidence: what the posterior of r reads of the destination.
         num_pairs: rows of one direction.
+        later: of chains the destinations of all further edits, of which the posterior reads the
+            same.
+        negative: embeddings of x-; None: there are none.
         local: the online encoder's embeddings of each pair's small crops; None: there are none.
         group: the video of each pair; None: each has its own.
     """
@@ -31,6 +51,8 @@ class EncodedPairs:
     destination: Float[Tensor, "rows dim"]
     evidence: Float[Tensor, "rows dim"]
     num_pairs: int
+    later: tuple[Float[Tensor, "rows dim"], ...] = ()
+    negative: Float[Tensor, "batch dim"] | None = None
     local: Float[Tensor, "crops batch dim"] | None = None
     group: Int[Tensor, " batch"] | None = None
 
@@ -40,18 +62,25 @@ class EncodedPairs:
         return len(self.source) // self.num_pairs
 
     @property
-    def target(self) -> Float[Tensor, "batch dim"]:
-        """What the edited context is compared with."""
-        return self.destination[: self.num_pairs]
+    def steps(self) -> list[Step]:
+        """One for each edit: one of a pair, k - 1 of a chain."""
+        every = [(self.destination, self.evidence), *((each, each) for each in self.later)]
+        return [
+            Step(
+                target=destination[: self.num_pairs],
+                context=self._context_of(destination),
+                evidence=evidence,
+            )
+            for destination, evidence in every
+        ]
 
-    @property
-    def context(self) -> Float[Tensor, "batch dim"]:
-        """The embedding of x that the edited target is compared with; with one direction f(x)."""
-        # With gradients the same tensor either way, but the plain slice adds gradients in an order
-        # that results so far were made with.
-        if self.num_directions == 1 or self.destination.requires_grad:
+    def _context_of(self, destination: Tensor) -> Tensor:
+        # Of pairs with gradients the same tensor either way, but the plain slice adds gradients in
+        # an order that results so far were made with.
+        of_pairs = not self.later and destination.requires_grad
+        if self.num_directions == 1 or of_pairs:
             return self.source[: self.num_pairs]
-        return self.destination[self.num_pairs :]
+        return destination[self.num_pairs :]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +130,13 @@ class Encoding:
                 "views.context_surrogate is set with surrogate_form='target_only', which would "
                 "ignore it; choose surrogate_form='both', or leave it out"
             )
+        for name, what in (("further", "chains"), ("negative", "triplets")):
+            given = getattr(views, name) is not None
+            if given and (both or (name == "further" and views.surrogate is not None)):
+                raise ValueError(
+                    f"views.{name} is set beside surrogates: {what} have none; leave out one of "
+                    "the two"
+                )
 
 
 def encode_pairs(
@@ -111,7 +147,7 @@ def encode_pairs(
     *,
     second_encoder: Encoder | None = None,
 ) -> EncodedPairs:
-    """Embeddings of a batch of pairs.
+    """Embeddings of a batch of pairs, chains or triplets.
 
     Without a surrogate both directions; with one as `Encoding.surrogate_form` says.
 
@@ -123,8 +159,15 @@ def encode_pairs(
         second_encoder: that of the target and its surrogate; None: the same as of the context.
             It takes no target network, no constant target and no surrogates of both views.
     """
-    if second_encoder is not None:
-        source, destination, evidence = _encode_by_two(encoder, second_encoder, views, encoding)
+    later: list[Tensor] = []
+    negative = None
+    if views.further is not None:
+        source, (destination, *later) = _encode_chain(encoder, target_encoder, views, encoding)
+        evidence = destination
+    elif second_encoder is not None or views.negative is not None:
+        source, destination, evidence, negative = _encode_by_two(
+            encoder, second_encoder or encoder, views, encoding
+        )
     elif encoding.surrogate_form == "both":
         source, destination, evidence = _encode_both(encoder, target_encoder, views, encoding)
     elif target_encoder is None:
@@ -144,9 +187,33 @@ def encode_pairs(
         destination=destination,
         evidence=evidence,
         num_pairs=len(views),
+        later=tuple(later),
+        negative=negative,
         local=local,
         group=views.group,
     )
+
+
+def _encode_chain(
+    encoder: Encoder, target_encoder: Encoder | None, views: Views, encoding: Encoding
+) -> tuple[Tensor, list[Tensor]]:
+    """What is edited, and what it is compared with after each edit.
+
+    x_1 is led to x_2, x_3 and so on to x_k, and in reverse x_k to x_(k-1) and so on to x_1.
+    """
+    moments = views.moments
+    if target_encoder is None:
+        found = _embed(encoder, moments, encoding.chunks).chunk(len(moments))
+        ends = [found[0], found[-1]]
+        if encoding.stop_gradient:
+            found = tuple(each.detach() for each in found)
+    else:
+        ends = list(_embed(encoder, [moments[0], moments[-1]], encoding.chunks).chunk(2))
+        with torch.no_grad():
+            found = _embed(target_encoder, moments, encoding.chunks).chunk(len(moments))
+    ways = [found, found[::-1]] if encoding.reverse else [found]
+    steps = zip(*(way[1:] for way in ways), strict=True)
+    return torch.cat(ends[: len(ways)]), [torch.cat(step) for step in steps]
 
 
 def _encode_online(
@@ -171,16 +238,27 @@ def _encode_online(
 
 def _encode_by_two(
     encoder: Encoder, second: Encoder, views: Views, encoding: Encoding
-) -> tuple[Tensor, Tensor, Tensor]:
-    context = _embed(encoder, [views.context], encoding.chunks)
-    target = _embed(second, [views.target], encoding.chunks)
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """As pairs, with the targets, and x- in one batch with them, by an encoder of their own.
+
+    Which may be that of the contexts: then all of it is one batch.
+    """
+    seen = [views.target] if views.negative is None else [views.target, views.negative]
+    if second is encoder:
+        every = _embed(encoder, [views.context, *seen], encoding.chunks)
+        context, target, *negatives = every.chunk(1 + len(seen))
+    else:
+        context = _embed(encoder, [views.context], encoding.chunks)
+        target, *negatives = _embed(second, seen, encoding.chunks).chunk(len(seen))
+    negative = negatives[0] if negatives else None
     if views.surrogate is None and encoding.reverse:
         reverse = torch.cat([target, context])
-        return torch.cat([context, target]), reverse, reverse
+        return torch.cat([context, target]), reverse, reverse, negative
     if views.surrogate is None or not encoding.reads_evidence:
-        return context, target, target
+        return context, target, target, negative
     with torch.no_grad():
-        return context, target, _embed(second, [views.surrogate], encoding.chunks)
+        evidence = _embed(second, [views.surrogate], encoding.chunks)
+    return context, target, evidence, negative
 
 
 def _encode_with_network(

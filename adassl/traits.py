@@ -15,6 +15,8 @@ class Traits:
         predictor: whether an MLP between the edit and the comparison is part of it.
         assigns: whether it compares assignments to prototypes. There is then no edited context, and
             so nothing for r to edit; but small crops may be compared with the views: multi-crop.
+        chains: whether it can compare each step of a chain (`adassl.chains`).
+        triplets: whether a pair may bring its own negative, x-.
         negatives: whether x+ is told from that of other pairs: its loss is then near 0 where all
             are told apart.
         least_pairs: fewest pairs in a global batch that teach it anything.
@@ -23,6 +25,8 @@ class Traits:
     target: Literal["online", "stopped", "network"] = "online"
     predictor: bool = False
     assigns: bool = False
+    chains: bool = True
+    triplets: bool = False
     negatives: bool = False
     least_pairs: int = 2
 
@@ -30,12 +34,12 @@ class Traits:
 TRAITS = {
     "infonce": Traits(negatives=True),
     "aninfonce": Traits(negatives=True),
-    "hinfonce": Traits(negatives=True),
-    "triplet": Traits(negatives=True),
+    "hinfonce": Traits(negatives=True, chains=False),
+    "triplet": Traits(negatives=True, triplets=True),
     "byol": Traits(target="network", predictor=True, least_pairs=1),
     "simsiam": Traits(target="stopped", predictor=True, least_pairs=1),
-    "swav": Traits(target="stopped", assigns=True),
-    "dino": Traits(target="network", assigns=True, least_pairs=1),
+    "swav": Traits(target="stopped", assigns=True, chains=False),
+    "dino": Traits(target="network", assigns=True, chains=False, least_pairs=1),
     "barlow_twins": Traits(),
     "vicreg": Traits(),
     "simple": Traits(),

@@ -28,6 +28,7 @@ class Objective(nn.Module):
         *,
         context: Float[Tensor, "batch dim"] | None = None,
         edited_target: Float[Tensor, "batch dim"] | None = None,
+        negative: Float[Tensor, "batch dim"] | None = None,
         group: Int[Tensor, " batch"] | None = None,
         local: Float[Tensor, "crops batch dim"] | None = None,
         step: int = 0,
@@ -45,6 +46,8 @@ class Objective(nn.Module):
                 `edited_target` should match. With one direction: f(x). None: the same as `edited`,
                 where an objective can work so.
             edited_target: t(f(x+), r) of the reverse direction; None: forward direction only.
+            negative: f(x-), what `edited` and `edited_target` should stay away from, for
+                objectives whose traits take triplets. None: the pairs bring none.
             group: the video of each pair; None: each pair has its own.
             local: the online encoder's embeddings of small crops of each x (multi-crop).
             step: optimiser steps done so far; schedules depend on it.

@@ -15,6 +15,7 @@ Name = Literal[
     "reuse",
     "real-video",
     "criteria",
+    "chains",
     "images",
     "text",
     "sound",

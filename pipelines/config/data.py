@@ -60,6 +60,11 @@ class DataConfig(Record):
     context_surrogate: bool = False
     """Also an extra view of x, as method.surrogate_form=both needs it: cut one gap before x, or x
     augmented once more."""
+    moments_per_chain: Annotated[int, Field(ge=2, le=16)] = 2
+    """Moments of a video that a row holds, one gap after another: 2 are a pair, x and x+. With more
+    the editor is trained to lead from each on to the next (`adassl.chains`)."""
+    negative: bool = False
+    """Also x-, of a table's column negative: x+ is told from it, with method.objective=triplet."""
     local_crops: NonNegative = 0
     """Further crops of x, each a small part of it, beside two augmentations: multi-crop, for swav
     and dino. Each costs a step as much as one more view."""
@@ -105,6 +110,7 @@ class DataConfig(Record):
                 f"gap=({low:g}, {high:g}): frames are whole numbers; "
                 "for seconds set data.gap_unit=seconds"
             )
+        self._check_chains()
         if self.local_crops and self.views == "time":
             raise ValueError(
                 f"local_crops={self.local_crops} with views={self.views!r}: small crops stand "
@@ -112,15 +118,42 @@ class DataConfig(Record):
             )
         return self
 
+    def _check_chains(self) -> None:
+        chained = f"moments_per_chain={self.moments_per_chain}"
+        if self.moments_per_chain > 2:
+            if self.views == "augmentation":
+                raise ValueError(
+                    f"{chained} with views=augmentation, where both views are of x: set "
+                    "data.views=time or both, or data.moments_per_chain=2"
+                )
+            for name in ("surrogate", "context_surrogate", "negative"):
+                if getattr(self, name):
+                    raise ValueError(
+                        f"{chained} with {name}=true: only pairs have further views; set "
+                        f"data.{name}=false, or data.moments_per_chain=2"
+                    )
+        if self.negative and (self.views != "time" or self.context_surrogate):
+            raise ValueError(
+                f"negative=true with views={self.views}, context_surrogate="
+                f"{self.context_surrogate}: triplets are read as they stand in their table; set "
+                "data.views=time and data.context_surrogate=false, or data.negative=false"
+            )
+
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Names of the moments of a chain after its target."""
+        return tuple(f"moment_{number}" for number in range(3, self.moments_per_chain + 1))
+
     @property
     def clips(self) -> tuple[str, ...]:
-        """The views of a pair that are cut from its video, one gap after another."""
+        """The views of a row that are cut from its video, one gap after another, or read."""
         if self.views == "augmentation":
             return ("context",)
         if self.views == "both":
-            return ("context", "target")
+            return ("context", "target", *self.further)
         before = ("context_surrogate",) if self.context_surrogate else ()
-        return (*before, "context", "target", *(("surrogate",) if self.surrogate else ()))
+        after = [name for name in ("surrogate", "negative") if getattr(self, name)]
+        return (*before, "context", "target", *self.further, *after)
 
     @property
     def gaps_per_pair(self) -> int:
@@ -128,7 +161,8 @@ class DataConfig(Record):
 
         Where x alone is cut as many as by time, so that both train on the same moments.
         """
-        return 1 if self.views == "both" else 1 + self.surrogate + self.context_surrogate
+        gaps = self.moments_per_chain - 1
+        return gaps if self.views == "both" else gaps + self.surrogate + self.context_surrogate
 
     @property
     def channels(self) -> int:

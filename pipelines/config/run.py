@@ -169,6 +169,8 @@ SINCE_0_1 = (
     ("data", "augment"),
     ("data", "context_surrogate"),
     ("data", "max_tokens"),
+    ("data", "moments_per_chain"),
+    ("data", "negative"),
     ("data", "sound_seconds"),
     ("method", "encoders"),
     ("method", "surrogate_form"),
@@ -224,6 +226,14 @@ class RunConfig(Record):
                 "no extra view of x; set method.surrogate_form=both"
             )
         traits = TRAITS[self.method.objective]
+        if self.data.moments_per_chain > 2:
+            self.method.check_chains()
+        if self.data.negative and not traits.triplets:
+            raise ValueError(
+                f"data.negative=true with method.objective={self.method.objective}, which takes "
+                "its negatives from the batch, if any; set method.objective=triplet, or "
+                "data.negative=false"
+            )
         if self.data.local_crops and not traits.assigns:
             takers = " or ".join(name for name, each in TRAITS.items() if each.assigns)
             raise ValueError(

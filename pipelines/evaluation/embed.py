@@ -122,7 +122,7 @@ def embed(learner: Learner, pairs: DecodedPairs) -> EmbeddedPairs:
         parts.append({"representation": learner.method.embed(views.context), **named})
         if output.latent is not None:
             latents.append(output.latent.map(Tensor.cpu))
-        seen.append(replace(batch, surrogate=None))
+        seen.append(replace(batch, surrogate=None, further=None))
     return EmbeddedPairs(
         **{
             name: torch.cat([part[name] for part in parts])[:num_pairs].float().cpu().numpy()

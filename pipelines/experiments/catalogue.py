@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pipelines.config.run import ConfigError
+from pipelines.experiments.chains import arms as chains
 from pipelines.experiments.criteria import arms as criteria
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.moving_digits import arms as moving_digits
@@ -20,6 +21,7 @@ MAKERS: Mapping[str, Callable[..., Experiment]] = {
     "reuse": reuse.experiment,
     "real-video": real_video.experiment,
     "criteria": criteria.experiment,
+    "chains": chains.experiment,
     "images": images.experiment,
     "text": texts.experiment,
     "sound": sounds.experiment,

@@ -13,7 +13,7 @@ from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
 from pipelines.evaluation.factors import factors_of
 from pipelines.evaluation.probes import Kind, ProbeScore, linear_probe
 from pipelines.recipes import SCENES
-from pipelines.sources.digit_motion import Setting
+from pipelines.sources.digit_motion import SEGMENT_FRAMES, Setting
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.folder import Folder
 from pipelines.training.learner import Learner
@@ -26,13 +26,27 @@ VELOCITY = ("velocity_x", "velocity_y")
 
 
 def write_digits(
-    folder: Folder, name: str, *, num_videos: int, setting: Setting = "A", seed: int = 0
+    folder: Folder,
+    name: str,
+    *,
+    num_videos: int,
+    setting: Setting = "A",
+    seed: int = 0,
+    num_frames: int = SEGMENT_FRAMES,
+    canvas: int = 64,
 ) -> str:
     """Write moving digits and their index below `folder`/data; returns the index."""
     assert folder.local is not None
     console, videos = Console(), folder.local / "data" / name
     write_moving_digits(
-        videos, num_videos=num_videos, setting=setting, scenes=SCENES, seed=seed, console=console
+        videos,
+        num_videos=num_videos,
+        setting=setting,
+        num_frames=num_frames,
+        scenes=SCENES,
+        canvas=canvas,
+        seed=seed,
+        console=console,
     )
     index = str((folder.local / "data" / f"{name}.parquet").absolute())
     build_index([videos], index, console=console)

@@ -130,8 +130,8 @@ def _checked_columns(listing: Listing) -> pd.DataFrame:
     views = set(listing.kinds)
     if not ({ITEM} == views or {"context", "target"} <= views <= set(VIEWS)):
         raise PairTableError(
-            f"views {', '.join(sorted(views))}: a table has context and target, and surrogate if "
-            "you like, or item alone with a pairing rule"
+            f"views {', '.join(sorted(views))}: a table has context and target, and surrogate "
+            "and negative if you like, or item alone with a pairing rule"
         )
     if (ITEM in views) != (listing.rule is not None):
         raise PairTableError("a pairing rule needs the column item, and the column item a rule")

@@ -141,9 +141,15 @@ def _check(index: PairTable, config: DataConfig) -> None:
             f"data.moments_per_video={config.moments_per_video}: {what} one moment a row; set "
             "data.moments_per_video=1"
         )
+    if config.moments_per_chain != 2:
+        raise ConfigError(
+            f"data.moments_per_chain={config.moments_per_chain}: {what} two moments a row; set "
+            "data.moments_per_chain=2"
+        )
     wanted = [view for view in config.clips if view not in index.views]
     if wanted:
+        instead = ", or set data.views=both, where it is x or x+ augmented once more"
         raise ConfigError(
-            f"data.{wanted[0]}=true: the table has no {wanted[0]}; leave it out, or set "
-            "data.views=both, where it is x or x+ augmented once more"
+            f"data.{wanted[0]}=true: the table has no {wanted[0]}; leave it out"
+            + ("" if wanted[0] == "negative" else instead)
         )

@@ -193,6 +193,7 @@ def _batch_of(rows: PairRows, used: Iterable[DecodedRow], come: list[DecodedRow]
         context=views["context"],
         target=views.get("target", views["context"]),
         surrogate=views.get("surrogate"),
+        negative=views.get("negative"),
     )
 
 

@@ -1,6 +1,7 @@
 """A table of pairs: one Parquet file, a row a pair, or a row an item with a rule that pairs them.
 
-context, target, surrogate   a path, the bytes of a file, or a text; with a rule `item` alone
+context, target              a path, the bytes of a file, or a text; with a rule `item` alone
+surrogate, negative          the same, of a further view of the target, and of what is not one
 group                        rows of one group are never in two splits; what a video is to clips
 split                        train, val or test; none: the row is not used
 usable, reason, digest       whether its entries could be read, why not, and of what content
@@ -41,7 +42,7 @@ from pipelines.video.splits import SPLITS
 
 VERSION_KEY, ABOUT_KEY = b"adassl.pairs_version", b"adassl.pairs"
 VERSION = b"1"
-VIEWS = ("context", "target", "surrogate")
+VIEWS = ("context", "target", "surrogate", "negative")
 ITEM = "item"
 SCORE = "score"
 """The column that says how alike the two texts of a pair are."""

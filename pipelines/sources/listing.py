@@ -32,7 +32,7 @@ class Listing:
 
     Attributes:
         rows: columns as in a table of pairs: context and target, or item; where they are known,
-            surrogate, group and split; and factors. Paths are absolute.
+            surrogate, negative, group and split; and factors. Paths are absolute.
         kinds: image, text or sound: of each view, or of item.
         rule: how items are paired; None: each row is a pair.
         skipped: what the source could not use, with the reason.

@@ -16,7 +16,7 @@ from pipelines.sources.listing import IMAGE_SUFFIXES, Listing, SourceError
 from pipelines.storage.folder import absolute, scheme_of
 
 SOUND_SUFFIXES = frozenset({".wav"})
-_VIEWS = ("context", "target", "surrogate", "item")
+_VIEWS = ("context", "target", "surrogate", "negative", "item")
 
 
 def read_own_table(

@@ -23,10 +23,11 @@ from torch.utils._pytree import tree_map
 from adassl import collectives
 from adassl.augmentations import LOCAL_AREA, Augmentation, augment
 from adassl.backbones import Backbone, load_weights
-from adassl.method import Method, StepOutput
+from adassl.method import Method
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.optim import build_adamw, set_learning_rate
 from adassl.schedules import cosine_with_warmup
+from adassl.step_output import StepOutput
 from adassl.views import Views
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
@@ -228,8 +229,10 @@ class Learner:
         batch = without_padding(batch)
         data, context = self.config.data, self.to_input(batch.context)
         target = context if batch.target is batch.context else self.to_input(batch.target)
-        extra = (batch.surrogate, batch.context_surrogate)
-        surrogate, context_surrogate = (None if x is None else self.to_input(x) for x in extra)
+        extra = (batch.surrogate, batch.context_surrogate, batch.negative)
+        surrogate, context_surrogate, negative = (
+            None if x is None else self.to_input(x) for x in extra
+        )
         if data.views == "both" and self.method.encoding.reads_evidence:
             # The same two moments, to be augmented once more.
             surrogate = target if data.surrogate else None
@@ -239,8 +242,15 @@ class Learner:
             target=target,
             surrogate=surrogate,
             context_surrogate=context_surrogate,
+            further=None if batch.further is None else self._moments(batch.further),
+            negative=negative,
             group=self._moved(torch.from_numpy(batch.video)),
         )
+
+    def _moments(self, moments: NDArray[Any]) -> Tensor:
+        """[moments, batch, frames, …] → [moments, batch, channels, …]."""
+        every = self.to_input(moments.reshape(-1, *moments.shape[2:]))
+        return every.reshape(*moments.shape[:2], *every.shape[1:])
 
     def _augmented(self, views: Views, purpose: int) -> Views:
         """The views that are trained on; those of a pair do not depend on the number of workers."""
@@ -249,6 +259,8 @@ class Learner:
             return views  # two views of one text differ by the dropout of the encoder
         names = ["context", "target"] + ["surrogate"] * data.surrogate
         names += ["context_surrogate"] * data.context_surrogate
+        names += data.further
+        later = {} if views.further is None else dict(zip(data.further, views.further, strict=True))
         workers, rank = collectives.world_size(), collectives.rank()
         chosen = self._augmentation
         shape = len(names) + data.local_crops, workers * len(views), chosen.num_draws
@@ -257,9 +269,13 @@ class Learner:
         whole, small = noise[: len(names)], noise[len(names) :]
         seen = {}
         for name, draws in zip(names, whole, strict=True):
-            moment = views.context if data.views == "augmentation" else getattr(views, name)
+            moment = later.get(name)
+            if moment is None:
+                moment = views.context if data.views == "augmentation" else getattr(views, name)
             if moment is not None:  # nothing reads it where there is no r
                 seen[name] = augment(moment, draws, chosen)
+        if later:
+            seen["further"] = torch.stack([seen.pop(name) for name in later])
         if data.local_crops:
             part = dataclasses.replace(chosen, area=LOCAL_AREA)
             seen["local"] = torch.stack([augment(views.context, draws, part) for draws in small])
@@ -364,7 +380,7 @@ def syncs_batchnorm(config: RunConfig, device: torch.device) -> bool:
 
 def without_padding(batch: PairBatch) -> PairBatch:
     """A batch whose texts end where the longest of them does; one of clips as it is."""
-    names = ("context", "target", "surrogate", "context_surrogate")
+    names = ("context", "target", "surrogate", "context_surrogate", "negative")
     views = {name: getattr(batch, name) for name in names}
     texts = {n: v for n, v in views.items() if v is not None and v.dtype != np.uint8}
     if not texts:

@@ -27,7 +27,8 @@ class PairBatch:
 
     `row` is each pair's place in the run, -1 for a pair that stands in for one whose window
     failed; `video` numbers the videos of the schedule. Where pairs are augmentations of one clip
-    (`data.views="augmentation"`), the target is that clip and there is no surrogate.
+    (`data.views="augmentation"`), the target is that clip and there is no surrogate. `further` are
+    the moments of chains after the target, [moments, batch, ...], and `negative` is x- of triplets.
     """
 
     row: NDArray[np.int64]
@@ -37,6 +38,8 @@ class PairBatch:
     target: Frames
     surrogate: Frames | None
     context_surrogate: Frames | None = None
+    further: Frames | None = None
+    negative: Frames | None = None
 
 
 @dataclass(kw_only=True)

@@ -131,6 +131,7 @@ class PairCutter:
             target=cut.get("target", cut["context"]),
             surrogate=cut.get("surrogate"),
             context_surrogate=cut.get("context_surrogate"),
+            further=np.stack([cut[name] for name in config.further]) if config.further else None,
         )
 
 

@@ -96,6 +96,11 @@ class Schedule:
                 the pairs of a batch, or if a batch needs more pairs of one video than
                 `max_pairs_per_video` allows.
         """
+        if config.negative:
+            raise ConfigError(
+                "data.negative=true: videos have no negatives of their own, tables of pairs do; "
+                "set data.negative=false"
+            )
         self.config, self.seed, self.global_batch_size = config, seed, global_batch_size
         self.pairs_per_visit = pairs_per_visit
         low, high = _gap_frames(config, index.fps)

@@ -23,6 +23,8 @@ def case(
     surrogate: bool = False,
     crops: int = 0,
     chunks: int = 1,
+    moments: int = 2,
+    negative: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     config: dict[str, Any] = {
@@ -33,7 +35,14 @@ def case(
     }
     if objective != "byol":
         config["same_video_negative_weight"] = 0.3
-    return {"config": config, "surrogate": surrogate, "crops": crops, "chunks": chunks}
+    return {
+        "config": config,
+        "surrogate": surrogate,
+        "crops": crops,
+        "chunks": chunks,
+        "moments": moments,
+        "negative": negative,
+    }
 
 
 CASES = {
@@ -42,6 +51,12 @@ CASES = {
     "infonce-variational-surrogate": case("infonce", "variational", "mlp", surrogate=True),
     "infonce-variational-parts": case("infonce", "variational", "mlp", chunks=3),
     "byol-variational-parts": case("byol", "variational", "mlp", chunks=2, surrogate=True),
+    "infonce-variational-chains": case("infonce", "variational", "mlp", moments=4),
+    "byol-sparse-chains": case("byol", "sparse", "low_rank", moments=3),
+    "lejepa-variational-chains": case(
+        "lejepa", "variational", "residual", moments=3, num_projections=32
+    ),
+    "triplet-negatives": case("triplet", "variational", "mlp", negative=True),
     "infonce-sparse": case("infonce", "sparse", "low_rank"),
     "infonce-mixture": case("infonce", "variational", "mlp", prior_components=3),
     # No KL comes near this: DDP has to get its gradients of zero all the same.

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from adassl.latents import SparseLatent, VariationalLatent
-from adassl.method import Method, StepOutput
+from adassl.method import Method
 from adassl.objectives.infonce import info_nce
+from adassl.step_output import StepOutput
 from adassl.views import Views
 
 MakeViews = Callable[..., Views]

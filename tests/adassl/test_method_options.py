@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from adassl.method import Method, StepOutput
+from adassl.method import Method
+from adassl.step_output import StepOutput
 from adassl.views import Views
 
 MakeViews = Callable[..., Views]

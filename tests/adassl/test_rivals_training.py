@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from adassl.diagnostics import centre_norm, rankme, residual_norm
-from adassl.method import Method, StepOutput
+from adassl.method import Method
 from adassl.optim import build_adamw
+from adassl.step_output import StepOutput
 from adassl.views import Views
 
 MakeViews = Callable[..., Views]

@@ -1,5 +1,6 @@
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from adassl.method import Method
 from adassl.objectives.triplet import triplet
+from adassl.variational import VariationalLatent
 from adassl.views import Views
 
 MakeViews = Callable[..., Views]
@@ -81,6 +83,53 @@ def test_it_is_computed_in_float32_under_bfloat16_autocast() -> None:
         loss = triplet(**arrays, group=GROUP, margin=0.2)
     assert loss.dtype == torch.float32
     assert torch.equal(loss, triplet(**arrays, group=GROUP, margin=0.2))
+
+
+@pytest.mark.parametrize("both", [True, False])
+@pytest.mark.parametrize("margin", [0.2, 1.0])
+def test_with_a_negative_of_each_pair_it_equals_the_slow_loop_over_triplets(
+    margin: float, both: bool
+) -> None:
+    arrays = embeddings() | {"negative": torch.randn(7, 5)}
+    unit = {k: (v / v.norm(dim=1, keepdim=True)).double().numpy() for k, v in arrays.items()}
+    expected = [
+        max(0.0, margin + np.sum((anchor - near) ** 2) - np.sum((anchor - far) ** 2))
+        for edited, positive in [("edited", "target"), ("edited_target", "context")][: 1 + both]
+        for anchor, near, far in zip(unit[edited], unit[positive], unit["negative"], strict=True)
+    ]
+    inputs = arrays if both else arrays | {"edited_target": None}
+    loss = triplet(**inputs, group=GROUP, margin=margin)
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("reverse", [True, False])
+def test_the_edited_context_is_told_from_the_negative_of_its_pair(
+    reverse: bool, make_method: MakeMethod, make_views: MakeViews
+) -> None:
+    settings: dict[str, Any] = {"latent": "variational", "editor": "mlp", "reverse": reverse}
+    method = make_method(objective="triplet", triplet_margin=0.7, beta=0.3, **settings).eval()
+    strange = make_views(seed=5).target
+    views = replace(make_views(), negative=strange)
+    output = method(views, step=0, generator=torch.Generator().manual_seed(2))
+    x, y, away = (method.encode(v).embedding for v in (views.context, views.target, strange))
+    ways = [(x, y), (y, x)][: 1 + reverse]
+    generator = torch.Generator().manual_seed(2)
+    latent = cast(VariationalLatent, method.latent)
+    noise = latent.draw_noise((len(ways), 16), generator=generator)
+    latents = [latent(*way, noise[i]) for i, way in enumerate(ways)]
+    edited = [method.edit(way[0], r.value) for way, r in zip(ways, latents, strict=True)]
+    expected = triplet(
+        edited[0],
+        y,
+        context=x,
+        edited_target=edited[1] if reverse else None,
+        negative=away,
+        margin=0.7,
+    )
+    kl = torch.cat([r.penalty for r in latents]).mean()
+    torch.testing.assert_close(output.loss, expected + 0.3 * kl)
+    with pytest.raises(ValueError, match=r"views\.negative is set with InfoNCE"):
+        make_method(**settings)(views, step=0)
 
 
 def test_the_method_holds_edited_anchors_against_unedited_views(

@@ -28,15 +28,19 @@ GLOBAL_BATCH = 12
 def rows_of(batch: int, case: dict[str, Any], seed: int, rows: slice) -> Views:
     generator = torch.Generator().manual_seed(seed)
     context, first, second, *local = torch.randn(
-        3 + case["crops"], batch, 12, 1, 1, 1, generator=generator
+        3 + case["crops"] + 3, batch, 12, 1, 1, 1, generator=generator
     )
+    *local, third, fourth, away = local
     target = context + 0.5 * first
+    later = [target + 0.5 * third, target + 0.5 * fourth][: case["moments"] - 2]
     # Videos 0 to 4: several of them have pairs on both workers.
     group = torch.arange(batch) % 5
     return Views(
         context=context[rows],
         target=target[rows],
         surrogate=(target + 0.5 * second)[rows] if case["surrogate"] else None,
+        further=torch.stack(later)[:, rows] if later else None,
+        negative=(target + away)[rows] if case["negative"] else None,
         local=torch.stack(local)[:, rows] if local else None,
         latent=first[rows, :4].flatten(1) if case["config"]["latent"] == "given" else None,
         group=group[rows],
@@ -86,7 +90,8 @@ def futures(rank: int, world: int) -> torch.Tensor:
     config = MethodConfig(latent="sparse", editor="low_rank", latent_dim=4, embedding_dim=8)
     method = build_method(nn.Flatten(), output_dim=12, config=config).eval()
     nn.init.normal_(method.editor.get_parameter("write.weight"))
-    case = {"surrogate": False, "crops": 0, "config": {"latent": "sparse"}}
+    case: dict[str, Any] = {"surrogate": False, "crops": 0, "moments": 2, "negative": False}
+    case["config"] = {"latent": "sparse"}
     views = rows_of(GLOBAL_BATCH, case, 3, slice(rank, None, world))
     generator = torch.Generator().manual_seed(5)
     output = method(views, step=0, generator=generator)

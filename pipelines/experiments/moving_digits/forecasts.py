@@ -15,8 +15,8 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
-from torch.nn.functional import normalize
 
+from adassl.chains import chain_futures
 from adassl.method import Method
 from pipelines.evaluation.forecasts import (
     crps,
@@ -62,11 +62,13 @@ class Truth:
             num_samples=num_samples,
         )
 
-    def draw_path(self, rng: np.random.Generator, num_samples: int) -> Array:
-        """Velocities after `NUM_STEPS` changes, one after another [pairs, samples, 2]."""
+    def draw_path(
+        self, rng: np.random.Generator, num_samples: int, num_steps: int = NUM_STEPS
+    ) -> Array:
+        """Velocities after so many changes, one after another [pairs, samples, 2]."""
         velocity = np.repeat(self.velocity, num_samples, axis=0)
         digits = np.repeat(self.digit, num_samples)
-        for _ in range(NUM_STEPS):
+        for _ in range(num_steps):
             velocity = (
                 velocity
                 + draw_changes(
@@ -98,28 +100,24 @@ class VelocityReader:
 
 @torch.no_grad()
 def roll_out(
-    method: Method, clips: torch.Tensor, num_samples: int, num_steps: int, noise: torch.Generator
+    method: Method,
+    clips: torch.Tensor,
+    num_samples: int,
+    num_steps: int,
+    noise: torch.Generator,
+    *,
+    rescaled: bool = True,
 ) -> list[Array]:
     """Unit embeddings [pairs, samples, dim] of the next clip, of the one after it, and so on.
 
     A prediction is a direction only, so before it is edited again it gets the mean length of
-    embeddings of real clips. A method without r has one future.
+    embeddings of real clips, unless `rescaled` is off: see `adassl.chains`. A method without r has
+    one future.
     """
     method.eval()
     embedding = method.encode(clips).embedding.float()
-    length = embedding.norm(dim=-1).mean()
-    if method.latent is None:
-        num_samples = 1
-    embedding = embedding.repeat_interleave(num_samples, dim=0)
-    steps = []
-    for _ in range(num_steps):
-        latent = None
-        if method.latent is not None:
-            latent = method.latent.sample_prior(embedding, 1, noise)[0]
-        unit = normalize(method.predictor(method.edit(embedding, latent)).float(), dim=-1)
-        steps.append(unit.reshape(len(clips), num_samples, -1).numpy())
-        embedding = unit * length
-    return steps
+    futures = chain_futures(method, embedding, num_samples, num_steps, noise, rescaled=rescaled)
+    return [step.numpy() for step in futures]
 
 
 def forecast_metrics(samples: Array, truth: Truth, rng: np.random.Generator) -> dict[str, float]:

@@ -63,6 +63,9 @@ def test_runs_and_settings_of_the_former_windows_are_refused_with_the_reason() -
     assert reason.startswith("it is of an earlier version: windows follow the files now")
 
 
+CHAIN = {"data.moments_per_chain": 3}
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -86,6 +89,16 @@ def test_runs_and_settings_of_the_former_windows_are_refused_with_the_reason() -
         ({"optim.multipliers.backbone": float("inf")}, "optim.multipliers.backbone"),
         ({"method.surrogate_form": "both"}, "set data.surrogate=true and data.context_surrogate"),
         ({"data.context_surrogate": True}, "set method.surrogate_form=both"),
+        ({"data.moments_per_chain": 1}, "data.moments_per_chain"),
+        ({**CHAIN, "data.views": "augmentation"}, "set data.views=time or both"),
+        ({**CHAIN, "data.surrogate": True}, "set data.surrogate=false, or data.moments_per_ch"),
+        ({**CHAIN, "method.objective": "hinfonce"}, "chains with objective='hinfonce'"),
+        ({**CHAIN, "method.latent": "given"}, "chains with latent='given'"),
+        ({"data.negative": True}, "set method.objective=triplet, or data.negative=false"),
+        (
+            {"data.negative": True, "method.objective": "triplet", "data.views": "both"},
+            "triplets are read as they stand in their table",
+        ),
         ({"method.temperature": 0}, "temperature"),
         ({"train.steps": 0}, "train.steps"),
         ({"train.steps": "many"}, "train.steps"),
@@ -171,12 +184,13 @@ def test_settings_that_came_later_leave_the_fingerprint_of_runs_from_before() ->
         "train.accumulate": 2,
         "train.frozen": ["backbone"],
         "optim.multipliers.backbone": 0.1,
+        "data.moments_per_chain": 3,
     }
     changed = {with_overrides(RunConfig(), {k: v}).fingerprint() for k, v in used.items()}
     both = {"data.surrogate": True, "data.context_surrogate": True}
     one = with_overrides(RunConfig(), {"data.surrogate": True})
     two = with_overrides(RunConfig(), {**both, "method.surrogate_form": "both"})
-    assert len({*changed, one.fingerprint(), two.fingerprint(), RunConfig().fingerprint()}) == 6
+    assert len({*changed, one.fingerprint(), two.fingerprint(), RunConfig().fingerprint()}) == 7
 
 
 def numeric_keys() -> list[str]:

@@ -10,9 +10,13 @@ import pytest
 from pipelines.config.data import DataConfig
 from pipelines.config.pairing import PairingRule
 from pipelines.config.run import ConfigError
+from pipelines.pairs.make import make_table
 from pipelines.pairs.rows import PairRows
-from pipelines.pairs.table import PairTable
-from tests.pipelines.pairs.made import items_table, pairs_table
+from pipelines.pairs.stream import rows_here
+from pipelines.pairs.table import PairTable, load_table
+from pipelines.sources.own_table import read_own_table
+from pipelines.video.stream import Share
+from tests.pipelines.pairs.made import items_table, number_of, pairs_table, png
 
 CONFIG = DataConfig(frames_per_clip=1, frame_size=8)
 
@@ -68,10 +72,39 @@ def test_a_row_is_a_function_of_seed_and_number_and_travels(table: PairTable) ->
     assert [first.pair(n).context for n in numbers] != [other.pair(n).context for n in numbers]
 
 
+def test_triplets_of_a_table_bring_the_negative_of_their_row(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        {
+            "context": [png(n) for n in range(20)],
+            "target": [png(n + 100) for n in range(20)],
+            "negative": [png(n + 200) for n in range(20)],
+        }
+    )
+    rows.loc[3, "negative"] = b"none"
+    rows.to_parquet(tmp_path / "own.parquet")
+    listing = read_own_table(tmp_path / "own.parquet")
+    made = make_table(listing, str(tmp_path / "pairs.parquet"), val_share=0, test_share=0)
+    assert made.skipped == {"row 3": "not an image (negative)"}
+    triplets = rows_of(load_table(tmp_path / "pairs.parquet").select(), negative=True)
+    whole = rows_here(triplets, range(2), Share())
+    for batch in whole:
+        assert batch.negative is not None
+        numbers = [number_of(image) for image in batch.context]
+        assert [number_of(image) for image in batch.negative] == [n + 200 for n in numbers]
+    half = rows_here(triplets, range(2), Share(rank=1, num_workers=2))
+    for mine, batch in zip(half, whole, strict=True):
+        assert mine.negative is not None
+        assert batch.negative is not None
+        assert np.array_equal(mine.negative, batch.negative[1::2])
+    assert rows_here(rows_of(triplets.index), range(1), Share())[0].negative is None
+
+
 def test_what_a_table_cannot_do_is_refused(table: PairTable) -> None:
     for changes, words in (
         ({"frames_per_clip": 3}, "frames_per_clip=3"),
         ({"moments_per_video": 2}, "moments_per_video=2"),
+        ({"moments_per_chain": 3}, "moments_per_chain=3: a table of pairs has two moments a row"),
+        ({"negative": True}, "the table has no negative; leave it out$"),
         ({"surrogate": True}, "the table has no surrogate"),
     ):
         with pytest.raises(ConfigError, match=words):

@@ -19,7 +19,7 @@ from pipelines.evaluation.evaluate import label_free, nearest_futures
 from pipelines.storage.checkpoints import Checkpoints
 from pipelines.storage.folder import Folder
 from pipelines.training.learner import Batch, Learner
-from tests.pipelines.training.test_learner import assert_same, batch_of, config_of
+from tests.pipelines.training.test_learner import assert_same, batch_for, batch_of, config_of
 from tests.strict_device import DEVICE, MixedDevicesError, StrictDevice, strict_device
 
 __all__ = ["strict_device"]
@@ -42,6 +42,13 @@ CASES: dict[str, dict[str, Any]] = {
     "lejepa-variational": {"method.objective": "lejepa"},
     "mmcr-frobenius": {**PLAIN, "method.objective": "mmcr", "method.nuclear": False},
     "surrogate": {"data.surrogate": True},
+    "chains": {"data.moments_per_chain": 4},
+    "chains-byol-augmented": {
+        "data.moments_per_chain": 3,
+        "data.views": "both",
+        "method.objective": "byol",
+    },
+    "triplets": {"data.negative": True, "method.objective": "triplet"},
     "augmented": {"data.views": "augmentation", "data.surrogate": True},
     "resnet": {"backbone.name": "resnet18", "backbone.hidden_dims": None},
     "swav-queue": {**PLAIN, "method.objective": "swav", "method.queue_size": 12},
@@ -56,7 +63,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 def batches(learner: Learner, count: int) -> list[Batch]:
     """Frames, or views with the r that a latent asks for."""
-    frames = [batch_of(i, surrogate=learner.config.data.surrogate) for i in range(count)]
+    frames = [batch_for(learner.config, i) for i in range(count)]
     if learner.config.method.latent != "given":
         return list(frames)
     latent = torch.full((8, learner.config.method.latent_dim), 0.5)
@@ -105,7 +112,7 @@ def evaluated(learner: Learner) -> None:
     """The metrics without labels, and futures."""
     rows = SimpleNamespace(index=SimpleNamespace(path=np.array([f"{i}.mp4" for i in range(8)])))
     known = {"video": np.arange(8), "row": np.full(8, -1)}  # no row of a schedule, so no gap
-    frames = [dataclasses.replace(batch_of(i), **known) for i in range(2)]
+    frames = [dataclasses.replace(batch_for(learner.config, i), **known) for i in range(2)]
     pairs = embed(learner, DecodedPairs(rows=cast(Any, rows), num_pairs=12, batches=frames))
     assert np.isfinite(list(label_free(pairs).values())).all()
     nearest_futures(learner, pairs, np.arange(3), 2)

@@ -56,7 +56,9 @@ def config_of(**changes: Any) -> RunConfig:
     return with_overrides(RunConfig(), {**small, **changes})
 
 
-def batch_of(step: int, *, surrogate: bool = False, size: int = 8) -> PairBatch:
+def batch_of(
+    step: int, *, surrogate: bool = False, size: int = 8, moments: int = 2, negative: bool = False
+) -> PairBatch:
     rng = np.random.default_rng(step)
     views = rng.integers(0, 256, (3, size, 3, 16, 16, 1), dtype=np.uint8)
     return PairBatch(
@@ -66,13 +68,28 @@ def batch_of(step: int, *, surrogate: bool = False, size: int = 8) -> PairBatch:
         context=views[0],
         target=views[1],
         surrogate=views[2] if surrogate else None,
+        further=rng.integers(0, 256, (moments - 2, *views[1].shape), dtype=np.uint8)
+        if moments > 2
+        else None,
+        negative=views[2] if negative else None,
+    )
+
+
+def batch_for(config: RunConfig, step: int) -> PairBatch:
+    """A batch with the views that a config asks for."""
+    data = config.data
+    return batch_of(
+        step,
+        surrogate=data.surrogate,
+        moments=data.moments_per_chain,
+        negative=data.negative,
     )
 
 
 def trained(config: RunConfig, steps: range, learner: Learner | None = None) -> Learner:
     learner = learner or Learner(config, torch.device("cpu"))
     for step in steps:
-        learner.train_step(batch_of(step, surrogate=config.data.surrogate))
+        learner.train_step(batch_for(config, step))
     return learner
 
 
@@ -106,6 +123,50 @@ def test_a_resumed_training_is_bit_by_bit_the_same(
     resumed.load_state_dict(torch.load(file, weights_only=True))
     trained(config, range(5, 12), resumed)
     assert_same(resumed.state_dict(), straight.state_dict())
+
+
+CHAINS: list[dict[str, Any]] = [
+    {"data.moments_per_chain": 4},
+    {"data.moments_per_chain": 3, "data.views": "both", "method.objective": "byol"},
+    {"data.moments_per_chain": 3, "method.latent": "none", "method.reverse": False},
+    {"data.negative": True, "method.objective": "triplet"},
+]
+
+
+@pytest.mark.parametrize("changes", CHAINS, ids=lambda c: "-".join(map(str, c.values())))
+def test_a_training_on_chains_or_triplets_resumes_bit_by_bit_and_validates(
+    changes: dict[str, Any],
+) -> None:
+    config = config_of(**changes)
+    straight = trained(config, range(8))
+    resumed = Learner(config, torch.device("cpu"))
+    resumed.load_state_dict(copy.deepcopy(trained(config, range(3)).state_dict()))
+    trained(config, range(3, 8), resumed)
+    assert_same(resumed.state_dict(), straight.state_dict())
+    batch = batch_for(config, 100)
+    validated = straight.validate([batch])
+    assert straight.validate([batch]) == validated
+    assert {"loss", "next_clip_nats"} <= validated.keys()
+    later = batch.further if batch.further is not None else batch.negative
+    assert later is not None
+    strange = (255 - later).astype(np.uint8)
+    other = (
+        dataclasses.replace(batch, negative=strange)
+        if config.data.negative
+        else dataclasses.replace(batch, further=strange)
+    )
+    assert straight.validate([other])["loss"] != validated["loss"], "it counts"
+
+
+def test_the_moments_of_a_chain_are_inputs_as_their_target_is() -> None:
+    learner = Learner(config_of(**{"data.moments_per_chain": 4}), torch.device("cpu"))
+    batch = batch_of(0, moments=4)
+    views = learner.views(batch)
+    assert batch.further is not None
+    assert views.further is not None
+    assert views.further.shape == (2, 8, 1, 3, 16, 16)
+    for frames, moment in zip(batch.further, views.further, strict=True):
+        assert torch.equal(learner.to_input(frames), moment)
 
 
 @pytest.mark.parametrize("changes", METHODS, ids=lambda c: "-".join(map(str, c.values())))

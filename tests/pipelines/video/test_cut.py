@@ -51,6 +51,21 @@ def test_the_clips_of_a_pair_are_one_gap_apart(surrogate: bool, context_surrogat
     )
 
 
+@pytest.mark.parametrize("views", ["time", "both"])
+def test_the_moments_of_a_chain_are_one_gap_apart(views: str) -> None:
+    schedule = schedule_of(num_frames=200, gap=(2, 5), views=views, moments_per_chain=4)
+    batch = cut(schedule)
+    x, gap = np.array(first_frames(batch.context)), None
+    assert batch.further is not None
+    assert len(batch.further) == 2
+    for clips, number in zip((batch.target, *batch.further), (1, 2, 3), strict=True):
+        steps = (np.array(first_frames(clips)) - x) / number
+        gap = steps if gap is None else gap
+        assert (steps == gap).all()
+        assert set(steps) <= {2, 3, 4, 5}
+    assert cut(schedule_of(num_frames=200, gap=(2, 5), views=views)).further is None
+
+
 def test_of_augmented_pairs_one_clip_is_decoded_in_the_same_rows() -> None:
     two, one = schedule_of(num_frames=200), schedule_of(num_frames=200, views="augmentation")
     pairs, single = cut(two), cut(one)

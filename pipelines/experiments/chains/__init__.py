@@ -1,0 +1,1 @@
+"""Whether training on chains of moments makes futures of several steps better."""
