@@ -15,22 +15,6 @@ from adassl.views import Views
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
-    """What the rows of one edit are compared with, not normalised.
-
-    Attributes:
-        target: what the edited context is compared with.
-        context: the embedding of x that the edited target is compared with; with one direction
-            f(x).
-        evidence: what the posterior of r reads of where the edit leads.
-    """
-
-    target: Float[Tensor, "batch dim"]
-    context: Float[Tensor, "batch dim"]
-    evidence: Float[Tensor, "rows dim"]
-
-
-@dataclass(frozen=True, kw_only=True)
 class EncodedPairs:
     """One worker's pairs, not normalised. Rows: x to x+, then, if used, the reverse, x+ to x.
 
@@ -62,25 +46,42 @@ class EncodedPairs:
         return len(self.source) // self.num_pairs
 
     @property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list["Step"]:
         """One for each edit: one of a pair, k - 1 of a chain."""
         every = [(self.destination, self.evidence), *((each, each) for each in self.later)]
-        return [
-            Step(
-                target=destination[: self.num_pairs],
-                context=self._context_of(destination),
-                evidence=evidence,
-            )
-            for destination, evidence in every
-        ]
+        return [Step(pairs=self, destination=d, evidence=e) for d, e in every]
 
-    def _context_of(self, destination: Tensor) -> Tensor:
-        # Of pairs with gradients the same tensor either way, but the plain slice adds gradients in
-        # an order that results so far were made with.
-        of_pairs = not self.later and destination.requires_grad
-        if self.num_directions == 1 or of_pairs:
-            return self.source[: self.num_pairs]
-        return destination[self.num_pairs :]
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What the rows of one edit are compared with, not normalised.
+
+    Attributes:
+        pairs: that it is a step of.
+        destination: what the edited rows are compared with.
+        evidence: what the posterior of r reads of it.
+    """
+
+    pairs: EncodedPairs
+    destination: Float[Tensor, "rows dim"]
+    evidence: Float[Tensor, "rows dim"]
+
+    # Cut where they are used, not before: gradients add up in the order in which operators ran, and
+    # results so far were made with this one.
+
+    @property
+    def target(self) -> Float[Tensor, "batch dim"]:
+        """What the edited context is compared with."""
+        return self.destination[: self.pairs.num_pairs]
+
+    @property
+    def context(self) -> Float[Tensor, "batch dim"]:
+        """The embedding of x that the edited target is compared with; with one direction f(x)."""
+        # Of pairs with gradients the same tensor either way, but again in the order so far.
+        pairs = self.pairs
+        if pairs.num_directions == 1 or (not pairs.later and self.destination.requires_grad):
+            return pairs.source[: pairs.num_pairs]
+        return self.destination[pairs.num_pairs :]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,37 @@ def test_a_chain_of_two_moments_is_a_pair(
                 torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("objective", ["infonce", "triplet", "lejepa"])
+def test_pairs_train_as_before_there_were_chains_to_the_last_bit(
+    objective: str, make_method: MakeMethod, make_views: MakeViews
+) -> None:
+    """The very operators in the very order, in which their gradients add up."""
+    one, other = (make_method(**V | {"objective": objective}) for _ in range(2))
+    views = make_views()
+    torch.autograd.backward(one(views, step=0, generator=noise()).loss)
+    drawn = noise()
+    both = other.encoder(torch.cat([views.context, views.target])).embedding
+    context, target = both.chunk(2)
+    destination = torch.cat([target, context])
+    latent = latent_of(other)
+    source = latent.draw_noise((2, 16), generator=drawn).flatten(0, 1)
+    sample = latent(both, destination, source)
+    edited = other.editor(both, sample.value)
+    ssl = other.objective(
+        edited[:16],
+        destination[:16],
+        context=both[:16],
+        edited_target=edited[16:],
+        group=views.group,
+        generator=drawn,
+    )
+    torch.autograd.backward(ssl + 0.4 * sample.penalty.mean())
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        assert torch.equal(a.grad, b.grad)
+
+
 def test_what_comes_later_teaches_the_first_step(
     make_method: MakeMethod, make_views: MakeViews
 ) -> None:
