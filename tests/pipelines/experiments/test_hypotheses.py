@@ -18,7 +18,9 @@ DIGITS = catalogue.load("moving-digits", quick=False)
 def known_numerical(arm: Arm) -> dict[str, float]:
     """Metrics on which every hypothesis holds."""
     is_ours = arm.method.startswith(("v", "s", "on", "byol-0.1"))
+    theorem = 0.97 if arm.group == "isotropic" else 0.8
     return {
+        numerical.UNSCALED: 0.99 if arm.method == "lejepa-v" else theorem,
         numerical.ID: 0.97,
         numerical.REFIT: 0.95 if is_ours else 0.2,
         numerical.EDITED: 0.9,
@@ -92,6 +94,9 @@ def falls(found: list[Hypothesis], statement: str) -> bool:
             0.8,
             "Multimodal: with each of AdaSSL-V and -S (z, z+)",
         ),
+        ("isotropic.lejepa", numerical.UNSCALED, 0.94, "Isotropic: LeJEPA finds c up to"),
+        ("complex.lejepa", numerical.UNSCALED, 0.98, "LeJEPA finds less of c, linearly, where the"),
+        ("complex.lejepa-v", numerical.UNSCALED, 0.8, "Complex: r makes LeJEPA find more"),
         ("complex.infonce", numerical.LASSO, 0.85, "Complex: some AdaSSL arm disentangles"),
         ("warm-up.off", numerical.REFIT, 0.96, "Without β warm-up"),
         ("shortcut.v-0", numerical.PENALTY, 24.0, "A shortcut"),
