@@ -59,7 +59,7 @@ def test_the_doctor_finds_this_environment_whole(tmp_path: Path) -> None:
     [
         (["train", "--index", "nowhere.parquet"], "adassl data index"),
         (["train", "--set", "method.betta=1"], "did you mean method.beta"),
-        (["train", "--recipe", "moving"], "there are videos, video-frames, images"),
+        (["train", "--recipe", "moving"], "there are videos, video-classes, video-frames"),
         (["train", "--set", "data.gap=[4,2]"], "did you mean (2, 4)"),
         (["evaluate", "nowhere"], "holds no run"),
         (["sweep", "--space", "adasl_v"], "there are adassl_s, adassl_v, baselines, digits"),

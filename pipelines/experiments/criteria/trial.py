@@ -9,7 +9,7 @@ from pipelines.config.run import RunConfig, with_overrides
 from pipelines.experiments.moving_digits.trial import judge as judge_digits
 from pipelines.experiments.real_video.trial import AUGMENTED
 from pipelines.experiments.real_video.trial import judge as judge_robot
-from pipelines.recipes import recipe
+from pipelines.recipes import recipe, settings_of
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial, train_on_videos
 
 TARGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -52,7 +52,7 @@ def as_videos(config: RunConfig, task: Mapping[str, Any]) -> RunConfig:
     any_videos = recipe("videos")
     data = any_videos.data.model_copy(update=own)
     changed = config.model_copy(update={"data": data, "backbone": any_videos.backbone})
-    views = {f"data.augment.{key}": value for key, value in AUGMENTED[str(task["views"])].items()}
+    views = settings_of(AUGMENTED[str(task["views"])])
     return with_overrides(changed, {"method.surrogate_form": "both", **views})
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipelines.config.data import AugmentConfig
 from pipelines.config.run import ConfigError, with_overrides
 from pipelines.evaluation.embed import EmbeddedPairs, Moments, embed, pairs_at_hand
 from pipelines.evaluation.evaluate import label_free
@@ -24,6 +25,7 @@ from pipelines.evaluation.protocol import floors_of, score_supervised
 from pipelines.evaluation.questions import Question, questions
 from pipelines.experiments.pictures import keep_pictures
 from pipelines.experiments.trained import trained
+from pipelines.recipes import AUGMENT, WHOLE_FRAMES, settings_of
 from pipelines.training.learner import Learner
 from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on_videos
 from pipelines.video.index import VideoIndex
@@ -37,13 +39,13 @@ FEWER = f"{TASK}fewer"
 """By how much `NUM_PAIRS` are divided."""
 VIEWS = f"{TASK}views"
 """How clips are augmented, one of `AUGMENTED`."""
-AUGMENTED: Mapping[str, Mapping[str, Any]] = {
-    "whole": {"area": (0.85, 1.0), "brightness": 0.7, "contrast": 0.7, "greyscale": 0.3},
-    "most": {"area": (0.8, 1.0)},
-    "parts": {"area": (0.6, 1.0)},
+AUGMENTED: Mapping[str, AugmentConfig] = {
+    "whole": WHOLE_FRAMES,
+    "most": AUGMENT.model_copy(update={"area": (0.8, 1.0)}),
+    "parts": AUGMENT,
 }
-"""Changes of the recipe: what fills a frame, as a sign does, is known by its place in it; what is
-small in it, as a hand is, has to be found."""
+"""What fills a frame, as a sign does, is known by its place in it; what is small in it, as a hand
+is, has to be found."""
 GAP_SECONDS = 0.5
 """Between the two moments that are judged."""
 NUM_PAIRS = {"train": 2000, "val": 600, "test": 1200}
@@ -64,9 +66,8 @@ def run_real_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
 
     def body(this: TrialRun) -> dict[str, float]:
         index = this.config.data.index.replace("{group}", str(this.task["index"]))
-        augment = AUGMENTED[str(this.task["views"])]
-        changes = {f"data.augment.{name}": value for name, value in augment.items()}
-        config = with_overrides(this.config, {"data.index": index, **changes})
+        views = settings_of(AUGMENTED[str(this.task["views"])])
+        config = with_overrides(this.config, {"data.index": index, **views})
         return train_on_videos(this.with_config(config), judge)
 
     run_trial(trial, job=job, body=body)
