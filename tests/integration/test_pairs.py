@@ -54,6 +54,7 @@ def test_every_picture_is_the_one_asked_for(table: PairTable) -> None:
             assert rows.index.path[batch.video[i]] == f"g{place // 2}"
 
 
+@pytest.mark.slow
 def test_each_row_once_over_two_workers_and_after_a_stop_on_any_number(table: PairTable) -> None:
     rows = rows_of(table, grayscale=True)
     straight = {b.row[0] // BATCH: b for b in rows_here(rows, range(30), Share())}
@@ -98,6 +99,7 @@ def test_a_resumed_stream_reads_nothing_that_lies_behind(table: PairTable) -> No
     assert (straight.counts.windows, resumed.counts.windows) == (24 * BATCH, 8 * BATCH)
 
 
+@pytest.mark.slow
 def test_a_file_that_vanishes_is_named_and_stood_in_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +116,7 @@ def test_a_file_that_vanishes_is_named_and_stood_in_for(
     assert all(number_of(x) != 7 for batch in found for x in batch.context)
 
 
+@pytest.mark.slow
 def test_too_many_failures_end_the_run_with_their_names(tmp_path: Path) -> None:
     rows = rows_of(pairs_table(tmp_path / "t"))
     for n in range(3):

@@ -61,6 +61,7 @@ def strangers(folder: Path) -> list[dict[str, str]]:
     return [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN_PATH": f"{folder}/token"}]
 
 
+@pytest.mark.slow
 def test_who_has_not_the_token_submits_nothing(nodes: Cluster, tmp_path: Path) -> None:
     for changed in strangers(tmp_path):
         done = nodes.ray("job", "submit", "--", "python", "--version", changed=changed)

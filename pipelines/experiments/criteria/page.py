@@ -129,7 +129,10 @@ def interval(criterion: Array, target: Array) -> tuple[float, float]:
     """The 95 % bootstrap interval of ρ over settings."""
     rng = np.random.default_rng(0)
     chosen = rng.integers(len(target), size=(RESAMPLES, len(target)))
-    drawn = [rho(criterion[rows], target[rows]) for rows in chosen]
+    a, b = (rankdata(each[chosen], axis=1) for each in (criterion, target))
+    a, b = (each - each.mean(axis=1, keepdims=True) for each in (a, b))
+    scale = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+    drawn = (a * b).sum(axis=1) / np.where(scale > 0, scale, 1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     return float(low), float(high)
 

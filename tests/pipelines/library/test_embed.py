@@ -163,6 +163,7 @@ def test_an_unreadable_video_is_named_and_tried_again(run: RunFolder, library: P
     assert json.loads((library / "out" / "skipped.json").read_text()) == {}
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_is_not_written(library: Path) -> None:
     run = made_run(library / "runs" / "loud", scale=1e7)
     with pytest.raises(ConfigError, match="not finite in float16"):
@@ -172,6 +173,7 @@ def test_what_is_not_finite_is_not_written(library: Path) -> None:
     assert embedded(run, library).num_clips == 13
 
 
+@pytest.mark.slow
 def test_a_library_of_one_clip_and_of_none(run: RunFolder, tmp_path: Path) -> None:
     write_scene(tmp_path / "videos" / "a.mp4", 1, num_frames=4)
     indexed(tmp_path)
@@ -182,6 +184,7 @@ def test_a_library_of_one_clip_and_of_none(run: RunFolder, tmp_path: Path) -> No
         embed(long, tmp_path / "index.parquet", tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_wrong_folders_are_told_in_words(run: RunFolder, library: Path) -> None:
     with pytest.raises(EmbeddingsError, match="holds no embeddings: `adassl embed"):
         load_embeddings(str(library))

@@ -18,6 +18,7 @@ tracker.finish()
 """
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_share_a_new_database(tmp_path: Path) -> None:
     uri = default_uri(tmp_path / "50%20 off?")
     processes = [

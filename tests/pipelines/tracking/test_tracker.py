@@ -161,6 +161,7 @@ with Tracker.attach({uri!r}, {run_id!r}, system_metrics=True) as tracker:
 """
 
 
+@pytest.mark.slow
 def test_another_process_logs_to_the_run_and_does_not_end_it(uri: str) -> None:
     with start(uri) as tracker:
         worker = process(WORKER.format(uri=uri, run_id=tracker.run_id))

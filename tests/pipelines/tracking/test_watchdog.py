@@ -62,6 +62,7 @@ def wait_until_nothing_runs(uri: str) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_child_that_starts_while_its_driver_dies_is_ended_and_may_go_on(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     parent = Tracker.start(uri, "adassl", "parent")
