@@ -27,7 +27,7 @@ LAYERS = (
     {"pipelines.storage"},
     {"pipelines.config"},
     {"adassl"},
-    {"pipelines.errors", "pipelines.numbers", "pipelines.worker_setup"},
+    {"pipelines.errors", "pipelines.numbers", "pipelines.progress", "pipelines.worker_setup"},
 )
 """From the top down. A module imports from its own package and from the layers below it; packages
 of one layer never import each other."""

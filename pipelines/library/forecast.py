@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -19,6 +18,7 @@ from adassl.next_clip import next_clip_temperature
 from pipelines.cluster import connected, joins
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig
+from pipelines.progress import count, progress_bar
 from pipelines.training.learner import Learner
 from pipelines.video.clip_pairs import ClipPairs, PairSchedule, middle_gap_frames
 from pipelines.video.clips import clips_here, clips_on_ray
@@ -136,24 +136,15 @@ def embed_library(
         raise ConfigError(f"no video is long enough for a pair of clips: {path}: {reason}")
     learner.method.eval()
     embedded: list[LibraryPairs] = []
-    columns = (
-        TextColumn("embedding"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("moments, {task.fields[rate]}/s"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=console is None) as progress:
-        bar = progress.add_task("", total=schedule.num_clips, rate="?")
+    with progress_bar("embedding", console) as progress:
+        progress.add_task("", total=schedule.num_clips, text="starting")
         for pairs in _decoded(schedule, config, address):
             path = str(schedule.index.path[pairs.video])
             if pairs.frames is None:
                 skipped[path] = pairs.error or "no frames"
             else:
                 embedded.append(_embed(learner, schedule.index, pairs))
-            progress.advance(bar, len(pairs))
-            task = progress.tasks[bar]
-            progress.update(bar, rate=f"{task.completed / max(task.elapsed or 0.0, 1e-3):,.0f}")
+            count(progress, "moments", len(pairs))
     if not embedded:
         path, reason = next(iter(skipped.items()))
         raise ConfigError(f"no video could be decoded: {path}: {reason}")

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pipelines.library.entries import Entries
 from pipelines.library.parts import PartWriter
+from pipelines.progress import progress_bar
 from pipelines.video.clips import ClipSchedule
 
 
@@ -86,14 +86,7 @@ def progress(
 
     `unit` is what they are, in the plural.
     """
-    columns = (
-        TextColumn("embedding"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[text]}"),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=console, disable=console is None)
+    bar = progress_bar("embedding", console)
     task = bar.add_task("", total=total, text="starting")
     first: list[tuple[float, int]] = []
 

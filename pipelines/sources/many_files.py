@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import joblib
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pipelines.progress import count, progress_bar
 
 Task = TypeVar("Task")
 
@@ -35,22 +36,13 @@ def write_files(
         console: where to show progress; None: nowhere.
     """
     chunks = [tasks[at : at + tasks_at_once] for at in range(0, len(tasks), tasks_at_once)]
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{{task.fields[rate]}} {unit}/s"),
-        TimeRemainingColumn(),
-    )
     with (
-        Progress(*columns, console=console, disable=console is None) as progress,
+        progress_bar(what, console) as progress,
         _mapped(write, chunks, num_workers or joblib.cpu_count()) as written,
     ):
-        bar = progress.add_task("", total=len(tasks), rate="?")
+        progress.add_task("", total=len(tasks), text="starting")
         for num_files in written:
-            progress.advance(bar, num_files)
-            shown = progress.tasks[bar]
-            progress.update(bar, rate=f"{shown.completed / max(shown.elapsed or 0, 1e-3):,.0f}")
+            count(progress, unit, num_files)
 
 
 @contextmanager

@@ -16,10 +16,10 @@ import joblib
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pipelines.config.run import ClusterConfig
 from pipelines.errors import UserError
+from pipelines.progress import progress_bar
 from pipelines.storage.folder import parent_and_name
 from pipelines.storage.objects import stamp_of
 from pipelines.video.given import Given, LabelSources, read_given, splits_of
@@ -234,14 +234,7 @@ class _ProbeBar:
     """Progress by bytes, since films and clips may lie side by side."""
 
     def __init__(self, stamps: Mapping[str, Row], console: Console | None) -> None:
-        columns = (
-            TextColumn("indexing"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, console=console, disable=console is None)
+        self.progress = progress_bar("indexing", console)
         self.sizes = {path: max(1, stamp["size_bytes"]) for path, stamp in stamps.items()}
         self.task = self.progress.add_task("", total=sum(self.sizes.values()), text="")
         self.under_way: dict[str, float] = {}

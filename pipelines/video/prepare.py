@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import ray
 from ray.exceptions import RayError
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pipelines.cluster import connected
 from pipelines.config.run import ClusterConfig
 from pipelines.numbers import plural
+from pipelines.progress import progress_bar
 from pipelines.storage.folder import Folder, StorageError
 from pipelines.storage.lease import only_one
 from pipelines.storage.objects import Stamp
@@ -299,14 +299,7 @@ class _CopyBar:
     """Progress by frames of the originals, in pixels of a frame."""
 
     def __init__(self, jobs: Sequence[CopyJob], console: Console | None) -> None:
-        columns = (
-            TextColumn("preparing"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, console=console, disable=console is None)
+        self.progress = progress_bar("preparing", console)
         self.jobs = {job.source.path: job for job in jobs}
         self.task = self.progress.add_task("", total=sum(map(work_of, jobs)), text="")
         self.num_ended = self.num_failed = self.num_frames = 0
