@@ -9,8 +9,8 @@ import torch
 
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.recipes import recipe
-from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner
+from tests.pipelines.library.made import saved_run
 
 SPARSE = {"method.latent": "sparse", "method.free_nats": 0.0}
 NO_R = {"method.latent": "none"}
@@ -29,21 +29,14 @@ def tiny_config(index: Path | str, changes: Mapping[str, Any] | None = None) -> 
     return with_overrides(recipe("moving-digits"), {**small, **(changes or {})})
 
 
-def saved_run(folder: Path, learner: Learner) -> Path:
-    """Write a learner as a run whose only checkpoint it is."""
-    run = RunFolder(folder)
-    run.register(learner.config, "digest")
-    run.checkpoints.save(max(1, learner.step), learner.state_dict(), best_value=1.0)
-    return folder
-
-
 def tiny_run(folder: Path, index: Path | str, changes: Mapping[str, Any] | None = None) -> Path:
     """A run with random weights, also where training begins with an editor that does not use r."""
     learner = Learner(tiny_config(index, changes), torch.device("cpu"))
     with torch.no_grad():
         for parameter in learner.method.editor.parameters():
             parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
-    return saved_run(folder, learner)
+    saved_run(folder, learner)
+    return folder
 
 
 class Parts(HTMLParser):

@@ -37,9 +37,14 @@ def made_run(folder: Path, *, seed: int = 0, scale: float = 1.0, **settings: Any
         for name, value in learner.method.encoder.backbone.named_parameters():
             if name == last_weight(learner):
                 value.mul_(scale)
+    return saved_run(folder, learner)
+
+
+def saved_run(folder: Path, learner: Learner) -> RunFolder:
+    """Write a learner as a run whose only checkpoint it is."""
     run = RunFolder(folder)
-    run.register(config, "digest")
-    run.checkpoints.save(1, learner.state_dict(), best_value=1.0)
+    run.register(learner.config, "digest")
+    run.checkpoints.save(max(1, learner.step), learner.state_dict(), best_value=1.0)
     return run
 
 

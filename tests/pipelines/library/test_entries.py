@@ -26,8 +26,8 @@ from pipelines.pairs.make import make_table
 from pipelines.pairs.table import PairTable, PairTableError, load_table
 from pipelines.recipes import RECIPES
 from pipelines.sources.listing import Listing
-from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner
+from tests.pipelines.library.made import saved_run
 from tests.pipelines.pairs.made import pairs_table, picture, png, texts_table
 from tests.processes import here
 
@@ -44,9 +44,7 @@ def made_run(folder: Path, recipe: str, index: Path, settings: dict[str, Any]) -
     torch.manual_seed(0)
     changes = {"data.index": str(index), **SMALL, **settings}
     learner = Learner(with_overrides(RECIPES[recipe](), changes), torch.device("cpu"))
-    run = RunFolder(folder)
-    run.register(learner.config, "digest")
-    run.checkpoints.save(1, learner.state_dict(), best_value=1.0)
+    saved_run(folder, learner)
     learner.method.eval()
     return learner
 

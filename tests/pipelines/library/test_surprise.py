@@ -23,7 +23,8 @@ from pipelines.storage.runs import RunFolder
 from pipelines.video.decode import read_window
 from pipelines.video.index import load_index
 from pipelines.video.indexer import build_index
-from tests.pipelines.library.digit_run import NO_R, SPARSE, Parts, saved_run, tiny_config, tiny_run
+from tests.pipelines.library.digit_run import NO_R, SPARSE, Parts, tiny_config, tiny_run
+from tests.pipelines.library.made import saved_run
 from tests.videos import write_video
 
 NUM_VIDEOS, SCENES = 6, 3
@@ -207,11 +208,11 @@ def test_weights_that_are_no_numbers_are_said(index: Path, tmp_path: Path) -> No
     learner = Learner(tiny_config(index), torch.device("cpu"))
     with torch.no_grad():
         next(learner.method.encoder.parameters()).fill_(torch.nan)
-    run = saved_run(tmp_path / "run", learner)
+    saved_run(tmp_path / "run", learner)
     with pytest.raises(
         ConfigError, match=r"no embedding of 48 moments is finite.*--checkpoint best"
     ):
-        surprise(run, str(index), tmp_path / "out")
+        surprise(tmp_path / "run", str(index), tmp_path / "out")
 
 
 def test_a_moment_that_is_not_finite_is_left_out(run: Path, index: Path) -> None:

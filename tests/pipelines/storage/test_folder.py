@@ -2,19 +2,12 @@
 
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines.storage.folder import Folder, StorageError, absolute, parent_and_name
-from tests.buckets import KEYS, s3_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server("bucket") as address:
-        yield address
+from tests.buckets import KEYS
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from pipelines.config.run import ConfigError
 from pipelines.storage import lease
 from pipelines.storage.folder import Folder
 from pipelines.storage.lease import FILE, only_one
-from tests.buckets import KEYS, s3_server
+from tests.buckets import KEYS
 
 HOLDER = """
 import sys, time
@@ -45,12 +45,6 @@ def another_command(folder: Folder) -> Iterator["subprocess.Popen[str]"]:
     finally:
         holder.kill()
         holder.wait()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server("bucket") as address:
-        yield address
 
 
 @pytest.fixture(params=["path", "S3"])

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,7 @@ from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.storage.checkpoints import CheckpointError, Checkpoints
 from pipelines.storage.folder import Folder, StorageError
 from pipelines.storage.runs import RunFolder, best_state, newest_state
-from tests.buckets import KEYS, s3_server
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server("bucket") as address:
-        yield address
+from tests.buckets import KEYS
 
 
 @pytest.fixture(params=["path", "S3"])

@@ -2,7 +2,6 @@
 
 import os
 import resource
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from pipelines.video.index import VideoIndex
 from pipelines.video.indexer import build_index
 from pipelines.video.prepare import job_of
 from pipelines.video.transcode import CopySettings
-from tests.buckets import KEYS, s3_server
+from tests.buckets import KEYS
 from tests.videos import write_video
 
 SETTINGS = CopySettings(short_side=48)
@@ -37,12 +36,6 @@ SETTINGS = CopySettings(short_side=48)
 
 def silent(_: float) -> None:
     """No progress."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_server("bucket") as address:
-        yield address
 
 
 @pytest.fixture(params=["path", "URI"])

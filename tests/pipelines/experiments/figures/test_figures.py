@@ -111,8 +111,18 @@ def rank_histograms(folder: Path, seed: int) -> Path:
     return figures.rank_histograms(counts, folder / "r.png", title="Ranks")
 
 
+def panels_of_points(folder: Path, seed: int) -> Path:
+    random = np.random.default_rng(seed)
+    panels: dict[str, Array] = {
+        f"next clip by the r that saw it {i}\nρ 0.{i}": random.permutation(48) for i in range(13)
+    }
+    kinds = np.array(["infonce", "byol", "vicreg", "lejepa"])[np.arange(48) % 4]
+    values = random.uniform(0.2, 0.9, 48)
+    return figures.panels_of_points(panels, values, kinds, folder / "p.png", title="Mean probe")
+
+
 DRAWN: list[Callable[[Path, int], Path]] = [dots, lines, grid_of_lines]
-DRAWN += [future_sheet, velocity_clouds, axis_curve, rank_histograms]
+DRAWN += [future_sheet, velocity_clouds, axis_curve, rank_histograms, panels_of_points]
 
 
 @pytest.mark.parametrize("draw", DRAWN)
