@@ -56,6 +56,7 @@ def test_a_full_objective_trains_and_does_not_collapse(
     assert rankme(last.context) > 6, "of 8 dimensions"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -74,6 +75,7 @@ def test_without_what_spreads_it_an_objective_collapses(
     assert residual_norm(views) < 0.4
 
 
+@pytest.mark.slow
 def test_visreg_without_its_centre_term_has_a_longer_centre(
     make_method: MakeMethod, make_views: MakeViews
 ) -> None:

@@ -102,6 +102,7 @@ def test_the_alias_moves_only_to_what_is_better(
         adassl.load("models:/nobody/1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "other", "moves"), [(2.0, 1.0, True), (1.0, 2.0, False)])
 def test_the_direction_is_that_of_the_metric(
     one: float, other: float, moves: bool, tmp_path: Path
@@ -119,6 +120,7 @@ def test_the_direction_is_that_of_the_metric(
     assert done.is_champion == moves
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_is_said(tmp_path: Path) -> None:
     run, _ = small_run(tmp_path / "runs" / "first", values=(1.0,), mlflow=True)
     uri = uri_of(run)

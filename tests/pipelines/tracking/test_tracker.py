@@ -143,6 +143,7 @@ WAYS_TO_LEAVE: dict[str, Status] = {
 }
 
 
+@pytest.mark.slow
 def test_a_process_that_goes_leaves_no_run_running(uri: str) -> None:
     with start(uri):
         pass  # the tables are there before three processes come
