@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.experiments import figures
-from pipelines.experiments.hypothesis import Hypothesis, check, every
+from pipelines.experiments.hypothesis import Hypothesis, check, every, some
 from pipelines.experiments.page import Draw, Page, Section
 from pipelines.experiments.pictures import pictures_of
 from pipelines.experiments.real_video.trial import (
@@ -66,11 +66,13 @@ PROTOCOL = f"""\
   same encoder, augmentations, batches of 64 pairs, bfloat16. **As many clips for all:** AdaSSL-V
   encodes four views a pair (x, x+, and both augmented once more for the posterior), the others
   two, so it takes 500 steps and they 1,000.
-- **Tuning.** Three settings for each method and set, a quarter of the steps, one seed, chosen by
-  `val/score` of validation videos: the mean of what there is of R² of arm and hand from h, R² of
-  the change from (z, r), or z without r, and the accuracy of the class from h. The table is at the
-  end. The recipe itself (augmentations, encoder, extra views) was found by some forty short
-  trainings of InfoNCE with and without r, in memory, on validation videos of the same sets.
+- **Tuning.** Three settings for each method and set, alike but for β of r: nearly whole frames
+  (85 %) in strong colours, one moment of each video in a batch (β 0.1); four fifths of the frame,
+  four moments (β 0.03); three fifths, eight moments (β 0.01). A quarter of the steps, one seed,
+  chosen by `val/score` of validation videos: the mean of what there is of R² of arm and hand from
+  h, R² of the change from (z, r), or z without r, and the accuracy of the class from h. The table
+  is at the end. The three, the encoder and the extra views were found by some sixty short trainings
+  of InfoNCE with and without r, in memory, on validation videos of the same sets.
 - **Probes.** Ridge and logistic regression on standardised features of {NUM_PAIRS["train"]:,}
   training pairs, strength by cross-validation over videos, scored on {NUM_PAIRS["test"]:,} test
   pairs. *Change*: of each value over {GAP_SECONDS} s. What reads x alone forecasts it; what reads
@@ -191,9 +193,15 @@ def _of_values(results: Results, group: str) -> Iterator[Hypothesis]:
 
 def _of_classes(results: Results, group: str) -> Iterator[Hypothesis]:
     ours = Score(group, OURS, T + "class/h")
+    methods = [method for method in (OURS, *WITHOUT_R) if len(results.of_arm(group, method))]
+    yield some(
+        "ours",
+        f"{group}: linear accuracy from h of some arm is above {CLASS_GOAL:g}",
+        [check(results, Score(group, method, T + "class/h"), CLASS_GOAL) for method in methods],
+    )
     yield every(
         "ours",
-        f"{group}: linear accuracy from h is above {CLASS_GOAL:g}",
+        f"{group}: linear accuracy from h with r is above {CLASS_GOAL:g}",
         [check(results, ours, CLASS_GOAL)],
     )
     yield every(

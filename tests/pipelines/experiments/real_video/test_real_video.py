@@ -136,8 +136,15 @@ def test_verdicts_follow_from_the_metrics(tmp_path: Path) -> None:
     assert verdicts["the change from (z, r) is 0.15 R² "] == "held"
     assert verdicts["r carries the change over to other"] == "held"
     assert verdicts["r tells less of which video it is "] == "held"
-    assert verdicts["linear accuracy from h is above 0."] == "did not hold"
+    assert verdicts["linear accuracy from h of some arm"] == "did not hold"
+    assert verdicts["linear accuracy from h with r is a"] == "did not hold"
     assert verdicts["h is above raw pixels and the untr"] == "held"
+
+
+def test_one_arm_that_is_accurate_enough_is_some(tmp_path: Path) -> None:
+    page = page_of(results_of(EXPERIMENT, metrics, {"signs.no-r": {"test/class/h": 0.9}}), tmp_path)
+    found = {h.statement: h.verdict for h in page.hypotheses if "linear accuracy" in h.statement}
+    assert list(found.values()) == ["held", "did not hold"]
 
 
 def test_a_change_that_is_above_by_less_than_the_margin_is_no_success(tmp_path: Path) -> None:
