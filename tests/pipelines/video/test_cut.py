@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from pipelines.config.run import ConfigError
 from pipelines.video.batch import DecodedWindow, PairBatch
 from pipelines.video.pairs import PairCutter
 from pipelines.video.schedule import Schedule
-from tests.pipelines.video.test_schedule import rows_of, schedule_of
+from tests.pipelines.video.test_schedule import frames_in, rows_of, schedule_of
 
 TIGHT = {"grayscale": True, "shuffle_memory_mib": 1}
 
@@ -49,6 +50,19 @@ def test_the_clips_of_a_pair_are_one_gap_apart(surrogate: bool, context_surrogat
         not surrogate,
         not context_surrogate,
     )
+
+
+def test_chains_are_the_same_rows_on_any_number_of_workers_and_end_before_their_video() -> None:
+    schedule = schedule_of(**frames_in(32, 80), moments_per_chain=4)
+    alone = rows_of(schedule, range(40, 43))
+    shares = [rows_of(schedule, range(40, 43), rank, 4) for rank in range(4)]
+    assert {row: chain for share in shares for row, chain in share.items()} == alone
+    assert max(start + 3 * gap + 3 for _, start, gap in alone.values()) <= 300
+    assert len({gap for _, _, gap in alone.values()}) > 4
+    with pytest.raises(ConfigError, match="the shortest pair spans 30 frames"):
+        schedule_of(num_frames=29, moments_per_chain=4)
+    with pytest.raises(ConfigError, match=r"data\.negative=true: videos have no negatives"):
+        schedule_of(negative=True)
 
 
 @pytest.mark.parametrize("views", ["time", "both"])

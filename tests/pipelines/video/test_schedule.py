@@ -86,19 +86,6 @@ def test_a_global_batch_is_the_same_rows_on_any_number_of_workers(num_workers: i
         assert {row: pair for share in shares for row, pair in share.items()} == alone
 
 
-def test_chains_are_the_same_rows_on_any_number_of_workers_and_end_before_their_video() -> None:
-    schedule = schedule_of(**frames_in(32, 80), moments_per_chain=4)
-    alone = rows_of(schedule, range(40, 43))
-    shares = [rows_of(schedule, range(40, 43), rank, 4) for rank in range(4)]
-    assert {row: chain for share in shares for row, chain in share.items()} == alone
-    assert max(start + 3 * gap + 3 for _, start, gap in alone.values()) <= 300
-    assert len({gap for _, _, gap in alone.values()}) > 4
-    with pytest.raises(ConfigError, match="the shortest pair spans 30 frames"):
-        schedule_of(num_frames=29, moments_per_chain=4)
-    with pytest.raises(ConfigError, match=r"data\.negative=true: videos have no negatives"):
-        schedule_of(negative=True)
-
-
 def test_lanes_take_windows_in_the_order_of_their_numbers_when_they_are_free() -> None:
     schedule = schedule_of(max_pairs_per_video=32)
     free, numbers = dict.fromkeys(range(32), 0), []
