@@ -11,7 +11,6 @@ from pipelines.library.duplicates import Duplicates
 from pipelines.library.moment import Moment
 from pipelines.library.queries import SOUNDS, clip_of, is_image
 from pipelines.library.search import Answer, Library
-from pipelines.storage.objects import is_remote
 from pipelines.video.batch import Frames
 
 SHORT_SIDE = 96
@@ -71,17 +70,6 @@ def _wrapped(sections: Sequence[str]) -> str:
     return f'<div style="overflow-wrap: anywhere">\n{body}\n</div>'
 
 
-def link_to(path: str, seconds: float | None) -> str | None:
-    """The address of a second of a video; None where no browser opens it."""
-    if is_remote(path):
-        if not path.startswith("http"):
-            return None
-        base = path
-    else:
-        base = Path(path).absolute().as_uri()
-    return base if seconds is None else f"{base}#t={seconds:g}"
-
-
 def _figure(library: Library, moment: Moment, caption: str) -> str:
     """A clip's frames with a caption, linked; where they cannot be had, the reason."""
     if library.embeddings.is_table and not is_image(moment):  # a text, or a sound
@@ -92,7 +80,7 @@ def _figure(library: Library, moment: Moment, caption: str) -> str:
         return f"<figure><figcaption>{escape(f'{caption} · {error}')}</figcaption></figure>"
     step = -(-len(frames) // MOST_FRAMES)
     drawn = html.picture(html.strip_uri(frames[::step]), caption)
-    link = link_to(moment.path, moment.seconds)
+    link = html.video_link(moment.path, moment.seconds)
     return f'<a href="{escape(link, quote=True)}">{drawn}</a>' if link else drawn
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import PurePosixPath
-from urllib.parse import quote
 
 import pandas as pd
 
@@ -84,17 +83,10 @@ def page_of(
     )
 
 
-def link_to(path: str, seconds: float) -> str | None:
-    """An address that opens a video at a second, None where a browser cannot open it."""
-    if path.startswith(("http://", "https://")):
-        return f"{path}#t={seconds:.2f}"
-    return f"file://{quote(path)}#t={seconds:.2f}" if path.startswith("/") else None
-
-
 def moment_link(path: str, seconds: float) -> str:
     """HTML: the name of a video and a second, with a link to it where there can be one."""
     text = escape(f"{PurePosixPath(path).name} at {seconds:.2f} s")
-    link = link_to(path, seconds)
+    link = html.video_link(path, seconds)
     return text if link is None else f'<a href="{escape(link, quote=True)}">{text}</a>'
 
 

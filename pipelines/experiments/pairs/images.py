@@ -33,7 +33,7 @@ from pipelines.experiments.pairs.images_page import (
     noise_group,
     page_of,
 )
-from pipelines.experiments.pairs.methods import arms_of, tuning_of
+from pipelines.experiments.pairs.methods import arms_of, experiment_of
 from pipelines.experiments.pairs.trial import (
     ALL_SOURCES,
     Side,
@@ -86,12 +86,10 @@ def experiment(
         settings: Settings = {"train.steps": STEPS[kind], "data.frame_size": SIDES[kind]}
         methods = QUICK if quick else METHODS[kind]
         arms += arms_of(group, methods, settings, table=group, quick=quick)
-    return Experiment(
-        name="images",
-        config=base_config(),
-        arms=tuple(arms),
-        num_seeds=1 if quick else 3,
-        metric="test/score",
+    return experiment_of(
+        arms,
+        base_config(),
+        quick=quick,
         trial=run_image_trial,
         prepare=partial(
             _prepare,
@@ -100,7 +98,6 @@ def experiment(
             num_images=QUICK_IMAGES if quick else NUM_IMAGES,
         ),
         report=page_of,
-        tuning=tuning_of(arms, quick=quick),
     )
 
 

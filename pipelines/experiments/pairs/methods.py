@@ -1,10 +1,16 @@
 """The methods that the experiments on tables of pairs compare, and the settings tried for each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
+from pipelines.config.run import RunConfig
 from pipelines.experiments.arm import LOW_RANK, NO_R, PLAIN, Arm, Settings
+from pipelines.experiments.grid import Experiment
+from pipelines.experiments.page import Page
 from pipelines.experiments.pairs.trial import FEWER, FLOORS, SPLIT, TABLE
+from pipelines.experiments.results import Results
 from pipelines.experiments.tuning import Tuning
+from pipelines.storage.folder import Folder
 
 INFONCE, NO_LATENT = "infonce", "no-r"
 VARIATIONAL: Settings = {"method.latent": "variational"}
@@ -48,6 +54,29 @@ TRIED: Mapping[str, Sequence[Settings]] = {
 SHORTER, QUICK_SHORTER = 4, 2
 QUICK_STEPS, QUICK_FEWER, QUICK_TRIED = 30, 2, 2
 CHOSEN_BY = "val/score"
+
+
+def experiment_of(
+    arms: Sequence[Arm],
+    config: RunConfig,
+    *,
+    quick: bool,
+    trial: Callable[..., None],
+    prepare: Callable[[RunConfig, Folder], RunConfig],
+    report: Callable[[Results, Path], Page],
+) -> Experiment:
+    """The experiment, named as its config says, that trains these arms after tuning them alike."""
+    return Experiment(
+        name=config.tracking.experiment,
+        config=config,
+        arms=tuple(arms),
+        num_seeds=1 if quick else 3,
+        metric="test/score",
+        trial=trial,
+        prepare=prepare,
+        report=report,
+        tuning=tuning_of(arms, quick=quick),
+    )
 
 
 def arms_of(

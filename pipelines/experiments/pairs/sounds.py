@@ -10,7 +10,7 @@ from rich.console import Console
 from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.experiments.arm import Settings
 from pipelines.experiments.grid import Experiment
-from pipelines.experiments.pairs.methods import arms_of, tuning_of
+from pipelines.experiments.pairs.methods import arms_of, experiment_of
 from pipelines.experiments.pairs.sounds_page import DIGIT, DIGITS, page_of
 from pipelines.experiments.pairs.trial import Trained, floors, knowledge, run_pair_trial, score_of
 from pipelines.experiments.pictures import keep_pictures
@@ -43,17 +43,14 @@ def experiment(*, quick: bool, digits: Path | None = None) -> Experiment:
         )
     settings: Settings = {"train.steps": STEPS}
     methods = QUICK if quick else METHODS
-    arms = tuple(arms_of(DIGITS, methods, settings, table=DIGITS, quick=quick))
-    return Experiment(
-        name="sound",
-        config=base_config(),
-        arms=arms,
-        num_seeds=1 if quick else 3,
-        metric="test/score",
+    arms = list(arms_of(DIGITS, methods, settings, table=DIGITS, quick=quick))
+    return experiment_of(
+        arms,
+        base_config(),
+        quick=quick,
         trial=run_sound_trial,
         prepare=partial(_prepare, digits=digits),
         report=page_of,
-        tuning=tuning_of(arms, quick=quick),
     )
 
 

@@ -16,7 +16,7 @@ from pipelines.evaluation.retrieval import PartnersFound, find_partners
 from pipelines.evaluation.similarity import similarity, similarity_floors
 from pipelines.experiments.arm import Settings
 from pipelines.experiments.grid import Experiment
-from pipelines.experiments.pairs.methods import arms_of, tuning_of
+from pipelines.experiments.pairs.methods import arms_of, experiment_of
 from pipelines.experiments.pairs.texts_page import CAPTIONS, EXAMPLES_FILE, FOUND, SETS, page_of
 from pipelines.experiments.pairs.trial import Side, Trained, run_pair_trial, score_of
 from pipelines.pairs.make import make_table
@@ -72,19 +72,16 @@ def experiment(
         )
     files = {name: _files(name, folder) for name, folder in folders.items() if folder}
     settings: Settings = {"train.steps": STEPS}
-    arms = tuple(
+    arms = list(
         arms_of(CAPTIONS, QUICK if quick else METHODS, settings, table=CAPTIONS, quick=quick)
     )
-    return Experiment(
-        name="text",
-        config=base_config(),
-        arms=arms,
-        num_seeds=1 if quick else 3,
-        metric="test/score",
+    return experiment_of(
+        arms,
+        base_config(),
+        quick=quick,
         trial=run_text_trial,
         prepare=partial(_prepare, files=files),
         report=page_of,
-        tuning=tuning_of(arms, quick=quick),
     )
 
 

@@ -18,7 +18,6 @@ from pipelines.library.moment import Moment
 from pipelines.library.neighbours import Neighbours, Space, neighbours_of, recall_of
 from pipelines.library.queries import clip_of, is_image, parse_query
 from pipelines.library.search import Answer, Library
-from pipelines.library.search_page import link_to
 from pipelines.storage.folder import Folder
 from pipelines.video.indexer import build_index
 from tests.benchmarks.search import made_vectors
@@ -206,12 +205,6 @@ def test_copies_are_grouped_and_shared_moments_are_not(tmp_path: Path) -> None:
         ("/2.mp4", "/3.mp4"): (1, -5.0),
     }
     assert [p.is_copy for p in duplicates.pairs] == [True, True, True, False]
-
-
-def test_links_open_at_the_second() -> None:
-    assert link_to("/a b/ü.mp4", 12.5) == "file:///a%20b/%C3%BC.mp4#t=12.5"
-    assert link_to("https://host/a.mp4", 3.0) == "https://host/a.mp4#t=3"
-    assert link_to("s3://bucket/a.mp4", 3.0) is None
 
 
 @pytest.fixture(scope="module")

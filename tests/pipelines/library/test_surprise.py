@@ -17,7 +17,6 @@ from pipelines.evaluation.evaluate import restored
 from pipelines.library import forecast
 from pipelines.library.forecast import embed_library, fitted_temperature, futures_of
 from pipelines.library.surprise import PAGE, TABLE, most_surprising, scored, surprise
-from pipelines.library.surprise_page import link_to
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.runs import RunFolder
 from pipelines.video.decode import read_window
@@ -223,12 +222,6 @@ def test_a_moment_that_is_not_finite_is_left_out(run: Path, index: Path) -> None
     kept = forecast._finite(replace(pairs, target=target), {})
     assert (len(kept), kept.num_not_finite) == (len(pairs) - 1, 1)
     assert np.isfinite(scored(learner, kept, num_samples=4, temperature=0.1)).all()
-
-
-def test_links_are_for_what_a_browser_opens() -> None:
-    assert link_to("/a b/v.mp4", 1.5) == "file:///a%20b/v.mp4#t=1.50"
-    assert link_to("https://host/v.mp4", 2) == "https://host/v.mp4#t=2.00"
-    assert link_to("s3://bucket/v.mp4", 2) is None
 
 
 @pytest.mark.slow
