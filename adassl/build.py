@@ -1,5 +1,6 @@
 """From a `MethodConfig` to a `Method`: the one place where a config becomes arguments."""
 
+import torch
 from torch import nn
 
 from adassl.config import MethodConfig
@@ -30,6 +31,7 @@ from adassl.objectives.swav import SwAV
 from adassl.objectives.triplet import Triplet
 from adassl.objectives.vicreg import VICReg
 from adassl.objectives.visreg import VISReg
+from adassl.variational import PosteriorLatent
 
 
 def build_method(
@@ -95,17 +97,24 @@ def _editor(config: MethodConfig) -> Editor:
         case "identity":
             return IdentityEditor()
         case "mlp" | "residual":
-            latent_dim = 0 if config.latent == "none" else config.latent_dim
+            latent_dim = 0 if config.latent == "none" else config.latent_size
             make = MLPEditor if config.editor == "mlp" else ResidualEditor
             return make(dim, latent_dim, config.editor_hidden_dims)
         case "additive":
-            return AdditiveEditor(dim, config.latent_dim)
+            return AdditiveEditor(dim, config.latent_size)
         case "low_rank":
-            return LowRankEditor(dim, config.latent_dim)
+            return LowRankEditor(dim, config.latent_size)
 
 
 def _latent(config: MethodConfig) -> Latent | None:
-    sizes = config.embedding_dim, config.latent_dim, config.latent_hidden_dims
+    latent = _whole_latent(config)
+    if config.latent_dim == "auto" and isinstance(latent, PosteriorLatent | SparseLatent):
+        latent.kept = torch.ones(config.latent_size)
+    return latent
+
+
+def _whole_latent(config: MethodConfig) -> Latent | None:
+    sizes = config.embedding_dim, config.latent_size, config.latent_hidden_dims
     match config.latent:
         case "none":
             return None
@@ -116,7 +125,7 @@ def _latent(config: MethodConfig) -> Latent | None:
         case "sparse":
             return SparseLatent(*sizes)
         case "given":
-            return GivenLatent(config.latent_dim)
+            return GivenLatent(config.latent_size)
 
 
 def _objective(config: MethodConfig) -> Objective:

@@ -42,6 +42,9 @@ EditorName = Literal["identity", "mlp", "residual", "additive", "low_rank"]
 EmaSchedule = Literal["cosine", "constant"]
 SurrogateForm = Literal["target_only", "both"]
 Encoders = Literal["shared", "separate"]
+LatentDim = int | Literal["auto"]
+LARGEST_LATENT = 32
+"""Dimensions of r at the start of a training that finds their number."""
 PartName = Literal["backbone", "projector", "editor", "latent", "predictor", "objective"]
 
 
@@ -63,7 +66,9 @@ class MethodConfig:
         latent: "none", "variational" (AdaSSL-V), "sparse" (AdaSSL-S) or "given" (r comes with the
             views and costs nothing: what the true r would reach).
         editor: t(f(x), r): "identity", "mlp", "residual", "additive" or "low_rank".
-        latent_dim: dimensions of r; also the rank of the low-rank editor.
+        latent_dim: dimensions of r; also the rank of the low-rank editor. "auto": it starts with 32
+            (with the additive editor `embedding_dim`), and those that carry nothing are switched
+            off while it trains (`adassl.latent_size`).
         beta: final weight of the regulariser of r, in nats of loss per nat of KL (per active
             dimension for "sparse"). 0.1 to 0.8 with infonce, far less with byol.
         beta_warmup_steps: optimiser steps over which beta rises linearly from 0.
@@ -129,7 +134,7 @@ class MethodConfig:
     objective: ObjectiveName = "infonce"
     latent: LatentName = "variational"
     editor: EditorName = "mlp"
-    latent_dim: int = 16
+    latent_dim: LatentDim = 16
     beta: float = 0.1
     beta_warmup_steps: int = 1_000
     free_nats: float = 0.0
@@ -170,6 +175,13 @@ class MethodConfig:
     predictor_hidden_dims: tuple[int, ...] = (256,)
     latent_hidden_dims: tuple[int, ...] = (128,)
     editor_hidden_dims: tuple[int, ...] = (256,)
+
+    @property
+    def latent_size(self) -> int:
+        """Dimensions of r at the start of a training, which all of its modules have."""
+        if self.latent_dim != "auto":
+            return self.latent_dim
+        return self.embedding_dim if self.editor == "additive" else LARGEST_LATENT
 
     @property
     def has_predictor(self) -> bool:
@@ -232,9 +244,11 @@ class MethodConfig:
             )
 
     def _check_numbers(self) -> None:
+        dim: Any = self.latent_dim
+        good = dim == "auto" or (isinstance(dim, int) and dim >= 1)
+        _require(good, self, "latent_dim", "must be at least 1, or 'auto'")
         for name in (
-            *("latent_dim", "embedding_dim", "prior_components", "sinkhorn_iterations"),
-            "num_projections",
+            *("embedding_dim", "prior_components", "sinkhorn_iterations", "num_projections"),
         ):
             _require(getattr(self, name) >= 1, self, name, "must be at least 1")
         for name in (
@@ -312,16 +326,21 @@ class MethodConfig:
                 "editor='additive' with latent='none': without r there is nothing to add; choose "
                 "editor='identity' for the plain baseline, or 'mlp' or 'low_rank' for the control"
             )
-        if self.editor == "additive" and self.latent_dim != self.embedding_dim:
+        if self.editor == "additive" and self.latent_size != self.embedding_dim:
             raise ValueError(
                 f"latent_dim={self.latent_dim} with editor='additive': t = f(x) + r needs "
                 f"latent_dim to equal embedding_dim={self.embedding_dim}; set "
-                f"latent_dim={self.embedding_dim}, or choose editor='mlp' or 'low_rank'"
+                f"latent_dim={self.embedding_dim} or 'auto', or choose editor='mlp' or 'low_rank'"
             )
 
     def _check_regulariser(self) -> None:
         if self.latent == "none":
             return  # as beta, so that the control is a recipe with this one setting changed
+        if self.latent == "given" and self.latent_dim == "auto":
+            raise ValueError(
+                "latent_dim='auto' with latent='given': the views bring an r of one size; set "
+                "latent_dim to that"
+            )
         variational, sparse = self.latent == "variational", self.latent == "sparse"
         rules = (
             ("free_nats", 0.0, variational, "variational", "a KL"),

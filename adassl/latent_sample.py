@@ -33,6 +33,18 @@ class LatentSample:
             mask=None if self.mask is None else function(self.mask),
         )
 
+    def only(self, kept: Float[Tensor, " latent"] | None) -> "LatentSample":
+        """The sample with r 0 and at no cost where `kept` is 0; None: the sample as it is."""
+        if kept is None:
+            return self
+        parts = self.penalty_per_dimension * kept
+        return LatentSample(
+            value=self.value * kept,
+            penalty=parts.sum(dim=-1),
+            penalty_per_dimension=parts,
+            mask=None if self.mask is None else self.mask * kept,
+        )
+
     def first(self, rows: int | None) -> "LatentSample":
         """The first `rows` pairs, or all of them, detached."""
         return self.map(lambda tensor: tensor[:rows].detach())

@@ -63,7 +63,13 @@ class SparseLatent(PriorlessLatent):
         embedding_dim: size of an embedding.
         latent_dim: size of r.
         hidden_dims: hidden layer sizes of the MLP that gives content and logits.
+
+    Attributes:
+        kept: 1 for the dimensions of r that are used, 0 for those that were switched off; None:
+            all are used for good (`adassl.latent_size`).
     """
+
+    kept: Float[Tensor, " latent"] | None
 
     def __init__(
         self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (128,)
@@ -73,6 +79,7 @@ class SparseLatent(PriorlessLatent):
         self.latent_dim = latent_dim
         self.head = build_mlp(2 * embedding_dim, hidden_dims, 2 * latent_dim)
         self.apply(initialise_xavier)
+        self.register_buffer("kept", None)
 
     def draw_noise(
         self,
@@ -116,12 +123,13 @@ class SparseLatent(PriorlessLatent):
         # hard + (soft - soft) rather than (hard - soft) + soft: only the first is exactly binary.
         mask = (soft > 0.5).to(soft.dtype) + (soft - soft.detach())
         active = torch.sigmoid(logits)
-        return LatentSample(
+        sample = LatentSample(
             value=mask * content,
             penalty=active.sum(dim=-1),
             penalty_per_dimension=active,
             mask=mask,
         )
+        return sample.only(self.kept)
 
 
 class GivenLatent(PriorlessLatent):

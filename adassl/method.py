@@ -145,31 +145,38 @@ class Method(nn.Module):
         for each in pairs.steps:
             latent = self._sample_latent(edited, each, views, generator)
             edited = self.editor(edited, None if latent is None else latent.value)
-            prediction = self.predictor(edited)
-            batch, both = pairs.num_pairs, pairs.num_directions == 2
-            ssl: Tensor = self.objective(
-                prediction[:batch],
-                each.target,
-                context=each.context,
-                edited_target=prediction[batch:] if both else None,
-                negative=pairs.negative,
-                group=pairs.group,
-                local=pairs.local,
-                step=step,
-                generator=generator,
-            )
+            ssl, prediction = self.compare(each, edited, step=step, generator=generator)
             loss, terms = self._total(ssl, latent, step)
             output = StepOutput(
                 loss=loss,
                 terms=terms,
-                context=_unit(pairs.source[:batch].detach()),
+                context=_unit(pairs.source[: len(views)].detach()),
                 target=_unit(each.target.detach()),
-                edited=_unit(edited[:batch].detach()),
-                prediction=_unit(prediction[:batch].detach()),
-                latent=None if latent is None else latent.first(batch),
+                edited=_unit(edited[: len(views)].detach()),
+                prediction=_unit(prediction[: len(views)].detach()),
+                latent=None if latent is None else latent.first(len(views)),
             )
             outputs.append(output)
         return mean_of(outputs)
+
+    def compare(
+        self, each: Step, edited: Tensor, *, step: int, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of the edited rows of a step, and what the predictor makes of them."""
+        prediction: Tensor = self.predictor(edited)
+        pairs, batch = each.pairs, each.pairs.num_pairs
+        ssl: Tensor = self.objective(
+            prediction[:batch],
+            each.target,
+            context=each.context,
+            edited_target=prediction[batch:] if pairs.num_directions == 2 else None,
+            negative=pairs.negative,
+            group=pairs.group,
+            local=pairs.local,
+            step=step,
+            generator=generator,
+        )
+        return ssl, prediction
 
     def _check(self, views: Views) -> None:
         if self.second_encoder is None and views.target.ndim != views.context.ndim:

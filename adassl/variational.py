@@ -47,9 +47,14 @@ class PosteriorLatent(nn.Module):
         embedding_dim: size of an embedding.
         latent_dim: size of r.
         hidden_dims: hidden layer sizes of the posterior's MLP.
+
+    Attributes:
+        kept: 1 for the dimensions of r that are used, 0 for those that were switched off; None:
+            all are used for good (`adassl.latent_size`).
     """
 
     has_prior = True
+    kept: Float[Tensor, " latent"] | None
 
     def __init__(
         self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (128,)
@@ -57,6 +62,7 @@ class PosteriorLatent(nn.Module):
         super().__init__()
         self.embedding_dim = embedding_dim
         self.latent_dim = latent_dim
+        self.register_buffer("kept", None)
         self.posterior_head = build_mlp(2 * embedding_dim, hidden_dims, 2 * latent_dim)
 
     def initialise(self, prior_output: nn.Linear) -> None:
@@ -117,11 +123,18 @@ class PosteriorLatent(nn.Module):
             shape, device = (len(posterior.mean),), posterior.mean.device
             noise = self.draw_noise(shape, generator=generator, device=device)
         divergence = self.divergence(posterior, context_embedding)
-        return LatentSample(
+        sample = LatentSample(
             value=posterior.mean + posterior.std * noise,
             penalty=divergence.sum(dim=-1),
             penalty_per_dimension=divergence,
         )
+        return sample.only(self.kept)
+
+    def drawn(
+        self, latents: Float[Tensor, "samples batch latent"]
+    ) -> Float[Tensor, "samples batch latent"]:
+        """Draws of the prior as the editor gets them."""
+        return latents if self.kept is None else latents * self.kept
 
 
 class VariationalLatent(PosteriorLatent):
@@ -160,7 +173,7 @@ class VariationalLatent(PosteriorLatent):
         prior = self.prior(context_embedding)
         shape = (num_samples, context_embedding.shape[0])
         noise = self.draw_noise(shape, generator=generator, device=prior.mean.device)
-        return prior.mean + prior.std * noise
+        return self.drawn(prior.mean + prior.std * noise)
 
 
 class MixtureLatent(PosteriorLatent):
@@ -221,4 +234,5 @@ class MixtureLatent(PosteriorLatent):
         shape, device = (num_samples, context_embedding.shape[0]), context_embedding.device
         noise = self.draw_noise(shape, generator=generator, device=device)
         source = device if generator is None else generator.device
-        return prior.sample(noise, torch.rand(shape, generator=generator, device=source).to(device))
+        place = torch.rand(shape, generator=generator, device=source).to(device)
+        return self.drawn(prior.sample(noise, place))

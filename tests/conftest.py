@@ -17,8 +17,7 @@ from tests.videos import X265, write_video
 
 os.environ.update(QUIET_RAY)  # before Ray is imported, as the command line does it
 os.environ.update(RAY_worker_niceness="0")  # or Ray's processes give way to the other tests
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: each process has a core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is: each process has a core
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,7 +16,6 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from pipelines.figures.style import INK
-from pipelines.storage.objects import is_remote
 
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 """Of pages and of the plots on them."""
@@ -147,14 +146,6 @@ def picture(source: str, caption: str = "", *, width: int | None = None) -> str:
         f'<figure><img src="{source}" alt="{escape(caption, quote=True)}"{size}>'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
-
-
-def video_link(path: str, seconds: float | None = None) -> str | None:
-    """The address of a file, or of a second of a video; None where no browser opens it."""
-    if is_remote(path) and not path.startswith("http"):
-        return None
-    address = path if is_remote(path) else Path(path).absolute().as_uri()
-    return address if seconds is None else f"{address}#t={seconds:.2f}"
 
 
 def frame_uri(frame: UInt8[NDArray[np.uint8], "height width channels"]) -> str:

@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 import torch
 from numpy.typing import NDArray
 
+from adassl.latent_size import num_kept
 from adassl.next_clip import next_clip_temperature
 from adassl.surprise import surprise_nats
 from pipelines import figures
@@ -143,7 +144,8 @@ def _about(
     usable = index.select()
     splits = pd.Series(usable.table["split"].to_pylist()).value_counts()
     counted = ", ".join(f"{count} {split}" for split, count in splits.items())
-    r = f"{config.method.latent}, {config.method.latent_dim} dimensions, β {config.method.beta:g}"
+    size = num_kept(learner.method.latent)
+    r = f"{config.method.latent}, {size} dimensions, β {config.method.beta:g}"
     if isinstance(usable, PairTable):
         amount = {"pairs": usable.describe()}
         a_pair = usable.rule.describe() if usable.rule else "a row of the table"

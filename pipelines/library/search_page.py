@@ -8,6 +8,7 @@ from pipelines.config.data import DataConfig
 from pipelines.errors import UserError
 from pipelines.figures import html
 from pipelines.library.duplicates import Duplicates
+from pipelines.library.links import video_link
 from pipelines.library.moment import Moment
 from pipelines.library.queries import SOUNDS, clip_of, is_image
 from pipelines.library.search import Answer, Library
@@ -80,7 +81,7 @@ def _figure(library: Library, moment: Moment, caption: str) -> str:
         return f"<figure><figcaption>{escape(f'{caption} · {error}')}</figcaption></figure>"
     step = -(-len(frames) // MOST_FRAMES)
     drawn = html.picture(html.strip_uri(frames[::step]), caption)
-    link = html.video_link(moment.path, moment.seconds)
+    link = video_link(moment.path, moment.seconds)
     return f'<a href="{escape(link, quote=True)}">{drawn}</a>' if link else drawn
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from pipelines import figures
 from pipelines.figures import html
+from pipelines.library.links import video_link
 from pipelines.numbers import number
 from pipelines.video.batch import Frames
 
@@ -86,7 +87,7 @@ def page_of(
 def moment_link(path: str, seconds: float) -> str:
     """HTML: the name of a video and a second, with a link to it where there can be one."""
     text = escape(f"{PurePosixPath(path).name} at {seconds:.2f} s")
-    link = html.video_link(path, seconds)
+    link = video_link(path, seconds)
     return text if link is None else f'<a href="{escape(link, quote=True)}">{text}</a>'
 
 

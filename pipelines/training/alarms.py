@@ -144,14 +144,14 @@ class AlarmMonitor:
         holds = seen > 1 and metrics["val/next_clip_nats"] < self._config.shortcut_share * seen
         if self._method.latent != "sparse":
             return holds
-        most = self._config.shortcut_active_share * self._method.latent_dim
+        most = self._config.shortcut_active_share * self._latent_dim(metrics)
         return holds and metrics["val/latent_mean_active"] > most
 
     def _sparse(self, metrics: Mapping[str, float]) -> bool | None:
         if "train/l0" not in metrics or self._warms_up(metrics):
             return None
         few = metrics["train/latent_mean_active"] < self._config.sparse_active
-        most = math.log(self._method.latent_dim)
+        most = math.log(self._latent_dim(metrics))
         alike = metrics["train/latent_use_entropy"] < self._config.sparse_entropy_share * most
         return few or alike
 
@@ -161,6 +161,10 @@ class AlarmMonitor:
             return None
         solved = metrics["train/ssl"] < self._config.trivial_loss
         return solved and metrics["val/within_video_nats"] < self._config.trivial_nats
+
+    def _latent_dim(self, metrics: Mapping[str, float]) -> float:
+        """Dimensions of r; where they are found while it trains, those that are left."""
+        return metrics.get("train/latent_dim", self._method.latent_size)
 
     def _warms_up(self, metrics: Mapping[str, float]) -> bool:
         return metrics.get("train/beta", self._method.beta) < self._method.beta

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_map
 from adassl import collectives
 from adassl.augmentations import LOCAL_AREA, Augmentation, augment
 from adassl.backbones import Backbone, load_weights
+from adassl.latent_size import is_round, num_kept, switch_off_idle
 from adassl.method import Method
 from adassl.next_clip import next_clip_nats, sample_futures
 from adassl.optim import build_adamw, set_learning_rate
@@ -130,6 +131,9 @@ class Learner:
         with record_function("step/ema"):
             self.method.after_step(self.step, total_steps=self.config.train.steps)
         self.step += 1
+        if self.config.method.latent_dim == "auto" and is_round(self.step, self.config.train.steps):
+            with record_function("step/latent size"), self._autocast():
+                switch_off_idle(self.method, views, step=self.step)
         if self.device.type == "cuda":
             self._end_of_step = torch.cuda.Event()
             self._end_of_step.record()
@@ -215,6 +219,8 @@ class Learner:
         metrics |= pair_metrics(context, target, rankme=rankme_of_some(context))
         if output.latent is not None:
             metrics |= latent_metrics(output.latent.map(collectives.all_gather))
+        if self.config.method.latent_dim == "auto":
+            metrics["latent_dim"] = float(num_kept(self.method.latent))
         return metrics
 
     def views(self, batch: Batch) -> Views:

@@ -58,6 +58,10 @@ CASES = {
     ),
     "triplet-negatives": case("triplet", "variational", "mlp", negative=True),
     "infonce-sparse": case("infonce", "sparse", "low_rank"),
+    "infonce-latent-size": case("infonce", "variational", "mlp", latent_dim="auto"),
+    "byol-sparse-latent-size": case(
+        "byol", "sparse", "low_rank", surrogate=True, latent_dim="auto"
+    ),
     "infonce-mixture": case("infonce", "variational", "mlp", prior_components=3),
     # No KL comes near this: DDP has to get its gradients of zero all the same.
     "infonce-free-nats": case("infonce", "variational", "mlp", free_nats=1000.0),

@@ -19,6 +19,7 @@ from adassl.backbones import build_backbone
 from adassl.build import build_method
 from adassl.collectives import all_gather, all_reduce_mean
 from adassl.config import MethodConfig
+from adassl.latent_size import switch_off_idle
 from adassl.next_clip import sample_futures
 from adassl.views import Views
 
@@ -81,6 +82,7 @@ def train(case: dict[str, Any], rank: int, world: int) -> dict[str, Any]:
         )
         optimizer.step()
         method.after_step(step, total_steps=10)
+        switch_off_idle(method, views, step=step)
     return {"losses": losses, "gradients": gradients, "state": method.state_dict()}
 
 

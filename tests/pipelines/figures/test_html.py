@@ -78,10 +78,3 @@ def test_a_map_shows_each_dot_its_own_picture() -> None:
     traces = json.loads(text[(at := text.index("[{")) :][: text[at:].index("}],") + 2])
     assert [trace["name"] for trace in traces] == ["kind 0", "kind 1", "kind 2"]
     assert [trace["customdata"] for trace in traces] == [list(range(i, 30, 3)) for i in range(3)]
-
-
-def test_links_open_what_a_browser_opens_at_the_second() -> None:
-    assert html.video_link("/a b/ü.mp4", 12.5) == "file:///a%20b/%C3%BC.mp4#t=12.50"
-    assert html.video_link("/a.png") == "file:///a.png"
-    assert html.video_link("https://host/a.mp4", 3) == "https://host/a.mp4#t=3.00"
-    assert html.video_link("s3://bucket/a.mp4", 3) is None

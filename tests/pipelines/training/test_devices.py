@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from adassl.latent_size import num_kept, switch_off_idle
 from adassl.traits import TRAITS
 from pipelines.evaluation.embed import DecodedPairs, embed
 from pipelines.evaluation.evaluate import label_free, nearest_futures
@@ -35,6 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
         "method.editor": "low_rank",
         "method.use_entropy_weight": 0.1,
     },
+    "latent-size": {"method.latent_dim": "auto"},
     "given-mlp": {"method.latent": "given"},
     "control-residual": {"method.latent": "none", "method.editor": "residual"},
     "byol-variational": {"method.objective": "byol", "method.free_nats": 1.0},
@@ -66,7 +68,7 @@ def batches(learner: Learner, count: int) -> list[Batch]:
     frames = [batch_for(learner.config, i) for i in range(count)]
     if learner.config.method.latent != "given":
         return list(frames)
-    latent = torch.full((8, learner.config.method.latent_dim), 0.5)
+    latent = torch.full((8, learner.config.method.latent_size), 0.5)
     return [dataclasses.replace(learner.views(batch), latent=latent) for batch in frames]
 
 
@@ -94,6 +96,9 @@ def test_nothing_mixes_devices_and_no_step_waits(
     assert metrics == pytest.approx(reference.metrics(expected), rel=1e-3, abs=1e-5)
     assert validated == pytest.approx(reference.validate(batches(reference, 2)), rel=1e-3, abs=1e-5)
     assert "centre_norm" in validated
+    for one in (learner, reference):
+        switch_off_idle(one.method, one.views(batches(one, 3)[2]), step=2)
+    assert num_kept(learner.method.latent) == num_kept(reference.method.latent)
 
     checkpoints = Checkpoints(Folder(tmp_path))
     checkpoints.save(2, learner.state_dict(), best_value=0.0)

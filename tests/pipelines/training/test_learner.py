@@ -33,6 +33,7 @@ METHODS = [
         "method.editor": "identity",
         "method.queue_size": 60,
     },
+    {"method.latent": "sparse", "method.editor": "low_rank", "method.latent_dim": "auto"},
     # One with noise of its own, and one with a decomposition, which raises where it meets a NaN.
     {"method.objective": "lejepa", "method.latent": "variational", "method.editor": "mlp"},
     {"method.objective": "mmcr", "method.latent": "none", "method.editor": "identity"},
