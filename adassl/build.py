@@ -83,7 +83,7 @@ def build_method(
         beta=config.beta,
         beta_warmup_steps=config.beta_warmup_steps,
         free_nats=config.free_nats,
-        use_entropy_weight=config.use_entropy_weight,
+        active_rate=config.active_rate,
         surrogate_form=config.surrogate_form,
         reverse=config.reverse,
         ema_momentum=config.ema_momentum,

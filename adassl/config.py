@@ -73,6 +73,9 @@ class MethodConfig:
             dimension for "sparse"). 0.1 to 0.8 with infonce, far less with byol.
         beta_warmup_steps: optimiser steps over which beta rises linearly from 0.
         free_nats: nats of mean KL below which a variational r costs nothing: free bits.
+        active_rate: share of the pairs in which each dimension of a sparse r should be active: beta
+            then weighs, in nats, how far each is from that; 0: the expected number of active ones,
+            as the paper has it. With byol, which leaves most off, 0.25.
         prior_components: Gaussians in the prior of a variational r; above 1 they are a mixture.
         surrogate_form: what is done with x++ where the views bring it: "target_only": the posterior
             reads it in the place of x+, in the forward direction only; "both": extra views of x and
@@ -80,8 +83,6 @@ class MethodConfig:
             authors' code.
         reverse: False: the forward direction only, x to x+, as x++ brings it with
             surrogate_form="target_only"; the control without x++ (ablation).
-        use_entropy_weight: nats of loss taken off per nat of H(rho), the entropy of the shares in
-            which a sparse r uses its dimensions; not warmed up as beta is.
         encoders: "shared": one for context and target; "separate": the target has an encoder of its
             own, with its own projector, such as a caption beside an image; for objectives that
             compare with the online encoder.
@@ -138,10 +139,10 @@ class MethodConfig:
     beta: float = 0.1
     beta_warmup_steps: int = 1_000
     free_nats: float = 0.0
+    active_rate: float = 0.0
     prior_components: int = 1
     surrogate_form: SurrogateForm = "target_only"
     reverse: bool = True
-    use_entropy_weight: float = 0.0
     encoders: Encoders = "shared"
     temperature: float = 0.1
     same_video_negative_weight: float = 1.0
@@ -252,7 +253,7 @@ class MethodConfig:
         ):
             _require(getattr(self, name) >= 1, self, name, "must be at least 1")
         for name in (
-            *("beta", "beta_warmup_steps", "free_nats", "use_entropy_weight"),
+            *("beta", "beta_warmup_steps", "free_nats"),
             *("same_video_negative_weight", "queue_size", "teacher_temperature_warmup_steps"),
             *("off_diagonal_weight", "centre_weight"),
             *("invariance_weight", "variance_weight", "covariance_weight"),
@@ -271,6 +272,8 @@ class MethodConfig:
         for name, usual in (("ema_momentum", "0.99 to 0.999"), ("centre_momentum", "0.9")):
             rule = f"must lie in [0, 1]; {usual} is usual"
             _require(0 <= getattr(self, name) <= 1, self, name, rule)
+        rule = "must lie in [0, 1); 0.25 is usual, 0 turns it off"
+        _require(0 <= self.active_rate < 1, self, "active_rate", rule)
         rule = "must be at least 2; with one all pairs are assigned alike"
         _require(self.num_prototypes >= 2, self, "num_prototypes", rule)
         for name in ("projector", "predictor", "latent", "editor"):
@@ -345,7 +348,7 @@ class MethodConfig:
         rules = (
             ("free_nats", 0.0, variational, "variational", "a KL"),
             ("prior_components", 1, variational, "variational", "a prior"),
-            ("use_entropy_weight", 0.0, sparse, "sparse", "probabilities of being active"),
+            ("active_rate", 0.0, sparse, "sparse", "probabilities of being active"),
         )
         for name, off, allowed, latent, what in rules:
             if getattr(self, name) != off and not allowed:

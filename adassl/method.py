@@ -22,7 +22,7 @@ from adassl.encoder import Embeddings, Encoder
 from adassl.latents import GivenLatent, Latent, LatentSample
 from adassl.objectives.objective import Objective
 from adassl.pairs import Encoding, Step, encode_pairs
-from adassl.regularisers import free_bits, use_entropy
+from adassl.regularisers import free_bits, rate_divergence
 from adassl.schedules import beta_warmup, ema_momentum
 from adassl.step_output import StepOutput, mean_of
 from adassl.views import Views
@@ -48,7 +48,8 @@ class Method(nn.Module):
         beta: final weight of the regulariser of r.
         beta_warmup_steps: optimiser steps over which beta rises linearly from 0.
         free_nats: nats of mean KL below which a variational r costs nothing.
-        use_entropy_weight: nats of loss taken off per nat of entropy of a sparse r's use.
+        active_rate: share of the pairs in which each dimension of a sparse r should be active, of
+            which beta is then the weight; 0: as few as can be.
         reverse: whether the reverse direction, x+ to x, is used where the views allow it.
         surrogate_form: how surrogates are used; see `adassl.pairs.Encoding`.
         ema_momentum: momentum of the target network at step 0, or throughout.
@@ -73,7 +74,7 @@ class Method(nn.Module):
         beta: float = 0.1,
         beta_warmup_steps: int = 0,
         free_nats: float = 0.0,
-        use_entropy_weight: float = 0.0,
+        active_rate: float = 0.0,
         surrogate_form: SurrogateForm = "target_only",
         reverse: bool = True,
         ema_momentum: float = 0.996,
@@ -96,7 +97,7 @@ class Method(nn.Module):
             self.target_encoder = copy.deepcopy(encoder).requires_grad_(False)
         self.objective = objective
         self.beta, self.beta_warmup_steps = beta, beta_warmup_steps
-        self.free_nats, self.use_entropy_weight = free_nats, use_entropy_weight
+        self.free_nats, self.active_rate = free_nats, active_rate
         self.ema_momentum, self.ema_schedule = ema_momentum, ema_schedule
         self.encoding = Encoding(
             stop_gradient=objective.traits.target == "stopped",
@@ -249,11 +250,10 @@ class Method(nn.Module):
             terms["l0" if latent.mask is not None else "kl"] = penalty.detach()
             # Also at beta = 0, and below the free nats: the penalty alone reaches the prior, and
             # DDP waits for the prior, if only for a gradient of zero.
+            if self.active_rate > 0:
+                penalty = rate_divergence(latent.penalty_per_dimension, self.active_rate)
+                terms["rate"] = penalty.detach()
             loss = ssl + beta * free_bits(penalty, self.free_nats)
-        if latent is not None and self.use_entropy_weight > 0:
-            entropy = use_entropy(latent.penalty_per_dimension)
-            terms["use_entropy"] = entropy.detach()
-            loss = loss - self.use_entropy_weight * entropy
         return loss, {"loss": loss.detach(), **terms}
 
     def parts(self) -> dict[str, list[nn.Module]]:

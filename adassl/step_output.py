@@ -19,8 +19,8 @@ class StepOutput:
     Attributes:
         loss: what to differentiate; a mean over this worker's rows, for DDP to average.
         terms: float32 scalars: "loss", "ssl", "beta", and "kl" (variational, nats, whether free or
-            not) or "l0" (sparse, active dimensions), before beta; with a `use_entropy_weight` also
-            "use_entropy" (nats, of the global batch), before it.
+            not) or "l0" (sparse, active dimensions), before beta; with an `active_rate` also "rate"
+            (nats, of the global batch), before it.
         context: unit embeddings of x by the online encoder.
         target: unit embeddings of x+ that `prediction` is compared with: the target network's for
             byol and dino, else the online encoder's.

@@ -15,7 +15,8 @@ def changes(
         settings["train.sync_batchnorm"] = settings.get("train.sync_batchnorm") or False
         if settings.get("train.best_metric") == TrainConfig().best_metric:
             settings["train.best_metric"] = "val/loss"
-    removed = dict.fromkeys(REMOVED[key] for key in REMOVED if old.pop(key, None) is not None)
+    # One that is gone counts where it was used.
+    removed = dict.fromkeys(REMOVED[key] for key in REMOVED if old.pop(key, None))
     return [
         *(f"it is of an earlier version: {reason}" for reason in removed),
         *(

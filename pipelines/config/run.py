@@ -172,6 +172,7 @@ SINCE_0_1 = (
     ("data", "moments_per_chain"),
     ("data", "negative"),
     ("data", "sound_seconds"),
+    ("method", "active_rate"),
     ("method", "encoders"),
     ("method", "surrogate_form"),
     ("method", "reverse"),
@@ -191,7 +192,7 @@ REMOVED = dict.fromkeys(
     ("data.starts_per_window", "data.pairs_per_window"),
     "windows follow the files now, as long as data.shuffle_memory_mib allows, and a start frame "
     "gives data.reuse pairs",
-)
+) | {"method.use_entropy_weight": "method.active_rate has every dimension of a sparse r used"}
 """Settings that there were once, and what came in their place."""
 
 
@@ -315,6 +316,7 @@ class RunConfig(Record):
         # The default that came later counts as the one before: runs from before then resume.
         if content["train"]["best_metric"] == TrainConfig().best_metric:
             content["train"]["best_metric"] = "val/loss"
+        content["method"]["use_entropy_weight"] = 0.0  # was a setting: runs from then resume
         # Unset came later than false, and no run on several GPUs came before it.
         content["train"]["sync_batchnorm"] = content["train"]["sync_batchnorm"] or False
         if self.method.encoders == "shared":
@@ -372,12 +374,15 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: with one line for each thing that is wrong.
     """
+    flat = flatten(tree)
+    if flat.get("method.use_entropy_weight") == 0:
+        tree = {**tree, "method": {k: v for k, v in tree["method"].items() if "entropy" not in k}}
     removed = [key for key in flatten(tree) if key in REMOVED]
     if removed:
         raise ConfigError(
-            f"made by an earlier version, with {', '.join(removed)}: {REMOVED[removed[0]]}. The "
-            "pairs that it trained on cannot be had again; start it anew under another name, from "
-            "its backbone if you like (backbone.init_from)"
+            f"made by an earlier version, with {', '.join(removed)}: {REMOVED[removed[0]]}. It "
+            "cannot be gone on with; start it anew under another name, from its backbone if you "
+            "like (backbone.init_from)"
         )
     try:
         return RunConfig.model_validate(tree)

@@ -39,7 +39,7 @@ ADVICE: dict[AlarmName, str] = {
     ),
     "sparse_underused": (
         "the sparse r is hardly used: few dimensions are active, or always the same. Lower "
-        "method.beta, reward its use by method.use_entropy_weight, or use latent=variational "
+        "method.beta, ask for use by method.active_rate, or use latent=variational "
         "(arXiv 2602.02381)"
     ),
     "trivial_task": (

@@ -72,7 +72,7 @@ def test_every_public_name_is_there_and_nothing_else_was_needed(library: dict[st
 
 
 def test_what_no_page_has_shown_to_help_is_not_public() -> None:
-    assert not {"MixtureLatent", "use_entropy", "free_bits"} & set(adassl.__all__)
+    assert not {"MixtureLatent", "rate_divergence", "free_bits"} & set(adassl.__all__)
 
 
 def test_every_objective_takes_plain_tensors(library: dict[str, Any]) -> None:

@@ -65,7 +65,7 @@ CASES = {
     "infonce-mixture": case("infonce", "variational", "mlp", prior_components=3),
     # No KL comes near this: DDP has to get its gradients of zero all the same.
     "infonce-free-nats": case("infonce", "variational", "mlp", free_nats=1000.0),
-    "infonce-sparse-use-entropy": case("infonce", "sparse", "low_rank", use_entropy_weight=2.0),
+    "infonce-sparse-rate": case("infonce", "sparse", "low_rank", beta=2.0, active_rate=0.2),
     "infonce-given": case("infonce", "given", "mlp"),
     "byol-given-surrogate": case("byol", "given", "mlp", surrogate=True),
     "aninfonce-variational": case("aninfonce", "variational", "mlp"),

@@ -150,24 +150,13 @@ def test_with_a_mixture_prior_the_gradient_reaches_every_parameter_and_futures_d
     assert (futures.std(dim=0).sum(dim=-1) > 0).all()
 
 
-def test_the_entropy_of_use_is_taken_off_the_loss(
+def test_a_rate_takes_the_place_of_the_active_dimensions(
     make_method: MakeMethod, make_views: MakeViews
 ) -> None:
     settings = {"latent": "sparse", "editor": "low_rank", "beta": 0.2}
     plain = run(make_method(**settings), make_views())
-    method = make_method(**settings, use_entropy_weight=0.7)
-    output = run(method, make_views())
-    both = make_method(**settings)
-    entropy = output.terms["use_entropy"]
-    assert "use_entropy" not in plain.terms
-    torch.testing.assert_close(output.loss, plain.loss - 0.7 * entropy)
-    context, target = both.encoder(
-        torch.cat([make_views().context, make_views().target])
-    ).embedding.chunk(2)
-    assert both.latent is not None
-    sample = both.latent(
-        torch.cat([context, target]), torch.cat([target, context]), torch.zeros(32, 4)
-    )
-    rho = sample.penalty_per_dimension.sum(dim=0)
-    rho = rho / rho.sum()
-    torch.testing.assert_close(entropy, -(rho * rho.log()).sum().detach())
+    output = run(make_method(**settings, active_rate=0.25), make_views())
+    assert "rate" not in plain.terms
+    torch.testing.assert_close(output.terms["l0"], plain.terms["l0"])
+    torch.testing.assert_close(output.loss, output.terms["ssl"] + 0.2 * output.terms["rate"])
+    assert output.terms["rate"] > 0

@@ -8,6 +8,8 @@ from pipelines.config.run import RunConfig, with_overrides
 from pipelines.experiments.arm import LOW_RANK, NO_R, PLAIN, Arm, Settings
 from pipelines.experiments.digits import write_digits
 from pipelines.experiments.grid import Experiment
+from pipelines.experiments.latent_sizes import size_arms
+from pipelines.experiments.moving_digits.hypotheses import SIZE_GROUPS
 from pipelines.experiments.moving_digits.page import page_of
 from pipelines.experiments.moving_digits.trial import run_digit_trial
 from pipelines.recipes import recipe
@@ -40,6 +42,7 @@ SPARSE: Settings = {
     "method.free_nats": 0.0,
     "method.beta": 0.001,
 }
+RATE: Settings = {**SPARSE, "method.active_rate": 0.25, "method.beta": 0.01}
 WITHOUT: Settings = {"data.surrogate": False}
 FORWARD: Settings = {**WITHOUT, "method.reverse": False}
 """As with x++, but the posterior reads x+: all that differs is what it reads."""
@@ -49,6 +52,7 @@ METHODS: dict[str, tuple[str, Settings]] = {
     "no-r": ("+ editor, no r", NO_R),
     "v": ("+ AdaSSL-V", {}),
     "s": ("+ AdaSSL-S", SPARSE),
+    "s-rate": ("+ AdaSSL-S, rate 0.25", RATE),
     "v-without": ("+ AdaSSL-V, without x++", WITHOUT),
     "v-forward": ("+ AdaSSL-V, without x++, forward only", FORWARD),
     "s-without": ("+ AdaSSL-S, without x++", {**SPARSE, **WITHOUT}),
@@ -57,12 +61,14 @@ METHODS: dict[str, tuple[str, Settings]] = {
     "v-low-rank": ("+ AdaSSL-V, low-rank editor", LOW_RANK),
 }
 RUN = {
-    ("A", "infonce"): tuple(m for m in METHODS if m != "v-mixture"),
-    ("A", "byol"): ("plain", "no-r", "v", "s", "v-without", "v-forward", "v-mixture"),
+    ("A", "infonce"): tuple(m for m in METHODS if m not in ("v-mixture", "s-rate")),
+    ("A", "byol"): ("plain", "no-r", "v", "s", "s-rate", "v-without", "v-forward", "v-mixture"),
     ("B", "infonce"): ("v",),
     ("B", "byol"): ("no-r", "v", "v-mixture"),
 }
 """Which methods run in which setting with which objective."""
+
+SIZES = (1, 2, 4, 8, 32)
 
 LONG: Settings = {"task.setting": "A", "train.steps": 400}
 LONG_ARMS: dict[str, tuple[str, Settings]] = {
@@ -116,6 +122,8 @@ def _arms() -> Iterator[Arm]:
                 title=f"{name} {title}",
                 settings={"task.setting": setting, **how, **what},
             )
+    for group, setting in SIZE_GROUPS.items():
+        yield from size_arms(group, {"task.setting": setting}, SIZES)
     for method, (title, what) in LONG_ARMS.items():
         yield Arm(group="long", method=method, title=title, settings={**LONG, **what})
 

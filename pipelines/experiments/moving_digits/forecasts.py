@@ -16,8 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from adassl.chains import chain_futures
-from adassl.method import Method
+from adassl.forecaster import Forecaster
 from pipelines.evaluation.forecasts import (
     crps,
     energy_score,
@@ -100,24 +99,26 @@ class VelocityReader:
 
 @torch.no_grad()
 def roll_out(
-    method: Method,
-    clips: torch.Tensor,
+    forecaster: Forecaster,
+    context_embedding: torch.Tensor,
     num_samples: int,
     num_steps: int,
     noise: torch.Generator,
-    *,
-    rescaled: bool = True,
 ) -> list[Array]:
     """Unit embeddings [pairs, samples, dim] of the next clip, of the one after it, and so on.
 
-    A prediction is a direction only, so before it is edited again it gets the mean length of
-    embeddings of real clips, unless `rescaled` is off: see `adassl.chains`. A method without r has
-    one future.
+    A prediction is a direction only, so before it is edited again it gets the mean length of the
+    contexts' embeddings. A method without r has one future.
     """
-    method.eval()
-    embedding = method.encode(clips).embedding.float()
-    futures = chain_futures(method, embedding, num_samples, num_steps, noise, rescaled=rescaled)
-    return [step.numpy() for step in futures]
+    length = context_embedding.norm(dim=-1).mean()
+    samples = 1 if forecaster.prior is None else num_samples
+    embedding = context_embedding.repeat_interleave(samples, dim=0)
+    steps = []
+    for _ in range(num_steps):
+        unit = forecaster.futures(embedding, 1, noise)[0]
+        steps.append(unit.unflatten(0, (len(context_embedding), samples)).numpy())
+        embedding = unit * length
+    return steps
 
 
 def forecast_metrics(samples: Array, truth: Truth, rng: np.random.Generator) -> dict[str, float]:

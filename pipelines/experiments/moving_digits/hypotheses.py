@@ -9,6 +9,7 @@ from pipelines.experiments.hypothesis import (
     jointly,
     some,
 )
+from pipelines.experiments.latent_sizes import size_hypothesis
 from pipelines.experiments.results import Results, Score
 from pipelines.sources.digit_motion import probability_of_y
 
@@ -20,7 +21,9 @@ ENERGY, SPREAD, SLOPE = F + "energy", F + "spread", F + "slope"
 TRUE_SLOPE = probability_of_y("B", 1) - probability_of_y("B", 0)
 ACTIVE, ENTROPY = "val/latent_mean_active", "val/latent_use_entropy"
 OBJECTIVES = {"infonce": "InfoNCE", "byol": "BYOL"}
-SAMPLED = tuple(f"{o}-{m}" for o in OBJECTIVES for m in ("v", "v-mixture"))
+LEARNT = T + "prior/"
+SIZE_GROUPS = {"size-A": "setting A", "size-B": "setting B"}
+SAMPLED = tuple(f"{o}-{m}" for o in OBJECTIVES for m in ("v", "s", "v-mixture"))
 """Arms whose futures are judged."""
 GOALS = {"digit": (DIGIT, 0.80), "velocity": (VELOCITY, 0.95), "change": (EDITED, 0.75)}
 
@@ -32,7 +35,9 @@ def hypotheses(results: Results) -> list[Hypothesis]:
     found += [_better_encoder(results, objective) for objective in OBJECTIVES]
     found += [_all_three(results), _surrogate(results)]
     found += [_energy(results, group, rival) for group in "AB" for rival in RIVALS]
-    return [*found, _spread(results), _slope(results), _mixture(results), *_use(results)]
+    found += [_near_truth(results), _spread(results), _flat(results), _slope(results)]
+    found += [_fitted(results), _mixture(results), *_use(results)]
+    return [*found, size_hypothesis(results, SIZE_GROUPS, (LATENT,), "R² of the change (z, r)")]
 
 
 def _recovers(results: Results, objective: str) -> Hypothesis:
@@ -98,6 +103,7 @@ def _surrogate(results: Results) -> Hypothesis:
     )
 
 
+WIDE, MOST_ENERGY = 0.15, 1.08
 RIVALS = {
     "control": "the deterministic control's",
     "last_velocity": "the last velocity, known exactly",
@@ -119,17 +125,64 @@ def _energy(results: Results, group: str, rival: str) -> Hypothesis:
     return some("ours", statement, checks, f"the true distribution {oracle}")
 
 
+def _near_truth(results: Results) -> Hypothesis:
+    checks = []
+    for group in "AB":
+        for arm in SAMPLED:
+            if len(results.values(group, arm, ENERGY)):
+                truth = Score(group, arm, f"{ENERGY}_oracle", "the true distribution")
+                own = Score(group, arm, ENERGY)
+                checks.append(check(results, truth, own, f"{group},", times=1 / MOST_ENERGY))
+    return some(
+        "ours",
+        f"In some setting the sampled futures of some arm have at most {MOST_ENERGY:g} times the "
+        "energy score of the true distribution",
+        checks,
+    )
+
+
 def _spread(results: Results) -> Hypothesis:
     checks = []
     for group in "AB":
         for arm in SAMPLED:
             if len(results.values(group, arm, SPREAD)):
                 spread = Score(group, arm, SPREAD)
-                sides = [check(results, spread, 0.75), check(results, 1.25, spread)]
+                sides = [check(results, spread, 1 - WIDE), check(results, 1 + WIDE, spread)]
                 title = f"{group}, {results.titles(group)[arm]} {results.shown(*spread[:3])}"
-                checks.append(jointly(title, sides))
-    statement = "The spread of the sampled velocities of some arm is within ±25 % of the true one"
+                learnt = results.shown(group, arm, LEARNT + "spread")
+                checks.append(jointly(f"{title} (learnt prior {learnt})", sides))
+    statement = (
+        f"The spread of the sampled velocities of some arm is within ±{WIDE:.0%} of the true"
+    )
     return some("ours", statement, checks)
+
+
+def _flat(results: Results) -> Hypothesis:
+    edges = Score("A", "infonce-v", F + "rank_edges")
+    sides = [check(results, edges, 1 - WIDE), check(results, 1 + WIDE, edges)]
+    p = results.shown("A", "infonce-v", F + "rank_p")
+    return every(
+        "ours",
+        "Setting A: what came is as often among the lowest and the highest of InfoNCE + AdaSSL-V's "
+        f"futures as it should be, within ±{WIDE:.0%}",
+        [jointly(f"ranks at the edges / flat {results.shown(*edges[:3])}", sides)],
+        f"p of a flat rank histogram {p}",
+    )
+
+
+def _fitted(results: Results) -> Hypothesis:
+    checks = []
+    for group in "AB":
+        for arm in SAMPLED:
+            if len(results.values(group, arm, LEARNT + "energy")):
+                learnt = Score(group, arm, LEARNT + "energy", "the learnt prior")
+                checks.append(check(results, learnt, Score(group, arm, ENERGY), f"{group},"))
+    return every(
+        "ours",
+        "The prior that is fitted after training forecasts better than the learnt one (energy "
+        "score), in each arm and setting",
+        checks,
+    )
 
 
 def _slope(results: Results) -> Hypothesis:
@@ -164,6 +217,23 @@ def _use(results: Results) -> list[Hypothesis]:
             "With BYOL, AdaSSL-S uses fewer dimensions of r",
             [check_methods(results, "A", "infonce-s", "byol-s", ACTIVE, "E‖r‖₀ of")],
             f"H(ρ): {shown}",
+        ),
+        every(
+            "ours",
+            "With BYOL, a rate makes AdaSSL-S spread over its dimensions and know the change as "
+            "under InfoNCE: H(ρ) and R² from (z, r) at most 0.02 below those of InfoNCE + AdaSSL-S",
+            [
+                check(
+                    results,
+                    Score("A", "byol-s-rate", metric),
+                    Score("A", "infonce-s", metric),
+                    less=0.02,
+                )
+                for metric in (ENTROPY, LATENT)
+            ],
+            f"E‖r‖₀ {results.shown('A', 'byol-s-rate', ACTIVE)}, without a rate "
+            f"{results.shown('A', 'byol-s', ACTIVE)}, change without a rate "
+            f"{results.shown('A', 'byol-s', LATENT)}",
         ),
         every(
             "ours",

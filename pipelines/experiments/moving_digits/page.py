@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.experiments import figures
 from pipelines.experiments.figures import Cloud, FutureClips
+from pipelines.experiments.latent_sizes import size_section
 from pipelines.experiments.moving_digits.hypotheses import (
     ACTIVE,
     DIGIT,
@@ -16,7 +17,9 @@ from pipelines.experiments.moving_digits.hypotheses import (
     ENERGY,
     ENTROPY,
     LATENT,
+    LEARNT,
     PAIR,
+    SIZE_GROUPS,
     SLOPE,
     SPREAD,
     VELOCITY,
@@ -53,6 +56,8 @@ FUTURES = (
     Column(metric=F + "energy_no_change", title="no change (read)", digits=3),
     Column(metric=F + "crps", title="CRPS", digits=3),
     Column(metric=SPREAD, title="spread / true"),
+    Column(metric=LEARNT + "energy", title="energy, learnt prior", digits=3),
+    Column(metric=LEARNT + "spread", title="spread, learnt prior"),
     Column(metric=F + "cross", title="smaller / larger change"),
     Column(metric=F + "share_x", title="share along x"),
     Column(metric=F + "share_x_oracle", title="true share along x"),
@@ -107,25 +112,31 @@ PROTOCOL = """\
   posterior, before BYOL's predictor. R² is the mean over x and y. From *edited* alone an arm
   without r scores 0 by construction, since the mean change does not depend on x; no hypothesis
   rests on that comparison.
-- **Futures.** 64 samples r ~ p(r | x) for each source, edited; an MLP fitted on real clips of
-  training glyphs reads the velocity out of each. Energy score (fair) in px/frame against what came,
-  beside that of draws of the true distribution; a method without r has one future. Two trivial
-  forecasts: *last velocity* is the source's velocity, which is known exactly, as a point forecast,
-  scored without the reader; *no change* is the velocity read from the source's own embedding in the
-  place of a future, so that it carries the reader's error as the methods' futures do. Two steps: a
-  prediction is edited again, and scored against two true changes one after another. A share along
-  an axis is that of the futures whose larger change is along it. Retrieval among all test clips.
+- **Futures.** 64 samples of r for each source, edited; an MLP fitted on real clips of training
+  glyphs reads the velocity out of each. r is drawn by a prior that is fitted after training to the
+  r of 2,000 training pairs, and the editor's answers are taken to where clips are embedded, by
+  ridge regression on the same pairs (`adassl/forecaster.py`); without r, only the latter. *Learnt
+  prior*: r ~ p(r | x) of the training, read as the editor answers. Energy score (fair) in
+  px/frame against what came, beside that of draws of the true distribution; a method without r
+  has one future. Two trivial forecasts: *last velocity* is the source's velocity, which is known
+  exactly, as a point forecast, scored without the reader; *no change* is the velocity read from
+  the source's own embedding in the place of a future, so that it carries the reader's error as
+  the methods' futures do. Two steps: a prediction is edited again, and scored against two true
+  changes one after another. A share along an axis is that of the futures whose larger change is
+  along it. Retrieval among all test clips.
 """
 
 
 def page_of(results: Results, trials: Path) -> Page:
     """The page of the trials so far."""
     groups = [group for group in ("A", "B") if results.titles(group)]
-    sections = [_representation(results, trials)]
+    sections = [_representation(results, trials)] if results.titles("A") else []
     sections += [_futures(results, trials, group) for group in groups]
-    sections.append(_use(results, trials))
+    sections += [_use(results, trials)] if results.titles("A") else []
     if results.titles("long"):
         sections.append(_long(results, trials))
+    if results.titles(*SIZE_GROUPS):
+        sections.append(size_section(results, SIZE_GROUPS, REPRESENTATION, LATENT))
     return Page(
         title="Moving digits: what r adds to video",
         summary=(

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import normalize
 
+from adassl.forecaster import Forecaster
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.evaluation import probes
 from pipelines.evaluation.evaluate import label_free
@@ -26,6 +28,8 @@ Array = NDArray[Any]
 
 CHANGE = ("change_x", "change_y")
 NUM_PAIRS = {"train": 2000, "val": 600, "test": 1500}
+AT_ONCE = 250
+"""Clips that are encoded at once."""
 SHOWN = 6
 """Sources of the test videos kept for pictures."""
 FORECAST_FILE = "forecasts.npz"
@@ -53,8 +57,7 @@ def judge(trial: TrialRun) -> dict[str, float]:
     learner.load_state_dict(state)
     splits, seed = embedded(learner, NUM_PAIRS), trial.config.train.seed
     metrics = {**label_free(splits["test"].pairs), **probe_metrics(splits, seed)}
-    if learner.method.has_futures:
-        metrics |= future_metrics(learner, splits, trial.setting, trial.folder, seed)
+    metrics |= future_metrics(learner, splits, trial.setting, trial.folder, seed)
     return {f"test/{name}": value for name, value in metrics.items()}
 
 
@@ -94,7 +97,11 @@ def probe_metrics(splits: Splits, seed: int) -> dict[str, float]:
 def future_metrics(
     learner: Learner, splits: Splits, setting: Any, folder: RunFolder, seed: int
 ) -> dict[str, float]:
-    """The sampled futures of the test sources as a forecast of what comes."""
+    """The sampled futures of the test sources as a forecast of what comes.
+
+    `forecast/` is of the prior that is fitted after training; `prior/` of the one that was learnt,
+    where there is one, with its futures read as they come from the editor.
+    """
     train, test = splits["train"], splits["test"]
     read = VelocityReader(train.pairs.target, next_velocity(train), seed=seed)
     truth = Truth(
@@ -103,15 +110,20 @@ def future_metrics(
         digit=test.labels("digit"),
         setting=setting,
     )
-    noise = torch.Generator().manual_seed(seed)
-    clips = learner.to_input(test.pairs.clips)
+    method, latent = learner.method, train.pairs.latent
+    forecaster = Forecaster.fit(
+        method,
+        contexts(learner, train),
+        torch.from_numpy(train.pairs.target),
+        None if latent is None else latent.value,
+    )
+    embedded, noise = contexts(learner, test), torch.Generator().manual_seed(seed)
     futures = forecasts.roll_out(
-        learner.method, clips, forecasts.NUM_SAMPLES, forecasts.NUM_STEPS, noise
+        forecaster, embedded, forecasts.NUM_SAMPLES, forecasts.NUM_STEPS, noise
     )
     samples = [read(step) for step in futures]
     rng = np.random.default_rng(seed)
-    with torch.no_grad():  # the source's own embedding in the place of a future
-        still = read(learner.method.encode_target(clips).numpy())
+    still = read(normalize(embedded, dim=-1).numpy())  # the source in the place of a future
     metrics = {"energy_no_change": forecasts.energy_of_point(still, truth)}
     metrics |= forecasts.forecast_metrics(samples[0], truth, rng)
     metrics |= forecasts.path_metrics(samples[-1], truth, rng)
@@ -119,7 +131,21 @@ def future_metrics(
     real = read(test.pairs.target) - truth.next_velocity
     metrics["reader_r2"] = float(1 - real.var(axis=0).sum() / truth.next_velocity.var(0).sum())
     save_shown(folder, test, futures[0], samples[0], truth, rng)
-    return {f"forecast/{name}": value for name, value in metrics.items()}
+    found = {f"forecast/{name}": value for name, value in metrics.items()}
+    if method.latent is not None and method.has_futures:
+        learnt = method.futures_of(embedded, forecasts.NUM_SAMPLES, noise).transpose(0, 1).numpy()
+        scores = forecasts.forecast_metrics(read(learnt), truth, rng)
+        found |= {f"prior/{name}": scores[name] for name in ("energy", "spread", "slope")}
+    return found
+
+
+@torch.no_grad()
+def contexts(learner: Learner, split: Split) -> torch.Tensor:
+    """Embeddings z of the sources, not normalised [pairs, dim]."""
+    learner.method.eval()
+    parts = torch.from_numpy(split.pairs.clips).split(AT_ONCE)
+    found = [learner.method.encode(learner.to_input(part.numpy())) for part in parts]
+    return torch.cat([each.embedding.float() for each in found])
 
 
 def next_velocity(split: Split) -> Array:

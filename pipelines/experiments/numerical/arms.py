@@ -7,6 +7,8 @@ from typing import get_args
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.experiments.arm import LOW_RANK, NO_R, PLAIN, Arm, Settings
 from pipelines.experiments.grid import Experiment
+from pipelines.experiments.latent_sizes import size_arms
+from pipelines.experiments.numerical.hypotheses import SIZE_GROUPS
 from pipelines.experiments.numerical.page import page_of
 from pipelines.experiments.numerical.trial import run_numerical_trial
 from pipelines.sources.numerical import Conditional
@@ -114,7 +116,7 @@ BYOL: Settings = {
     "optim.learning_rate": 3e-3,
 }
 NUM_SEEDS, NUM_ABLATION_SEEDS, NUM_TEST_SEEDS = 5, 3, 10
-LATENT_DIMS = (1, 2, 4, 8, 16, 32)
+SIZES = (1, 2, 4, 8, 16, 32)
 
 
 def experiment(*, quick: bool) -> Experiment:
@@ -155,6 +157,9 @@ def _arms() -> Iterator[Arm]:
                     settings={"task.conditional": conditional, **settings},
                     num_seeds=NUM_TEST_SEEDS if is_confirmed else None,
                 )
+    for group, conditional in SIZE_GROUPS.items():
+        settings = {"task.conditional": conditional, **METHODS["v"][1]}
+        yield from size_arms(group, settings, SIZES, NUM_ABLATION_SEEDS)
     yield from _ablations()
 
 
@@ -165,18 +170,14 @@ def _ablations() -> Iterator[Arm]:
     rows: list[tuple[str, str, str, Settings]] = [
         ("warm-up", "on", "β rises over 500 steps", v),
         ("warm-up", "off", "β from the first step", {**v, "method.beta_warmup_steps": 0}),
-        *(
-            ("latent-dim", f"v-{dim}", f"AdaSSL-V, d_r {dim}", {**v, "method.latent_dim": dim})
-            for dim in LATENT_DIMS
-        ),
         ("shortcut", "v-0", "AdaSSL-V, β = 0", {**v, "method.beta": 0.0}),
         ("shortcut", "s-0", "AdaSSL-S, β = 0", {**s, "method.beta": 0.0}),
     ]
-    for weight in (0.0, 0.1):
-        entropy: Settings = {"method.use_entropy_weight": weight}
-        name = f"S, H(ρ) rewarded by {weight:g}"
-        rows.append(("sparse-use", f"infonce-{weight:g}", f"InfoNCE + {name}", {**s, **entropy}))
-        rows.append(("sparse-use", f"byol-{weight:g}", f"BYOL + {name}", {**byol_s, **entropy}))
+    for rate in (0.0, 0.25):
+        asked: Settings = {"method.active_rate": rate}
+        name = f"S, rate {rate:g}" if rate else "S"
+        rows.append(("sparse-use", f"infonce-{rate:g}", f"InfoNCE + {name}", {**s, **asked}))
+        rows.append(("sparse-use", f"byol-{rate:g}", f"BYOL + {name}", {**byol_s, **asked}))
     for group, method, title, settings in rows:
         yield Arm(
             group=group,

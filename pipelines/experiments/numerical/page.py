@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.experiments import figures
+from pipelines.experiments.latent_sizes import size_section
 from pipelines.experiments.numerical.hypotheses import (
     CONDITIONALS,
     EDITED,
@@ -17,6 +18,7 @@ from pipelines.experiments.numerical.hypotheses import (
     PAIR,
     PENALTY,
     REFIT,
+    SIZE_GROUPS,
     UNSCALED,
     hypotheses,
 )
@@ -83,11 +85,12 @@ def page_of(results: Results, trials: Path) -> Page:
     sections += [_conditional(results, name) for name in CONDITIONALS if name in groups]
     makers: dict[str, Callable[[Results, Path], Section]] = {
         "warm-up": _warm_up,
-        "latent-dim": _latent_dim,
         "sparse-use": _sparse_use,
         "shortcut": _shortcut,
     }
     sections += [make(results, trials) for group, make in makers.items() if group in groups]
+    if groups & set(SIZE_GROUPS):
+        sections.append(size_section(results, SIZE_GROUPS, COLUMNS, LATENT))
     return Page(
         title="The numerical experiment",
         summary=(
@@ -127,26 +130,6 @@ def _conditional(results: Results, name: str) -> Section:
 def _warm_up(results: Results, trials: Path) -> Section:
     return _training(
         results, trials, "warm-up", "β warm-up", {"KL of r, nats": "train/kl", "loss": "train/loss"}
-    )
-
-
-def _latent_dim(results: Results, trials: Path) -> Section:
-    def draw(path: Path) -> Path:
-        metrics = {"c, 5I, refitted": REFIT, "c+ − c (edited)": EDITED}
-        rows: dict[str, list[dict[str, float]]] = {name: [] for name in metrics}
-        for method in results.titles("latent-dim"):
-            for name, key in metrics.items():
-                values = results.values("latent-dim", method, key)
-                dim = float(method.partition("-")[2])
-                rows[name].append({"x": dim, "mean": values.mean(), "sd": values.std()})
-        curves = {name: pd.DataFrame(points).fillna(0.0) for name, points in rows.items()}
-        title = "Dimensions of r (AdaSSL-V, complex)"
-        return figures.lines(curves, path, title=title, y_label="R²", x_label="d_r")
-
-    return Section(
-        title="Dimensions of r",
-        tables={"latent-dim": results.table("latent-dim", COLUMNS)},
-        pictures={"latent-dim": ("R² against the dimensions of r", draw)},
     )
 
 

@@ -230,3 +230,13 @@ def test_every_number_of_a_run_has_its_range(key: str) -> None:
         with_overrides(RunConfig(), {key: 2**70})
     with pytest.raises(ConfigError, match=rf"{key}.* greater than"):
         with_overrides(RunConfig(), {key: -1})
+
+
+def test_a_setting_that_is_gone_counts_where_it_was_used() -> None:
+    saved = RunConfig().model_dump(mode="json")
+    saved["method"]["use_entropy_weight"] = 0.0
+    assert parse(saved) == RunConfig()
+    assert changes(saved, RunConfig().model_dump(mode="json")) == []
+    saved["method"]["use_entropy_weight"] = 0.1
+    with pytest.raises(ConfigError, match=r"made by an earlier version.*method\.active_rate"):
+        parse(saved)

@@ -4,20 +4,31 @@ from collections import Counter
 
 import pytest
 
-from pipelines.experiments import catalogue
+from pipelines.experiments import catalogue, latent_sizes
 from pipelines.experiments.arm import Arm
 from pipelines.experiments.hypothesis import Hypothesis
 from pipelines.experiments.moving_digits import hypotheses as digits
 from pipelines.experiments.numerical import hypotheses as numerical
 from tests.pipelines.experiments.made import results_of
 
+FALSE_SIZE = "The size of r can be found"
 NUMERICAL = catalogue.load("numerical", quick=False)
 DIGITS = catalogue.load("moving-digits", quick=False)
 
 
+def known_size(arm: Arm) -> dict[str, float]:
+    """Four dimensions are enough, and that is where the size that is found ends."""
+    is_found = arm.method == latent_sizes.AUTO
+    score = 0.95 if is_found or int(arm.method) >= 4 else 0.6
+    size = {latent_sizes.SIZE: 4.0} if is_found else {}
+    return {numerical.REFIT: score, numerical.LATENT: score, digits.LATENT: score, **size}
+
+
 def known_numerical(arm: Arm) -> dict[str, float]:
     """Metrics on which every hypothesis holds."""
-    is_ours = arm.method.startswith(("v", "s", "on", "byol-0.1"))
+    if arm.group in numerical.SIZE_GROUPS:
+        return known_size(arm)
+    is_ours = arm.method.startswith(("v", "s", "on", "byol-0.25"))
     theorem = 0.97 if arm.group == "isotropic" else 0.8
     return {
         numerical.UNSCALED: 0.99 if arm.method == "lejepa-v" else theorem,
@@ -36,6 +47,8 @@ def known_numerical(arm: Arm) -> dict[str, float]:
 
 def known_digits(arm: Arm) -> dict[str, float]:
     """Metrics on which every hypothesis holds."""
+    if arm.group in digits.SIZE_GROUPS:
+        return known_size(arm)
     has_r = "-v" in arm.method or "-s" in arm.method
     energy = 0.6 if "mixture" in arm.method else 0.65 if "-v" in arm.method else 0.9
     return {
@@ -45,11 +58,15 @@ def known_digits(arm: Arm) -> dict[str, float]:
         digits.LATENT: 0.65 if "forward" in arm.method else 0.75,
         digits.EDITED: 0.5 if "without" in arm.method or arm.method == "paid" else 0.8,
         digits.ENERGY: energy,
+        digits.LEARNT + "energy": energy + 0.05,
+        digits.LEARNT + "spread": 0.7,
+        f"{digits.F}rank_edges": 1.0,
         f"{digits.ENERGY}_last_velocity": 0.8,
         f"{digits.ENERGY}_no_change": 1.0,
-        f"{digits.ENERGY}_oracle": 0.55,
+        f"{digits.ENERGY}_oracle": 0.58,
         digits.SPREAD: 0.9,
         digits.SLOPE: 0.08,
+        digits.ENTROPY: 1.0 if arm.method == "byol-s" else 3.0,
         digits.ACTIVE: 5.0 if arm.method.startswith("byol") else 20.0,
     }
 
@@ -101,8 +118,11 @@ def falls(found: list[Hypothesis], statement: str) -> bool:
         ("warm-up.off", numerical.REFIT, 0.96, "Without β warm-up"),
         ("shortcut.v-0", numerical.PENALTY, 24.0, "A shortcut"),
         ("shortcut.v-0", "train/ssl", 0.3, "A shortcut"),
+        ("size-complex.auto", latent_sizes.SIZE, 7.0, FALSE_SIZE),
+        ("size-complex.auto", numerical.LATENT, 0.88, FALSE_SIZE),
+        ("size-isotropic.1", numerical.LATENT, 1.3, FALSE_SIZE),
         ("sparse-use.byol-0", numerical.ACTIVE, 6.1, "With BYOL, AdaSSL-S uses fewer"),
-        ("sparse-use.byol-0.1", numerical.REFIT, 0.2, "A reward for H(ρ)"),
+        ("sparse-use.byol-0.25", numerical.REFIT, 0.2, "With BYOL, a rate makes"),
     ],
 )
 def test_a_numerical_hypothesis_falls(arms: str, metric: str, value: float, statement: str) -> None:
@@ -110,7 +130,7 @@ def test_a_numerical_hypothesis_falls(arms: str, metric: str, value: float, stat
 
 
 BETTER = "sampled futures of some arm score better than"
-SAMPLED = "A.infonce-v A.byol-v A.byol-v-mixture B.infonce-v B.byol-v B.byol-v-mixture"
+SAMPLED = " ".join(f"{group}.{arm}" for group in "AB" for arm in digits.SAMPLED)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +144,18 @@ SAMPLED = "A.infonce-v A.byol-v A.byol-v-mixture B.infonce-v B.byol-v B.byol-v-m
         (SAMPLED, digits.ENERGY, 0.95, f"Setting A: {BETTER} the deterministic"),
         (SAMPLED, digits.ENERGY, 0.85, f"Setting B: {BETTER} the last velocity"),
         (SAMPLED, digits.ENERGY, 1.1, f"Setting A: {BETTER} no change"),
+        (SAMPLED, digits.ENERGY, 0.64, "In some setting the sampled futures of some arm have at"),
+        ("A.byol-v", digits.LEARNT + "energy", 0.6, "The prior that is fitted after training"),
+        ("A.infonce-v", f"{digits.F}rank_edges", 1.2, "Setting A: what came is as often"),
+        ("A.infonce-v", f"{digits.F}rank_edges", 0.8, "Setting A: what came is as often"),
+        ("size-B.auto", latent_sizes.SIZE, 1.0, FALSE_SIZE),
         (SAMPLED, digits.SPREAD, 0.7, "The spread"),
         (SAMPLED, digits.SPREAD, 1.3, "The spread"),
         (SAMPLED, digits.SLOPE, 0.04, "Setting B: the futures of some arm know"),
         (SAMPLED, digits.ENERGY, 0.5, "In some setting a mixture prior"),
         ("A.byol-s", digits.ACTIVE, 21.0, "With BYOL, AdaSSL-S uses fewer"),
+        ("A.byol-s-rate", digits.LATENT, 0.7, "With BYOL, a rate makes"),
+        ("A.byol-s-rate", digits.ENTROPY, 2.0, "With BYOL, a rate makes"),
         ("long.free", digits.EDITED, 0.5, "Free bits keep r"),
     ],
 )

@@ -34,7 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sparse-low_rank": {
         "method.latent": "sparse",
         "method.editor": "low_rank",
-        "method.use_entropy_weight": 0.1,
+        "method.active_rate": 0.25,
     },
     "latent-size": {"method.latent_dim": "auto"},
     "given-mlp": {"method.latent": "given"},
