@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -25,12 +25,14 @@ class Tuning:
         changes: what the trials of the tuning change too, such as the split that judges them.
         shorter: by how much their steps are divided.
         metric: of validation videos; the highest is chosen.
+        taken_from: arms that are not tuned, but get what was chosen for another; both by name.
     """
 
     alternatives: Mapping[str, Sequence[Settings]]
     changes: Settings
     shorter: int
     metric: str
+    taken_from: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         sizes = {method: len(settings) for method, settings in self.alternatives.items()}
@@ -47,7 +49,7 @@ class Tuning:
                 settings={**self._shortened(arm.settings), **self.changes, **settings},
                 num_seeds=1,
             )
-            for arm in arms
+            for arm in self._tuned(arms)
             for i, settings in enumerate(self.alternatives[arm.method])
         )
 
@@ -60,9 +62,17 @@ class Tuning:
         Raises:
             ConfigError: if no trial of an arm has finished.
         """
+        best = {arm.name: self._best(arm, results) for arm in self._tuned(arms)}
         return tuple(
-            replace(arm, settings={**arm.settings, **self._best(arm, results)}) for arm in arms
+            replace(
+                arm,
+                settings={**arm.settings, **best[self.taken_from.get(arm.name, arm.name)]},
+            )
+            for arm in arms
         )
+
+    def _tuned(self, arms: Sequence[Arm]) -> list[Arm]:
+        return [arm for arm in arms if arm.name not in self.taken_from]
 
     def _best(self, arm: Arm, results: Results) -> Settings:
         settings = self.alternatives[arm.method]
@@ -79,7 +89,7 @@ class Tuning:
     def table(self, arms: Sequence[Arm], results: Results) -> pd.DataFrame:
         """One row for each tuned arm: its settings with their scores, the best in bold."""
         rows = []
-        for arm in arms:
+        for arm in self._tuned(arms):
             best = self._best(arm, results)
             cells = {}
             for i, settings in enumerate(self.alternatives[arm.method]):

@@ -1,6 +1,6 @@
 """`adassl experiment moving-digits`: on real files through the real stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +11,8 @@ from pipelines.experiments.grid import Experiment
 from pipelines.experiments.latent_sizes import size_arms
 from pipelines.experiments.moving_digits.hypotheses import SIZE_GROUPS
 from pipelines.experiments.moving_digits.page import page_of
-from pipelines.experiments.moving_digits.trial import run_digit_trial
+from pipelines.experiments.moving_digits.trial import SPLIT, run_digit_trial
+from pipelines.experiments.tuning import STEPS, Tuning
 from pipelines.recipes import recipe
 from pipelines.sources.digit_motion import Setting
 from pipelines.storage.folder import Folder
@@ -26,13 +27,13 @@ BYOL: Settings = {
     "method.free_nats": 0.0,
     "method.beta": 0.001,
     "train.global_batch_size": 64,
-    "train.steps": 800,
+    STEPS: 800,
     "optim.learning_rate": 0.002,
 }
 """As many pairs as InfoNCE, in smaller batches, which BYOL does without."""
 
 OBJECTIVES: dict[str, tuple[str, Settings]] = {
-    "infonce": ("InfoNCE", {"method.objective": "infonce"}),
+    "infonce": ("InfoNCE", {"method.objective": "infonce", STEPS: 200}),
     "byol": ("BYOL", BYOL),
 }
 MIXTURE: Settings = {"method.prior_components": 4}
@@ -70,7 +71,7 @@ RUN = {
 
 SIZES = (1, 2, 4, 8, 32)
 
-LONG: Settings = {"task.setting": "A", "train.steps": 400}
+LONG: Settings = {"task.setting": "A", SPLIT: "test", STEPS: 400}
 LONG_ARMS: dict[str, tuple[str, Settings]] = {
     "paid": ("β 0.01 from the first nat", {"method.free_nats": 0.0}),
     "free": ("β 0.01 above 25 free nats", {}),
@@ -78,15 +79,56 @@ LONG_ARMS: dict[str, tuple[str, Settings]] = {
 """InfoNCE with AdaSSL-V, long enough for the KL to fall to 0 where nothing keeps it."""
 
 
+_INFONCE: Sequence[Settings] = [
+    {"method.temperature": t, "optim.learning_rate": rate}
+    for t, rate in ((0.05, 1e-3), (0.1, 1e-3), (0.05, 2e-3))
+]
+_BYOL: Sequence[Settings] = [
+    {"method.ema_momentum": ema, "optim.learning_rate": rate}
+    for ema, rate in ((0.99, 2e-3), (0.99, 1e-3), (0.996, 1e-3))
+]
+TRIED: Mapping[str, Sequence[Settings]] = {
+    f"{objective}-{method}": settings
+    for objective, settings in (("infonce", _INFONCE), ("byol", _BYOL))
+    for method in ("plain", "no-r", "v", "s")
+}
+"""Settings of which validation videos choose, in setting A. All other arms, such as those without
+x++, take what was chosen for the one of these that they are a variant of."""
+SHORTER = 2
+
+
+def tuning_of(arms: Sequence[Arm]) -> Tuning:
+    """The tuning of all arms, as many settings for each."""
+    return Tuning(
+        alternatives=TRIED,
+        changes={SPLIT: "val"},
+        shorter=SHORTER,
+        metric="val/score",
+        taken_from={arm.name: parent_of(arm) for arm in arms if parent_of(arm) != arm.name},
+    )
+
+
+def parent_of(arm: Arm) -> str:
+    """The arm whose tuning an arm takes, maybe its own."""
+    if arm.group not in SETTINGS:  # long ones, and those of the sizes of r
+        return "A.infonce-v"
+    return f"A.{max((name for name in TRIED if arm.method.startswith(name)), key=len)}"
+
+
 def experiment(*, quick: bool) -> Experiment:
     """The full experiment, or a version of two minutes that shows that everything works."""
     arms, config, num_videos = tuple(_arms()), base_config(), NUM_VIDEOS
+    tuning: Tuning | None = tuning_of(arms)
     if quick:
-        num_videos = QUICK_VIDEOS
-        steps = {"train.steps": 30, "train.checkpoint_every": 30}
-        config = with_overrides(config, {**steps, "train.global_batch_size": 64})
+        num_videos, tuning = QUICK_VIDEOS, None
+        config = with_overrides(config, {"train.checkpoint_every": 30})
+        small: Settings = {STEPS: 30, "train.global_batch_size": 64}
         kept = ("A.infonce-no-r", "A.infonce-v", "A.byol-v")
-        arms = tuple(replace(arm, num_seeds=1) for arm in arms if arm.name in kept)
+        arms = tuple(
+            replace(arm, num_seeds=1, settings={**arm.settings, **small})
+            for arm in arms
+            if arm.name in kept
+        )
     return Experiment(
         name="moving-digits",
         config=config,
@@ -96,6 +138,7 @@ def experiment(*, quick: bool) -> Experiment:
         trial=run_digit_trial,
         prepare=partial(_prepare, num_videos=num_videos),
         report=page_of,
+        tuning=tuning,
     )
 
 
@@ -120,10 +163,11 @@ def _arms() -> Iterator[Arm]:
                 group=setting,
                 method=f"{objective}-{method}",
                 title=f"{name} {title}",
-                settings={"task.setting": setting, **how, **what},
+                settings={"task.setting": setting, SPLIT: "test", **how, **what},
             )
     for group, setting in SIZE_GROUPS.items():
-        yield from size_arms(group, {"task.setting": setting}, SIZES)
+        found: Settings = {"task.setting": setting, SPLIT: "test", STEPS: 200}
+        yield from size_arms(group, found, SIZES)
     for method, (title, what) in LONG_ARMS.items():
         yield Arm(group="long", method=method, title=title, settings={**LONG, **what})
 

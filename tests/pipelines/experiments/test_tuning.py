@@ -1,8 +1,11 @@
 """Tuning: as many settings for every method, shorter trials, the best of each chosen."""
 
+from dataclasses import replace
+
 import pytest
 
 from pipelines.config.run import ConfigError
+from pipelines.experiments import catalogue
 from pipelines.experiments.arm import Arm
 from pipelines.experiments.results import Results
 from pipelines.experiments.tuning import Tuning
@@ -80,3 +83,20 @@ def test_unequal_budgets_are_refused() -> None:
             shorter=1,
             metric="val/score",
         )
+
+
+def test_an_arm_that_is_not_tuned_takes_what_was_chosen_for_another() -> None:
+    tuning = replace(TUNING, taken_from={"robot.b": "robot.a"})
+    assert [arm.name for arm in tuning.arms(ARMS)] == ["robot.a-1", "robot.a-2"]
+    results = results_of({"robot.a-1": 0.1, "robot.a-2": 0.2, "robot.b-1": 0.9})
+    assert [arm.settings["method.temperature"] for arm in tuning.chosen(ARMS, results)] == [0.2] * 2
+    assert len(tuning.table(ARMS, results)) == 1
+
+
+def test_every_arm_of_moving_digits_is_tuned_or_takes_from_one_that_is() -> None:
+    experiment = catalogue.load("moving-digits", quick=False)
+    assert experiment.tuning is not None
+    names = {arm.name for arm in experiment.arms}
+    tuned = names - set(experiment.tuning.taken_from)
+    assert set(experiment.tuning.taken_from.values()) <= tuned <= names
+    assert {name.partition(".")[2] for name in tuned} == set(experiment.tuning.alternatives)
