@@ -290,7 +290,7 @@ def _noise(results: Results) -> Section:
     groups = [group for group in NOISY if (results.runs.group == group).any()]
     return Section(
         title="Noise",
-        text="The share of corrupted pairs stands in the name of each table: 0, 25 and 50 %.",
+        text="From top to bottom with 0, 25 and 50 % of the pairs corrupted.",
         tables={
             group: results.with_floors(group, NOISE_COLUMNS, INFONCE, FLOORS) for group in groups
         },
