@@ -137,6 +137,7 @@ def open_to(client: Any) -> set[str]:
     return ranges | {r["CidrIpv6"] for rule in rules for r in rule["Ipv6Ranges"]}
 
 
+@pytest.mark.slow
 def test_the_launcher_starts_them_in_our_group_and_opens_nothing(amazon: Any) -> None:
     made = amazon.create_security_group(GroupName="adassl", Description="ours")["GroupId"]
     config = yaml.safe_load(TEXT.replace(CONFIG["metadata"]["security_groups"][0], made))

@@ -60,8 +60,12 @@ def trained(method: Method, steps: int = STEPS) -> Method:
     [
         {"latent": "variational", "beta": 0.1},
         # Free bits: all dimensions share the change, though two could say it.
-        {"latent": "variational", "beta": 0.1, "free_nats": 20.0},
-        {"latent": "sparse", "beta": 0.01, "editor": "low_rank"},
+        pytest.param(
+            {"latent": "variational", "beta": 0.1, "free_nats": 20.0}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            {"latent": "sparse", "beta": 0.01, "editor": "low_rank"}, marks=pytest.mark.slow
+        ),
     ],
     ids=["paid", "free", "sparse"],
 )

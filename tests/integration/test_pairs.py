@@ -141,6 +141,7 @@ def command(index: Path, out: Path, name: str, settings: dict[str, object]) -> l
     return ["train", "--index", str(index), "--out", str(out), "--name", name, *changes]
 
 
+@pytest.mark.slow
 def test_images_train_and_are_evaluated_with_their_columns(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     items = pd.DataFrame(

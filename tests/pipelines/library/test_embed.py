@@ -146,6 +146,7 @@ def test_new_videos_are_added_and_nothing_is_made_again(run: RunFolder, library:
     assert len(set(moments(found))) == len(found)
 
 
+@pytest.mark.slow
 def test_an_unreadable_video_is_named_and_tried_again(run: RunFolder, library: Path) -> None:
     whole = (library / "videos" / "b.mp4").read_bytes()
     (library / "videos" / "b.mp4").write_bytes(b"no video at all" * 100)
