@@ -53,6 +53,8 @@ NUM_LABELLED, EPOCHS = 6000, 6
 """Training pairs whose labels the supervised encoder has, and its passes over them."""
 WITHIN = 0.5
 """Share of a value's variance that must lie within videos."""
+KNOWN = 0.8
+"""Share of the test videos whose class training pairs must show for it to be asked."""
 HAND = ("hand", "gripper", "finger", "thumb")
 """Words in the names of values of a hand; all others are of an arm."""
 ACTION = "action"
@@ -144,7 +146,8 @@ def asked_of(
 
     Values that are known of different pairs, as where a table ends before its video, are questions
     of their own. Only classes that are asked of test videos too: not the number of a session or of
-    a track, of which the test videos have others.
+    a track, of which the test videos have others. A class that the few training pairs of `--quick`
+    happen to lack is not asked.
     """
     own = train.groupby(pd.Series(videos.astype(str), index=train.index))
     names = [str(name) for name in train.columns if not str(name).startswith(ACTION)]
@@ -152,10 +155,11 @@ def asked_of(
     inside = {n: own[n].transform(lambda x: x - x.mean()).var() / train[n].var() for n in values}
     moving = [n for n in values if inside[n] > WITHIN and n + CHANGE in names]
     whole = [n for n in names if not is_value(train[n]) and own[n].nunique().max() == 1]
-    whole = [n for n in whole if of_tests[n].dropna().isin(train[n]).all()]
+    whole = [n for n in whole if of_tests[n].dropna().isin(train[n]).mean() >= KNOWN]
+    known = test[whole].apply(lambda column: column.where(column.isin(train[column.name])))
     chosen = [*moving, *(n + CHANGE for n in moving)]
     classes: dict[bytes, Question] = {}  # a number and a name of one class are asked once
-    for asked in questions(train[whole], test[whole]):
+    for asked in questions(train[whole], known):
         if asked.is_class:
             classes.setdefault(pd.factorize(asked.train)[0].tobytes(), asked)
     return list(questions(train[chosen], test[chosen])), list(classes.values())

@@ -49,6 +49,17 @@ def test_asked_are_values_that_change_within_videos_and_each_class_of_videos_onc
     )
 
 
+def test_a_class_that_few_training_pairs_lack_is_not_asked() -> None:
+    names = [f"kind {i}" for i in range(10)]
+    train = pd.DataFrame({"kind": names[:9] * 2})
+    test = pd.DataFrame({"kind": names})
+    videos = np.arange(len(train)).astype(str).astype(object)
+    _, (asked,) = asked_of(train, test, videos, of_tests=test)
+    assert asked.test.tolist() == names[:9]
+    _, none = asked_of(train, test[7:], videos, of_tests=test[7:])
+    assert none == [], "of too few test videos training has the class"
+
+
 def test_values_are_averaged_by_part_and_changes_apart() -> None:
     train, videos = labels()
     values, _ = asked_of(train, train, videos, of_tests=train)
