@@ -219,7 +219,8 @@ def _build_over_clips(
     if name not in DEFAULT_HIDDEN_DIMS:
         if hidden_dims is not None:
             raise ValueError(
-                f"hidden_dims={hidden_dims} with {name}: its sizes are fixed; leave hidden_dims out"
+                f"hidden_dims={hidden_dims} with {name}: its sizes are fixed; set hidden_dims to "
+                "None (null)"
             )
         fixed, output_dim = _build_fixed(name, input_shape, tubelet, token_drop, model, pretrained)
         return Backbone(fixed, input_shape=input_shape, output_dim=output_dim)

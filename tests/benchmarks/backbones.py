@@ -49,6 +49,7 @@ def main(
             continue
         changes = {
             "backbone.name": name.partition(",")[0],
+            "backbone.hidden_dims": None,
             "data.frame_size": size,
             "data.frames_per_clip": frames,
             "train.global_batch_size": batch,
