@@ -78,7 +78,10 @@ def test_batch_norms_can_be_synchronised(name: Any) -> None:
         ({"name": "mlp", "input_shape": (0, 3, 8, 8)}, "must each be at least 1"),
         ({"name": "mlp", "input_shape": (1, 1, 1, 1), "hidden_dims": ()}, "at least 1 positive"),
         ({"name": "conv3d", "input_shape": (1, 3, 8, 8), "hidden_dims": (8,)}, "at least 2"),
-        ({"name": "resnet18", "input_shape": (1, 3, 8, 8), "hidden_dims": (8,)}, "leave hidden"),
+        (
+            {"name": "resnet18", "input_shape": (1, 3, 8, 8), "hidden_dims": (8,)},
+            "set hidden_dims to None",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(arguments: dict[str, Any], message: str) -> None:
