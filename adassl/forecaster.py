@@ -121,7 +121,7 @@ class Forecaster:
     """
 
     method: Method
-    prior: "FittedPrior | None"
+    prior: FittedPrior | None
     correct: LinearMap
 
     @classmethod

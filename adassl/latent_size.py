@@ -19,7 +19,7 @@ from torch import Tensor
 from adassl.collectives import all_reduce_mean
 from adassl.latents import Latent, SparseLatent
 from adassl.method import Method
-from adassl.pairs import EncodedPairs, encode_pairs
+from adassl.pairs import EncodedPairs
 from adassl.variational import PosteriorLatent
 from adassl.views import Views
 
@@ -57,13 +57,7 @@ def switch_off_idle(method: Method, views: Views, *, step: int) -> None:
     kept_of = latent.kept
     was_training = method.training
     method.eval()
-    pairs = encode_pairs(
-        method.encoder,
-        method.target_encoder,
-        views,
-        method.encoding,
-        second_encoder=method.second_encoder,
-    )
+    pairs = method.encode_views(views)
     before = kept_of.clone()
 
     def loss(kept: Tensor) -> float:

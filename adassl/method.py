@@ -21,7 +21,7 @@ from adassl.ema import update_ema
 from adassl.encoder import Embeddings, Encoder
 from adassl.latents import GivenLatent, Latent, LatentSample
 from adassl.objectives.objective import Objective
-from adassl.pairs import Encoding, Step, encode_pairs
+from adassl.pairs import EncodedPairs, Encoding, Step, encode_pairs
 from adassl.regularisers import free_bits, rate_divergence
 from adassl.schedules import beta_warmup, ema_momentum
 from adassl.step_output import StepOutput, mean_of
@@ -134,14 +134,7 @@ class Method(nn.Module):
             ValueError: shapes that do not fit; `views.latent` is missing, of the wrong size, or not
                 used; or another view is not used, as `MethodConfig.check_chains` says of chains.
         """
-        self._check(views)
-        pairs = encode_pairs(
-            self.encoder,
-            self.target_encoder,
-            views,
-            self.encoding,
-            second_encoder=self.second_encoder,
-        )
+        pairs = self.encode_views(views)
         edited, outputs = pairs.source, []
         for each in pairs.steps:
             latent = self._sample_latent(edited, each, views, generator)
@@ -159,6 +152,12 @@ class Method(nn.Module):
             )
             outputs.append(output)
         return mean_of(outputs)
+
+    def encode_views(self, views: Views) -> EncodedPairs:
+        """The embeddings of a batch that fits the method; for errors see `forward`."""
+        self._check(views)
+        encoders, second = (self.encoder, self.target_encoder), self.second_encoder
+        return encode_pairs(*encoders, views, self.encoding, second_encoder=second)
 
     def compare(
         self, each: Step, edited: Tensor, *, step: int, generator: torch.Generator | None

@@ -374,15 +374,15 @@ def parse(tree: Mapping[str, Any]) -> RunConfig:
     Raises:
         ConfigError: with one line for each thing that is wrong.
     """
-    flat = flatten(tree)
-    if flat.get("method.use_entropy_weight") == 0:
-        tree = {**tree, "method": {k: v for k, v in tree["method"].items() if "entropy" not in k}}
+    if flatten(tree).get("method.use_entropy_weight") == 0:  # off, as without it
+        method = {k: v for k, v in tree["method"].items() if k != "use_entropy_weight"}
+        tree = {**tree, "method": method}
     removed = [key for key in flatten(tree) if key in REMOVED]
     if removed:
         raise ConfigError(
             f"made by an earlier version, with {', '.join(removed)}: {REMOVED[removed[0]]}. It "
-            "cannot be gone on with; start it anew under another name, from its backbone if you "
-            "like (backbone.init_from)"
+            "cannot be resumed; start it anew under another name, from its backbone if you like "
+            "(backbone.init_from)"
         )
     try:
         return RunConfig.model_validate(tree)

@@ -125,14 +125,17 @@ def _energy(results: Results, group: str, rival: str) -> Hypothesis:
     return some("ours", statement, checks, f"the true distribution {oracle}")
 
 
+def _sampled(results: Results, metric: str) -> list[tuple[str, str]]:
+    """Setting and arm of the sampled futures that have a metric."""
+    return [(g, arm) for g in "AB" for arm in SAMPLED if len(results.values(g, arm, metric))]
+
+
 def _near_truth(results: Results) -> Hypothesis:
     checks = []
-    for group in "AB":
-        for arm in SAMPLED:
-            if len(results.values(group, arm, ENERGY)):
-                truth = Score(group, arm, f"{ENERGY}_oracle", "the true distribution")
-                own = Score(group, arm, ENERGY)
-                checks.append(check(results, truth, own, f"{group},", times=1 / MOST_ENERGY))
+    for group, arm in _sampled(results, ENERGY):
+        truth = Score(group, arm, f"{ENERGY}_oracle", "the true distribution")
+        own = Score(group, arm, ENERGY)
+        checks.append(check(results, truth, own, f"{group},", times=1 / MOST_ENERGY))
     return some(
         "ours",
         f"In some setting the sampled futures of some arm have at most {MOST_ENERGY:g} times the "
@@ -143,16 +146,14 @@ def _near_truth(results: Results) -> Hypothesis:
 
 def _spread(results: Results) -> Hypothesis:
     checks = []
-    for group in "AB":
-        for arm in SAMPLED:
-            if len(results.values(group, arm, SPREAD)):
-                spread = Score(group, arm, SPREAD)
-                sides = [check(results, spread, 1 - WIDE), check(results, 1 + WIDE, spread)]
-                title = f"{group}, {results.titles(group)[arm]} {results.shown(*spread[:3])}"
-                learnt = results.shown(group, arm, LEARNT + "spread")
-                checks.append(jointly(f"{title} (learnt prior {learnt})", sides))
+    for group, arm in _sampled(results, SPREAD):
+        spread = Score(group, arm, SPREAD)
+        sides = [check(results, spread, 1 - WIDE), check(results, 1 + WIDE, spread)]
+        title = f"{group}, {results.titles(group)[arm]} {results.shown(*spread[:3])}"
+        learnt = results.shown(group, arm, LEARNT + "spread")
+        checks.append(jointly(f"{title} (learnt prior {learnt})", sides))
     statement = (
-        f"The spread of the sampled velocities of some arm is within ±{WIDE:.0%} of the true"
+        f"The spread of the sampled velocities of some arm is within ±{WIDE:.0%} of the true one"
     )
     return some("ours", statement, checks)
 
@@ -172,11 +173,9 @@ def _flat(results: Results) -> Hypothesis:
 
 def _fitted(results: Results) -> Hypothesis:
     checks = []
-    for group in "AB":
-        for arm in SAMPLED:
-            if len(results.values(group, arm, LEARNT + "energy")):
-                learnt = Score(group, arm, LEARNT + "energy", "the learnt prior")
-                checks.append(check(results, learnt, Score(group, arm, ENERGY), f"{group},"))
+    for group, arm in _sampled(results, LEARNT + "energy"):
+        learnt = Score(group, arm, LEARNT + "energy", "the learnt prior")
+        checks.append(check(results, learnt, Score(group, arm, ENERGY), f"{group},"))
     return every(
         "ours",
         "The prior that is fitted after training forecasts better than the learnt one (energy "

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn.functional import normalize
 
 from adassl.forecaster import Forecaster
 from pipelines.config.run import RunConfig, with_overrides
@@ -136,7 +135,8 @@ def future_metrics(
     )
     samples = [read(step) for step in futures]
     rng = np.random.default_rng(seed)
-    still = read(normalize(embedded, dim=-1).numpy())  # the source in the place of a future
+    with torch.no_grad():  # the source's own embedding in the place of a future
+        still = read(method.encode_target(learner.to_input(test.pairs.clips)).numpy())
     metrics = {"energy_no_change": forecasts.energy_of_point(still, truth)}
     metrics |= forecasts.forecast_metrics(samples[0], truth, rng)
     metrics |= forecasts.path_metrics(samples[-1], truth, rng)
