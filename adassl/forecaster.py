@@ -8,7 +8,8 @@ what pairs that the encoder was trained on show, in closed form:
   one of the training pairs whose context is most like this one. So it has the correlations, the
   spread and the modes that r has near z.
 - The loss sees the angle of an edited embedding to x+ among others, so nothing makes it lie where
-  embeddings of clips lie. Ridge regression takes it there, and what reads clips can read it.
+  embeddings of clips lie. Ridge regression of what it lacks takes it there, and what reads clips
+  can read it. Few pairs change it little.
 
 A prior fitted to the aggregate posterior after training is "two-stage" training in generative
 models (Dai and Wipf, "Diagnosing and enhancing VAE models", ICLR 2019); residuals of like contexts
@@ -46,7 +47,8 @@ class LinearMap:
         cls, features: Float[Tensor, "rows features"], answers: Float[Tensor, "rows answers"]
     ) -> "LinearMap":
         """Least squares with `PENALTY`."""
-        centre, scale = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+        centre = features.mean(dim=0)
+        scale = features.std(dim=0, correction=0).clamp_min(1e-6)
         standard, intercept = (features - centre) / scale, answers.mean(dim=0)
         gram = standard.T @ standard
         gram.diagonal().add_(PENALTY)
@@ -117,12 +119,12 @@ class Forecaster:
     Attributes:
         method: that was trained; its editor makes the futures.
         prior: of what r are drawn; None for a method without r.
-        correct: from what the editor gives to embeddings of clips.
+        correction: what a unit edited embedding lacks to be the embedding of a clip.
     """
 
     method: Method
     prior: FittedPrior | None
-    correct: LinearMap
+    correction: LinearMap
 
     @classmethod
     @torch.no_grad()
@@ -158,8 +160,9 @@ class Forecaster:
             same = "pass the r of the same pairs"
             require_shape(latent, (len(context_embedding), None), name="latent", remedy=same)
             prior = FittedPrior.fit(context_embedding.float(), latent.float())
-        edited = _edited(method, context_embedding, None if latent is None else latent[None])
-        return cls(method=method, prior=prior, correct=LinearMap.fit(edited[0], target.float()))
+        edited = _edited(method, context_embedding, None if latent is None else latent[None])[0]
+        correction = LinearMap.fit(edited, target.float() - edited)
+        return cls(method=method, prior=prior, correction=correction)
 
     @torch.no_grad()
     def futures(
@@ -177,7 +180,11 @@ class Forecaster:
         else:
             drawn = self.prior.sample(context_embedding.float(), num_samples, generator)
             edited = _edited(self.method, context_embedding, drawn)
-        return normalize(self.correct(edited), dim=-1)
+        return self.placed(edited)
+
+    def placed(self, edited: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
+        """Unit edited embeddings, taken to where embeddings of clips lie."""
+        return normalize(edited + self.correction(edited), dim=-1)
 
 
 def _edited(method: Method, context: Tensor, latents: Tensor | None) -> Tensor:

@@ -73,7 +73,7 @@ class Space:
     title: str
     recipe: str
     """Where the settings begin, as for `adassl train --recipe`."""
-    settings: Params = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of every trial, beside the recipe's."""
     sampled: Mapping[str, Range]
     metric: str

@@ -1,4 +1,4 @@
-"""Moments of a library with what came after each, embedded, and what a run expected to come."""
+"""Moments of a library with what came after each, embedded."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +14,6 @@ from torch.nn.functional import normalize
 
 from adassl.latents import GivenLatent, LatentSample
 from adassl.method import Method
-from adassl.next_clip import next_clip_temperature
 from pipelines.cluster import connected, joins
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig
@@ -31,9 +30,6 @@ time than Ray takes to start."""
 THREADS_HERE = 2
 ENCODED_AT_ONCE = 128
 """Clips."""
-FITTED_ON, FUTURES_TO_FIT = 512, 16
-"""Pairs on which the temperature is fitted, spread over the library, and futures of each."""
-NOISE_SEED = 3_000_017
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +45,7 @@ class LibraryPairs:
         distance: |z - z+| between unit embeddings.
         difference: mean absolute difference of the last frame of x and the first of x+, in levels
             of 0 to 255.
-        latent: r of each pair, inferred from both clips, where the method has no prior to draw r
-            from; else None.
+        latent: r of each pair, inferred from both clips; None for a method without r.
         skipped: why a video, or a part of it, is not here; by path.
         num_not_finite: moments left out, for their embeddings are not finite.
     """
@@ -156,59 +151,6 @@ def default_stride(data: DataConfig, videos: VideoIndex) -> float:
     return float(np.median(middle_gap_frames(data, videos.fps) / videos.fps))
 
 
-def futures_of(
-    learner: Learner,
-    context: Tensor,
-    num_samples: int,
-    latents: Tensor | None,
-    own: NDArray[np.int64] | None = None,
-) -> Tensor:
-    """Unit embeddings [samples, contexts, dim] of what may follow contexts, r drawn without x+.
-
-    A method without r has one future. Where r has no prior, r of other pairs are taken, as in
-    `adassl.next_clip.sample_futures`; r is 0 where there is no other pair.
-
-    Args:
-        learner: of the run.
-        context: z of each, not normalised.
-        num_samples: futures of each.
-        latents: r of the library's pairs, where there is no prior.
-        own: which of those is of the context's own pair, whose r it must not get.
-    """
-    method, noise = learner.method, learner.generator(NOISE_SEED)
-    context = context.to(learner.device)
-    if method.latent is None:
-        return method.futures_of(context, 1)
-    if method.has_futures:
-        return method.futures_of(context, num_samples, noise)
-    assert latents is not None, "a latent without a prior brings r of the library's pairs"
-    latents = latents.to(learner.device)
-    others = len(latents) - (own is not None)
-    if others < 1:
-        drawn = latents.new_zeros(num_samples, len(context), latents.shape[1])
-        return method.edited_futures(context, drawn)
-    shape = (num_samples, len(context))
-    which = torch.randint(others, shape, generator=noise, device=learner.device)
-    if own is not None:  # of all but its own
-        at = torch.from_numpy(own).to(learner.device)
-        which = (at + 1 + which) % len(latents)
-    return method.edited_futures(context, latents[which])
-
-
-def fitted_temperature(learner: Learner, pairs: LibraryPairs) -> float:
-    """The τ at which futures tell what came from what came at other moments best.
-
-    At other moments of the same video where there are some: which video it is tells x itself.
-    """
-    spread = np.linspace(0, len(pairs) - 1, min(FITTED_ON, len(pairs)))
-    rows = np.unique(spread.round().astype(np.int64))
-    futures = futures_of(learner, pairs.context[rows], FUTURES_TO_FIT, pairs.latent, rows)
-    target = pairs.target[rows].to(learner.device)
-    group = torch.from_numpy(pairs.video[rows]).to(learner.device)
-    within = next_clip_temperature(futures, target, group)
-    return within if np.isfinite(within) else next_clip_temperature(futures, target)
-
-
 def _decoded(schedule: PairSchedule, config: RunConfig, address: str | None) -> Iterator[ClipPairs]:
     """The pairs of all windows in order, from this process or the cluster."""
     cluster = config.cluster
@@ -270,8 +212,8 @@ def _encode(learner: Learner, clips: NDArray[np.uint8]) -> tuple[Tensor, Tensor]
 
 
 def _inferred(method: Method, context: Tensor, target: Tensor) -> Tensor | None:
-    """R of pairs, the mask at its most likely value, where there is no prior to draw it from."""
-    if method.has_futures or method.latent is None:
+    """R of pairs at its most likely value."""
+    if method.latent is None:
         return None
     noise = torch.zeros(len(context), method.latent.latent_dim, device=context.device)
     sample: LatentSample = method.latent(context, target, noise)

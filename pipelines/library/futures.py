@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
@@ -15,13 +16,8 @@ from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
 from pipelines.figures import html
 from pipelines.library.clip_reader import ClipReader
-from pipelines.library.forecast import (
-    LibraryPairs,
-    embed_library,
-    fitted_temperature,
-    futures_of,
-    library_index,
-)
+from pipelines.library.expectation import Expectation, forecaster_of, futures_of
+from pipelines.library.forecast import LibraryPairs, embed_library, library_index
 from pipelines.library.moment import Moment, MomentError
 from pipelines.library.surprise_page import STYLE, moment_link, strip
 from pipelines.numbers import number, plural
@@ -152,7 +148,8 @@ def futures(
             learner, videos, stride_seconds=stride_seconds, address=address, console=console
         )
         embedding = _encoded(learner, context.clip)
-        sampled = futures_of(learner, embedding, num_samples, _others(pairs, asked, context))
+        forecaster = forecaster_of(learner, pairs, _others(pairs, asked, context))
+        sampled = futures_of(learner, forecaster, embedding, num_samples)
         found = nearest_clips(sampled[:, 0].cpu(), pairs)
         summary = FuturesSummary(
             moment=asked,
@@ -225,14 +222,12 @@ def _context_of(learner: Learner, moment: Moment, videos: VideoIndex) -> _Contex
     return _Context(clip=clip, came=came, start=start, gap=gap, fps=video.fps)
 
 
-def _others(pairs: LibraryPairs, moment: Moment, context: _Context) -> Tensor | None:
-    """The r of all pairs but those that have seen what came; None where there is a prior."""
-    if pairs.latent is None:
-        return None
+def _others(pairs: LibraryPairs, moment: Moment, context: _Context) -> NDArray[np.int64]:
+    """All pairs but those that have seen what came."""
     own = (pairs.path == absolute(moment.path)) & (
         np.abs(pairs.start - context.start) < context.gap + len(context.clip)
     )
-    return pairs.latent[torch.from_numpy(np.flatnonzero(~own))]
+    return np.flatnonzero(~own)
 
 
 @torch.no_grad()
@@ -253,9 +248,8 @@ def _surprise(
     if came is None:
         return None
     target = learner.method.encode_target(learner.to_input(came[None]))
-    return float(
-        surprise_nats(sampled, target, temperature=fitted_temperature(learner, pairs)).item()
-    )
+    temperature = Expectation(learner, pairs).temperature()
+    return float(surprise_nats(sampled, target, temperature=temperature).item())
 
 
 def _write(

@@ -5,9 +5,9 @@ sampled futures, against what a future of x itself scores. Chosen by AUROC on mo
 injected events (docs/after-training.md). A softmax over other clips of the library, as
 `next_clip_nats` has it, misses more jumps and more changes that are too large for the speed, and
 moves with the clips that happen to be there. The density alone finds as much, but ranks moments of
-fast motion above others, as frame differences and |z - z+| do. All that is fitted is the
-temperature, on the library's own moments; where many of them are events it comes out wide, which
-makes the nats fewer and changes their order little.
+fast motion above others, as frame differences and |z - z+| do. The futures and the temperature are
+fitted on the library's own moments; where many of them are events both come out wide, which makes
+the nats fewer and changes their order little.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,8 @@ from rich.console import Console
 from adassl.surprise import surprise_nats
 from pipelines.evaluation.evaluate import restored
 from pipelines.library.clip_reader import ClipReader
-from pipelines.library.forecast import (
-    LibraryPairs,
-    embed_library,
-    fitted_temperature,
-    futures_of,
-    library_index,
-)
+from pipelines.library.expectation import Expectation
+from pipelines.library.forecast import LibraryPairs, embed_library, library_index
 from pipelines.library.surprise_page import MomentShown, page_of
 from pipelines.numbers import number, plural
 from pipelines.storage.folder import Folder
@@ -124,8 +119,9 @@ def surprise(
             address=address,
             console=console,
         )
-        temperature = fitted_temperature(learner, pairs)
-        scores = scored(learner, pairs, num_samples=num_samples, temperature=temperature)
+        expectation = Expectation(learner, pairs)
+        temperature = expectation.temperature()
+        scores = scored(expectation, pairs, num_samples=num_samples, temperature=temperature)
         moments = table_of(pairs, scores)
         chosen = most_surprising(moments, pairs, top)
         unusable = rows.select(usable=False)
@@ -149,17 +145,17 @@ def surprise(
 
 @torch.no_grad()
 def scored(
-    learner: Learner, pairs: LibraryPairs, *, num_samples: int, temperature: float
+    expectation: Expectation, pairs: LibraryPairs, *, num_samples: int, temperature: float
 ) -> NDArray[np.float32]:
-    """The surprise in nats of each moment; that of a video does not depend on the others'."""
+    """The surprise in nats of each moment."""
     scores = np.empty(len(pairs), np.float32)
     most = max(1, MOST_COMPARED // (num_samples * max(num_samples, pairs.context.shape[1])))
     for video in np.unique(pairs.video):
         all_rows = np.flatnonzero(pairs.video == video)
         for at in range(0, len(all_rows), most):
             rows = all_rows[at : at + most]
-            futures = futures_of(learner, pairs.context[rows], num_samples, pairs.latent, rows)
-            target = pairs.target[rows].to(learner.device)
+            futures = expectation.futures(rows, num_samples)
+            target = pairs.target[rows].to(futures.device)
             found = surprise_nats(futures, target, temperature=temperature)
             scores[rows] = found.cpu().numpy()
     return scores

@@ -67,7 +67,7 @@ def test_futures_lie_where_embeddings_of_clips_do() -> None:
         target = method.edited_futures(z, r[None])[0] @ rotation
     forecaster = Forecaster.fit(method, z, target, r)
     mean = forecaster.prior.mean(z) + forecaster.prior.residual if forecaster.prior else r
-    told = normalize(forecaster.correct(method.edited_futures(z, mean[None]).detach()[0]), dim=-1)
+    told = forecaster.placed(method.edited_futures(z, mean[None])[0])
     torch.testing.assert_close(told, target, atol=0.03, rtol=0)
     futures = forecaster.futures(z[:9], 16, torch.Generator().manual_seed(0))
     assert futures.shape == (16, 9, DIM)
@@ -88,10 +88,24 @@ def test_a_sparse_r_has_futures_too_and_no_r_has_one() -> None:
     assert torch.equal(only[0], only[7])
 
 
-def test_few_pairs_are_enough() -> None:
-    z, r = two_kinds(2, 0)
-    target = normalize(torch.randn(2, DIM), dim=-1)
+@pytest.mark.parametrize("num", [1, 2])
+def test_any_number_of_pairs_will_do(num: int) -> None:
+    z, r = two_kinds(num, 0)
+    target = normalize(torch.randn(num, DIM), dim=-1)
     assert torch.isfinite(Forecaster.fit(make(), z, target, r).futures(z, 3)).all()
+
+
+def test_few_pairs_leave_differences_of_futures_as_the_editor_makes_them() -> None:
+    """Their targets are noise, from which there is nothing to learn."""
+    config = MethodConfig(latent_dim=LATENT, embedding_dim=32)
+    method = build_method(nn.Identity(), output_dim=32, config=config).eval()
+    z, other = torch.randn(8, 32), torch.randn(50, 32)
+    target, r = normalize(torch.randn(8, 32), dim=-1), torch.randn(8, LATENT)
+    forecaster = Forecaster.fit(method, z, target, r)
+    edited = method.edited_futures(other, torch.randn(2, 50, LATENT))
+    told = forecaster.placed(edited)
+    kept = torch.cosine_similarity(told[0] - told[1], edited[0] - edited[1], dim=-1)
+    assert kept.mean() > 0.5
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -17,10 +17,13 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
+from torch.nn.functional import normalize
 
+from adassl.forecaster import Forecaster
 from adassl.next_clip import next_clip_temperature
 from adassl.surprise import surprise_nats
 from pipelines.config.run import with_overrides
+from pipelines.library.expectation import futures_of
 from pipelines.recipes import recipe
 from pipelines.sources.digit_motion import (
     SEGMENT_FRAMES,
@@ -30,12 +33,15 @@ from pipelines.sources.digit_motion import (
     render,
 )
 from pipelines.training.learner import Learner
-from pipelines.video.batch import PairBatch
+from pipelines.video.batch import Frames, PairBatch
 from tests.events import CANVAS, CLIP, KINDS, LIKELY, UNLIKELY, EventPairs, event_pairs
 
 Scores = NDArray[np.float64]
 ARMS: dict[str, dict[str, Any]] = {"v": {}, "no-r": {"method.latent": "none"}}
-NUM_SAMPLES, NUM_CALIBRATED = 64, 400
+NUM_SAMPLES, NUM_FITTED, NUM_CALIBRATED = 64, 2000, 400
+"""Futures of a moment; pairs that show what may follow, and others that show how wide."""
+AT_ONCE = 400
+"""Clips that are encoded at once."""
 ALARM_SHARE = 0.05
 """Of the moments of the law that alarm, by which the threshold of each measure is set."""
 
@@ -89,11 +95,17 @@ def _positions(rng: np.random.Generator, digit: int) -> NDArray[np.float64]:
 
 
 class Measures:
-    """What each measure says of pairs, by one learner, with a temperature fitted without events."""
+    """What each measure says of pairs, by one learner.
 
-    def __init__(self, learner: Learner, ordinary: EventPairs) -> None:
+    Futures and temperature are fitted as `adassl surprise` does it, on pairs without events.
+    """
+
+    def __init__(self, learner: Learner, fitted: EventPairs, ordinary: EventPairs) -> None:
         learner.method.eval()
         self._learner = learner
+        self._forecaster: Forecaster | None = None
+        if learner.method.latent is not None:
+            self._forecaster = self._fit(fitted)
         futures, target, context = self._embed(ordinary)
         self.temperature = next_clip_temperature(futures[:16], target)
         self._bank = torch.cat([target, context])
@@ -116,13 +128,27 @@ class Measures:
         }
 
     @torch.no_grad()
+    def _fit(self, pairs: EventPairs) -> Forecaster:
+        method = self._learner.method
+        assert method.latent is not None
+        context, target = (self._encoded(clips) for clips in (pairs.context, pairs.target))
+        noise = torch.zeros(len(context), method.latent.latent_dim)
+        latent = method.latent(context, target, noise).value
+        return Forecaster.fit(method, context, normalize(target, dim=-1), latent)
+
+    @torch.no_grad()
     def _embed(self, pairs: EventPairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        context, target = (self._encoded(clips) for clips in (pairs.context, pairs.target))
+        forecaster = self._forecaster
+        futures = futures_of(self._learner, forecaster, context, NUM_SAMPLES)
+        return futures, normalize(target, dim=-1), normalize(context, dim=-1)
+
+    def _encoded(self, clips: Frames) -> torch.Tensor:
+        """Z, a part at a time."""
         learner = self._learner
-        context, target = (learner.to_input(clips) for clips in (pairs.context, pairs.target))
-        count = 1 if learner.method.latent is None else NUM_SAMPLES
-        futures = learner.method.futures(context, count, learner.generator(0))
-        encode = learner.method.encode_target
-        return futures, encode(target), encode(context)
+        parts = np.array_split(clips, max(1, len(clips) // AT_ONCE))
+        found = [learner.method.encode(learner.to_input(part)).embedding for part in parts]
+        return torch.cat(found).float()
 
 
 def auroc(positive: Scores, negative: Scores) -> float:
@@ -134,8 +160,10 @@ def auroc(positive: Scores, negative: Scores) -> float:
 def judge(learner: Learner, seed: int, num_pairs: int) -> pd.DataFrame:
     """AUROC of each measure by kind, and the share of likely changes that alarm."""
     rng = np.random.default_rng([11, seed])
-    ordinary = event_pairs("law", NUM_CALIBRATED, rng, split="val")
-    measure = Measures(learner, ordinary)
+    fitted, ordinary = (
+        event_pairs("law", number, rng, split="val") for number in (NUM_FITTED, NUM_CALIBRATED)
+    )
+    measure = Measures(learner, fitted, ordinary)
     scores = {kind: measure(event_pairs(kind, num_pairs, rng, split="test")) for kind in KINDS}
     rows = {}
     for name in scores["law"]:

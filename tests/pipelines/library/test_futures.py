@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from pipelines.cli.app import app
 from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
-from pipelines.library.forecast import LibraryPairs, embed_library, futures_of
+from pipelines.library.expectation import forecaster_of, futures_of
+from pipelines.library.forecast import LibraryPairs, embed_library
 from pipelines.library.futures import PAGE, PICTURE, futures, nearest_clips
 from pipelines.library.moment import MomentError
 from pipelines.sources.moving_digits import write_moving_digits
@@ -93,7 +94,9 @@ def test_what_is_sampled_is_what_the_run_expects(run: Path, index: Path, tmp_pat
     learner = restored(RunFolder(run), "newest")
     pairs = embed_library(learner, load_index(index).select())
     [row] = np.flatnonzero((pairs.video == 1) & (pairs.start == 6))
-    sampled = futures_of(learner, pairs.context[[row]], 24, None)[:, 0]
+    others = np.flatnonzero((pairs.video != 1) | (np.abs(pairs.start - 6) >= 6))
+    forecaster = forecaster_of(learner, pairs, others)
+    sampled = futures_of(learner, forecaster, pairs.context[[row]], 24)[:, 0]
     assert nearest_clips(sampled.cpu(), pairs)[: len(summary.futures)] == summary.futures
     assert sum(future.share for future in nearest_clips(sampled.cpu(), pairs)) == pytest.approx(1)
 

@@ -15,7 +15,8 @@ from pipelines.cli.app import app
 from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
 from pipelines.library import forecast
-from pipelines.library.forecast import embed_library, fitted_temperature, futures_of
+from pipelines.library.expectation import Expectation, folds_of, forecaster_of, futures_of
+from pipelines.library.forecast import embed_library
 from pipelines.library.surprise import PAGE, TABLE, most_surprising, scored, surprise
 from pipelines.sources.moving_digits import write_moving_digits
 from pipelines.storage.runs import RunFolder
@@ -63,7 +64,9 @@ def test_every_moment_has_the_score_of_its_own_frames(
     clips = np.stack([frames[at : at + 3] for at in range(0, NUM_FRAMES - 2, 3)])
     z = learner.method.encode(learner.to_input(clips)).embedding.detach()
     unit = torch.nn.functional.normalize(z, dim=-1)
-    futures = futures_of(learner, z[:-1], 16, None)
+    pairs = embed_library(learner, load_index(index).select())
+    others = np.flatnonzero(pairs.video % 4 != 1)
+    futures = futures_of(learner, forecaster_of(learner, pairs, others), z[:-1], 16)
     expected = surprise_nats(futures, unit[1:], temperature=summary.temperature)
     assert rows["surprise_nats"].tolist() == pytest.approx(expected.tolist(), abs=2e-3)
     distance = (unit[:-1] - unit[1:]).norm(dim=1)
@@ -111,28 +114,38 @@ def test_methods_without_a_prior_are_scored(
     pd.testing.assert_frame_equal(found[0].moments, found[1].moments)
 
 
-def test_no_moment_of_a_sparse_r_gets_its_own(run: Path, index: Path, tmp_path: Path) -> None:
-    learner = restored(RunFolder(tiny_run(tmp_path / "run", index, SPARSE)), "newest")
+@pytest.mark.parametrize("changes", [{}, SPARSE], ids=["variational", "sparse"])
+def test_nothing_of_a_video_is_in_what_is_expected_of_it(
+    index: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    learner = restored(RunFolder(tiny_run(tmp_path / "run", index, changes)), "newest")
     learner.method.eval()
     pairs = embed_library(learner, load_index(index).select())
     assert pairs.latent is not None
-    marked = pairs.latent.clone()
+    latent, target = pairs.latent.clone(), pairs.target.clone()
+    own = pairs.video == 0
+    latent[own], target[own] = 5.0, -target[own]  # only what is expected of others changes
     rows = np.arange(len(pairs))
-    marked[0] = 1e6  # of the first moment: only others' futures change
     before, after = (
-        futures_of(learner, pairs.context, 32, latent, rows) for latent in (pairs.latent, marked)
+        Expectation(learner, each).futures(rows, 32)
+        for each in (pairs, replace(pairs, latent=latent, target=target))
     )
-    assert torch.equal(before[:, 0], after[:, 0])
+    assert torch.equal(before[:, own], after[:, own])
     assert not torch.equal(before, after)
 
 
-def test_the_scores_of_a_video_are_its_own(run: Path, index: Path) -> None:
-    learner = restored(RunFolder(run), "newest")
-    videos = load_index(index).select()
-    whole, one = (embed_library(learner, v) for v in (videos, videos.take([3])))
-    tau = fitted_temperature(learner, whole)
-    scores, alone = (scored(learner, p, num_samples=8, temperature=tau) for p in (whole, one))
-    np.testing.assert_allclose(scores[whole.video == 3], alone, atol=1e-3)
+def test_rows_come_back_in_their_order(index: Path, tmp_path: Path) -> None:
+    learner = restored(RunFolder(tiny_run(tmp_path / "run", index, NO_R)), "newest")
+    pairs = embed_library(learner, load_index(index).select())
+    rows = np.array([40, 3, 17, 9, 25])
+    futures = Expectation(learner, pairs).futures(rows, 8)
+    expected = learner.method.futures_of(pairs.context[rows], 1)
+    torch.testing.assert_close(futures, expected)
+
+
+def test_the_only_video_is_judged_in_stretches() -> None:
+    assert folds_of(np.full(9, 7)).tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert folds_of(np.array([2, 2, 5, 9, 9, 11, 12])).tolist() == [0, 0, 1, 2, 2, 3, 0]
 
 
 def test_the_top_leaves_out_neighbours_of_one_event(run: Path, index: Path) -> None:
@@ -221,7 +234,8 @@ def test_a_moment_that_is_not_finite_is_left_out(run: Path, index: Path) -> None
     target[4] = torch.nan
     kept = forecast._finite(replace(pairs, target=target), {})
     assert (len(kept), kept.num_not_finite) == (len(pairs) - 1, 1)
-    assert np.isfinite(scored(learner, kept, num_samples=4, temperature=0.1)).all()
+    expectation = Expectation(learner, kept)
+    assert np.isfinite(scored(expectation, kept, num_samples=4, temperature=0.1)).all()
 
 
 @pytest.mark.slow
@@ -232,7 +246,8 @@ def test_events_that_the_law_excludes_are_found() -> None:
     torch.set_num_threads(1)
     learner = train_on_digits("v", 0, steps=120, batch_size=128)
     rng = np.random.default_rng(0)
-    measure = Measures(learner, event_pairs("law", 200, rng, split="val"))
+    fitted, ordinary = (event_pairs("law", number, rng, split="val") for number in (1000, 200))
+    measure = Measures(learner, fitted, ordinary)
     kinds = ("law", "cut", "jump", "reversal", "law, fast", "fast motion", "slow motion")
     found = {kind: measure(event_pairs(kind, 150, rng, split="test")) for kind in kinds}
     assert auroc(found["cut"]["surprise"], found["law"]["surprise"]) > 0.95
