@@ -14,9 +14,9 @@ from adassl.surprise import surprise_nats
 from pipelines import figures
 from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
+from pipelines.evaluation.expectation import Expectation, forecaster_of, futures_of
 from pipelines.figures import html
 from pipelines.library.clip_reader import ClipReader
-from pipelines.library.expectation import Expectation, forecaster_of, futures_of
 from pipelines.library.forecast import LibraryPairs, embed_library, library_index
 from pipelines.library.moment import Moment, MomentError
 from pipelines.library.surprise_page import STYLE, moment_link, strip

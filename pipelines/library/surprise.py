@@ -21,8 +21,8 @@ from rich.console import Console
 
 from adassl.surprise import surprise_nats
 from pipelines.evaluation.evaluate import restored
+from pipelines.evaluation.expectation import Expectation
 from pipelines.library.clip_reader import ClipReader
-from pipelines.library.expectation import Expectation
 from pipelines.library.forecast import LibraryPairs, embed_library, library_index
 from pipelines.library.surprise_page import MomentShown, page_of
 from pipelines.numbers import number, plural

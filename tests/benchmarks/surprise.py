@@ -23,7 +23,7 @@ from adassl.forecaster import Forecaster
 from adassl.next_clip import next_clip_temperature
 from adassl.surprise import surprise_nats
 from pipelines.config.run import with_overrides
-from pipelines.library.expectation import futures_of
+from pipelines.evaluation.expectation import futures_of
 from pipelines.recipes import recipe
 from pipelines.sources.digit_motion import (
     SEGMENT_FRAMES,

@@ -32,6 +32,8 @@ CRITERIA: Mapping[str, tuple[str, int]] = {
     "next_clip_nats": ("next clip, nats", 1),
     "next_clip_nats_seen": ("next clip by the r that saw it", 1),
     "within_video_nats": ("next clip within its video", 1),
+    "next_clip_nats_fitted": ("next clip, fitted prior", 1),
+    "within_video_nats_fitted": ("within its video, fitted prior", 1),
     "rankme": ("RankMe", 1),
     "lidar": ("LiDAR", 1),
     "alpha_req": ("α-ReQ, nearness to 1", 1),
@@ -53,7 +55,8 @@ PROTOCOL = f"""\
   32, temperature 0.05 to 0.5, learning rate over a decade; on the robot also how much of the frame
   a view keeps and how many moments of a video a batch holds. One training each: digits 400 steps,
   the robot 250, batches of 64 pairs.
-- **Label-free numbers** are those of the last validation (512 pairs of validation videos).
+- **Label-free numbers** are those of the last validation (512 pairs of validation videos); *fitted
+  prior*: r is drawn as `adassl surprise` draws it, fitted on other validation videos.
 - **With labels**, of test videos: probes of h (digits: digit and velocity; robot: arm and hand),
   the change of the values from the edited embedding, the energy score of sampled futures (digits),
   and the *mean probe*: of what is read from h and of the change, negative R² as 0.

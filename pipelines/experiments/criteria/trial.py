@@ -1,15 +1,24 @@
 """One training, judged with labels as the experiments on its videos judge theirs."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
+from adassl.next_clip import next_clip_nats
 from pipelines.config.run import RunConfig, with_overrides
+from pipelines.evaluation.embed import embed, pairs_at_hand
+from pipelines.evaluation.expectation import FUTURES_FOR_TEMPERATURE, Expectation
 from pipelines.experiments.moving_digits.trial import judge as judge_digits
 from pipelines.experiments.real_video.trial import AUGMENTED
 from pipelines.experiments.real_video.trial import judge as judge_robot
+from pipelines.experiments.trained import trained
 from pipelines.recipes import recipe, settings_of
+from pipelines.training.learner import Learner
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial, train_on_videos
 
 TARGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -28,6 +37,10 @@ TARGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 FORECAST = "forecast/energy"
 """A loss, where futures are sampled and their true distribution is known."""
 TARGET = "test/target/"
+FITTED = "next_clip_nats_fitted", "within_video_nats_fitted"
+"""Metrics of validation pairs: the next clip among all, and among those of its video, by futures
+of a prior that is fitted on other validation videos."""
+AT_ONCE = 250
 OF_BOTH = ("index", "moments_per_video")
 """Settings of the data that are the trial's own, not those of the recipe for its videos."""
 
@@ -60,6 +73,9 @@ def judge(trial: TrialRun) -> dict[str, float]:
     """What the experiment on the same videos measures, and from it `test/target/…`."""
     group = str(trial.task["index"])
     metrics = {"digits": judge_digits, "robot": judge_robot}[group](trial)
+    learner, state = trained(trial)
+    learner.load_state_dict(state)
+    metrics |= fitted_next_clip(learner)
     targets = {
         name: float(np.mean([max(0.0, metrics[f"test/{part}"]) for part in parts]))
         for name, parts in TARGETS[group].items()
@@ -67,3 +83,37 @@ def judge(trial: TrialRun) -> dict[str, float]:
     if f"test/{FORECAST}" in metrics:
         targets["forecast"] = -metrics[f"test/{FORECAST}"]
     return metrics | {f"{TARGET}{name}": value for name, value in targets.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pairs:
+    """Embedded validation pairs."""
+
+    video: NDArray[np.int64]
+    context: Tensor
+    target: Tensor
+    latent: Tensor | None
+
+
+@torch.no_grad()
+def fitted_next_clip(learner: Learner) -> dict[str, float]:
+    """The next-clip log-likelihood of validation pairs by the prior that is fitted afterwards."""
+    data = learner.config.data.model_copy(update={"views": "time"})
+    found = embed(learner, pairs_at_hand(data, "val", learner.config.train.val_pairs))
+    parts = [
+        learner.method.encode(learner.to_input(clips)).embedding.float()
+        for clips in np.array_split(found.clips, -(-len(found) // AT_ONCE))
+    ]
+    video = np.unique(found.path, return_inverse=True)[1]
+    pairs = _Pairs(
+        video=video,
+        context=torch.cat(parts),
+        target=torch.from_numpy(found.target),
+        latent=None if found.latent is None else found.latent.value,
+    )
+    futures = Expectation(learner, pairs).futures(np.arange(len(found)), FUTURES_FOR_TEMPERATURE)
+    groups = None, torch.from_numpy(video)
+    return {
+        f"val/{name}": next_clip_nats(futures, pairs.target, group)
+        for name, group in zip(FITTED, groups, strict=True)
+    }

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pipelines.cli.app import app
 from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
-from pipelines.library.expectation import forecaster_of, futures_of
+from pipelines.evaluation.expectation import forecaster_of, futures_of
 from pipelines.library.forecast import LibraryPairs, embed_library
 from pipelines.library.futures import PAGE, PICTURE, futures, nearest_clips
 from pipelines.library.moment import MomentError

@@ -14,8 +14,8 @@ from adassl.surprise import surprise_nats
 from pipelines.cli.app import app
 from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
+from pipelines.evaluation.expectation import Expectation, folds_of, forecaster_of, futures_of
 from pipelines.library import forecast
-from pipelines.library.expectation import Expectation, folds_of, forecaster_of, futures_of
 from pipelines.library.forecast import embed_library
 from pipelines.library.surprise import PAGE, TABLE, most_surprising, scored, surprise
 from pipelines.sources.moving_digits import write_moving_digits

@@ -1,20 +1,24 @@
 """Which number to sweep by: settings that differ, ranks against a known truth, the page."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pipelines.config.run import with_overrides
 from pipelines.experiments.arm import Arm
 from pipelines.experiments.criteria import arms as criteria
 from pipelines.experiments.criteria import page
-from pipelines.experiments.criteria.trial import TARGET, as_videos
+from pipelines.experiments.criteria.trial import FITTED, TARGET, as_videos, fitted_next_clip
 from pipelines.experiments.page import Origin
 from pipelines.experiments.results import Results
+from pipelines.training.learner import Learner
 from pipelines.trials.records import TrialRecord
 from pipelines.trials.trial import TASK
+from tests.pipelines.library.digit_run import NO_R, SPARSE, tiny_config
 
 EXPERIMENT = criteria.experiment(quick=False, robot=Path("robot"))
 
@@ -111,3 +115,14 @@ def test_too_few_settings_are_said(tmp_path: Path) -> None:
     found = results(noise=0.0)
     few = Results(runs=found.runs[:3], num_trials=found.num_trials, num_failed=0)
     assert "Fewer than 5" in page.page_of(few, tmp_path).notes
+
+
+@pytest.mark.parametrize("changes", [{}, SPARSE, NO_R], ids=["variational", "sparse", "no r"])
+def test_every_method_has_the_next_clip_by_a_fitted_prior(
+    digits: Path, changes: dict[str, Any]
+) -> None:
+    config = with_overrides(tiny_config(digits), {**changes, "train.val_pairs": 64})
+    found = fitted_next_clip(Learner(config, torch.device("cpu")))
+    assert set(found) == {f"val/{name}" for name in FITTED}
+    assert set(FITTED) <= set(page.CRITERIA)
+    assert np.isfinite(found["val/next_clip_nats_fitted"])

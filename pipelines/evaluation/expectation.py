@@ -5,6 +5,8 @@ pair of the video that is asked about, or what came would be among what it expec
 r has one future, as its editor makes it: a regression would take it to the mean of what may come.
 """
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +14,6 @@ from torch import Tensor
 
 from adassl.forecaster import Forecaster
 from adassl.next_clip import next_clip_temperature
-from pipelines.library.forecast import LibraryPairs
 from pipelines.training.learner import Learner
 
 FOLDS = 4
@@ -22,16 +23,34 @@ PAIRS_FOR_TEMPERATURE, FUTURES_FOR_TEMPERATURE = 512, 16
 NOISE_SEED = 3_000_017
 
 
-def forecaster_of(
-    learner: Learner, pairs: LibraryPairs, rows: NDArray[np.int64]
-) -> Forecaster | None:
+class Pairs(Protocol):
+    """Embedded pairs, as those of a library are."""
+
+    @property
+    def video(self) -> NDArray[np.int64]:
+        """Of each."""
+
+    @property
+    def context(self) -> Tensor:
+        """Z of x, not normalised [pairs, dim]."""
+
+    @property
+    def target(self) -> Tensor:
+        """Unit embeddings of x+ [pairs, dim]."""
+
+    @property
+    def latent(self) -> Tensor | None:
+        """R of each [pairs, latent]; None for a method without r."""
+
+
+def forecaster_of(learner: Learner, pairs: Pairs, rows: NDArray[np.int64]) -> Forecaster | None:
     """A forecaster fitted on some pairs of a library, on all if none are given.
 
     None for a method without r.
     """
     if pairs.latent is None:
         return None
-    rows = spread(rows if len(rows) else np.arange(len(pairs)), MOST_FITTED)
+    rows = spread(rows if len(rows) else np.arange(len(pairs.video)), MOST_FITTED)
     parts = (part[rows].to(learner.device) for part in (pairs.context, pairs.target, pairs.latent))
     return Forecaster.fit(learner.method, *parts)
 
@@ -54,7 +73,7 @@ class Expectation:
         pairs: of the library.
     """
 
-    def __init__(self, learner: Learner, pairs: LibraryPairs) -> None:
+    def __init__(self, learner: Learner, pairs: Pairs) -> None:
         self._learner, self._pairs, self._fold = learner, pairs, folds_of(pairs.video)
         self._forecasters = {
             fold: forecaster_of(learner, pairs, np.flatnonzero(self._fold != fold))
@@ -78,7 +97,7 @@ class Expectation:
         At other moments of the same video where there are some: which video it is tells x itself.
         """
         pairs, learner = self._pairs, self._learner
-        rows = spread(np.arange(len(pairs)), PAIRS_FOR_TEMPERATURE)
+        rows = spread(np.arange(len(pairs.video)), PAIRS_FOR_TEMPERATURE)
         futures = self.futures(rows, FUTURES_FOR_TEMPERATURE)
         target = pairs.target[rows].to(learner.device)
         group = torch.from_numpy(pairs.video[rows]).to(learner.device)
