@@ -1,10 +1,16 @@
-"""What a run expects to follow moments of a library, by what the rest of the library shows.
+"""What a run expects to follow moments of a library: futures whose r are those of like pairs.
 
-Futures are those of `adassl.forecaster`, fitted on pairs of the library itself: no labels, and no
-pair of the video that is asked about, or what came would be among what it expects. A method without
-r has one future, as its editor makes it: a regression would take it to the mean of what may come.
+They are those of `adassl.forecaster`, fitted on training pairs of the run. Where its training
+videos are not here, they are fitted on the library itself, for each video on the others: what came
+must not be among what is expected. A method without r has one future, as its editor makes it: a
+regression would take it to the mean of what may come.
+
+Fitted on a library in which a third of the moments are cuts between scenes, futures expect cuts:
+of the run of `make demo` the AUROC of cuts was 0.957 so, and 1.000 with training pairs, which lie
+within scenes.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -14,11 +20,18 @@ from torch import Tensor
 
 from adassl.forecaster import Forecaster
 from adassl.next_clip import next_clip_temperature
+from pipelines.errors import UserError
+from pipelines.evaluation.embed import embed, pairs_at_hand
+from pipelines.numbers import plural
 from pipelines.training.learner import Learner
+from pipelines.video.pairs import TooManyFailuresError
 
+TRAINING_PAIRS = 1024
 FOLDS = 4
 MOST_FITTED = 16_384
-"""Pairs that a forecaster is fitted on, spread over the library."""
+"""Pairs of a library that a forecaster is fitted on, spread over it."""
+ENCODED_AT_ONCE = 128
+"""Clips."""
 PAIRS_FOR_TEMPERATURE, FUTURES_FOR_TEMPERATURE = 512, 16
 NOISE_SEED = 3_000_017
 
@@ -43,8 +56,62 @@ class Pairs(Protocol):
         """R of each [pairs, latent]; None for a method without r."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FittedPairs:
+    """Embedded pairs of a split, as `Pairs` has them."""
+
+    video: NDArray[np.int64]
+    context: Tensor
+    target: Tensor
+    latent: Tensor | None
+
+
+@torch.no_grad()
+def pairs_of(learner: Learner, split: str, num_pairs: int) -> FittedPairs:
+    """Pairs of a split of the run's own videos, decoded in this process.
+
+    Raises:
+        UserError: if the videos are not here.
+        TooManyFailuresError: if too many of them cannot be decoded.
+    """
+    found = embed(learner, pairs_at_hand(learner.config.data, split, num_pairs))
+    parts = [
+        learner.method.encode(learner.to_input(clips)).embedding.float().cpu()
+        for clips in np.array_split(found.clips, -(-len(found) // ENCODED_AT_ONCE))
+    ]
+    return FittedPairs(
+        video=np.unique(found.path, return_inverse=True)[1],
+        context=torch.cat(parts),
+        target=torch.from_numpy(found.target),
+        latent=None if found.latent is None else found.latent.value,
+    )
+
+
+def trained_forecaster(learner: Learner) -> Forecaster | None:
+    """A forecaster fitted on training pairs of the run.
+
+    None for a method without r, and where the training videos are not here.
+    """
+    if learner.method.latent is None:
+        return None
+    try:
+        pairs = pairs_of(learner, "train", TRAINING_PAIRS)
+    except (UserError, TooManyFailuresError):
+        return None
+    return forecaster_of(learner, pairs, np.arange(len(pairs.video)))
+
+
+def source_of(learner: Learner, forecaster: Forecaster | None) -> str:
+    """What the futures are made of, in words; the forecaster is that of `trained_forecaster`."""
+    if learner.method.latent is None:
+        return "one future of each moment: the method has no r"
+    if forecaster is None or forecaster.prior is None:
+        return "r by pairs of the library itself, for the run's training videos are not here"
+    return f"r by {plural(len(forecaster.prior.place), 'training pair')} of the run"
+
+
 def forecaster_of(learner: Learner, pairs: Pairs, rows: NDArray[np.int64]) -> Forecaster | None:
-    """A forecaster fitted on some pairs of a library, on all if none are given.
+    """A forecaster fitted on some of the pairs, on all if none are given.
 
     None for a method without r.
     """
@@ -66,17 +133,18 @@ def futures_of(
 
 
 class Expectation:
-    """Futures of the moments of a library, each by other videos than its own.
+    """Futures of the moments of a library.
 
     Args:
         learner: of the run.
         pairs: of the library.
+        forecaster: fitted on other pairs; None: on those of the library, for each video on others.
     """
 
-    def __init__(self, learner: Learner, pairs: Pairs) -> None:
+    def __init__(self, learner: Learner, pairs: Pairs, forecaster: Forecaster | None) -> None:
         self._learner, self._pairs, self._fold = learner, pairs, folds_of(pairs.video)
         self._forecasters = {
-            fold: forecaster_of(learner, pairs, np.flatnonzero(self._fold != fold))
+            fold: forecaster or forecaster_of(learner, pairs, np.flatnonzero(self._fold != fold))
             for fold in np.unique(self._fold).tolist()
         }
 

@@ -14,7 +14,13 @@ from adassl.surprise import surprise_nats
 from pipelines import figures
 from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
-from pipelines.evaluation.expectation import Expectation, forecaster_of, futures_of
+from pipelines.evaluation.expectation import (
+    Expectation,
+    forecaster_of,
+    futures_of,
+    source_of,
+    trained_forecaster,
+)
 from pipelines.figures import html
 from pipelines.library.clip_reader import ClipReader
 from pipelines.library.forecast import LibraryPairs, embed_library, library_index
@@ -64,6 +70,7 @@ class FuturesSummary:
         num_samples: sampled.
         num_clips: of the library.
         surprise_nats: of what came; None where the video ends before.
+        source: what the futures are made of, in words.
         out: the folder with futures.html and futures.png.
     """
 
@@ -74,6 +81,7 @@ class FuturesSummary:
     num_samples: int
     num_clips: int
     surprise_nats: float | None
+    source: str
     out: str
 
     def lines(self) -> list[str]:
@@ -88,6 +96,7 @@ class FuturesSummary:
             f"{self.num_futures} different among {plural(self.num_clips, 'clip')} of the library; "
             f"those shown have {shown:.0%}",
             came,
+            self.source,
         ]
 
 
@@ -148,7 +157,8 @@ def futures(
             learner, videos, stride_seconds=stride_seconds, address=address, console=console
         )
         embedding = _encoded(learner, context.clip)
-        forecaster = forecaster_of(learner, pairs, _others(pairs, asked, context))
+        trained = trained_forecaster(learner)
+        forecaster = trained or forecaster_of(learner, pairs, _others(pairs, asked, context))
         sampled = futures_of(learner, forecaster, embedding, num_samples)
         found = nearest_clips(sampled[:, 0].cpu(), pairs)
         summary = FuturesSummary(
@@ -158,7 +168,10 @@ def futures(
             num_futures=len(found),
             num_samples=len(sampled),
             num_clips=len(pairs),
-            surprise_nats=_surprise(learner, pairs, sampled, context.came),
+            surprise_nats=_surprise(
+                learner, Expectation(learner, pairs, trained), sampled, context.came
+            ),
+            source=source_of(learner, trained),
             out=str(folder),
         )
         _write(folder, RunFolder(run).name, learner, pairs, summary, context)
@@ -243,13 +256,13 @@ def _encoded(learner: Learner, clip: Frames) -> Tensor:
 
 @torch.no_grad()
 def _surprise(
-    learner: Learner, pairs: LibraryPairs, sampled: Tensor, came: Frames | None
+    learner: Learner, expectation: Expectation, sampled: Tensor, came: Frames | None
 ) -> float | None:
     if came is None:
         return None
     target = learner.method.encode_target(learner.to_input(came[None]))
-    temperature = Expectation(learner, pairs).temperature()
-    return float(surprise_nats(sampled, target, temperature=temperature).item())
+    nats = surprise_nats(sampled, target, temperature=expectation.temperature())
+    return float(nats.item())
 
 
 def _write(

@@ -5,9 +5,9 @@ sampled futures, against what a future of x itself scores. Chosen by AUROC on mo
 injected events (docs/after-training.md). A softmax over other clips of the library, as
 `next_clip_nats` has it, misses more jumps and more changes that are too large for the speed, and
 moves with the clips that happen to be there. The density alone finds as much, but ranks moments of
-fast motion above others, as frame differences and |z - z+| do. The futures and the temperature are
-fitted on the library's own moments; where many of them are events both come out wide, which makes
-the nats fewer and changes their order little.
+fast motion above others, as frame differences and |z - z+| do. The temperature is fitted on the
+library's own moments; where many of them are events it comes out wide, which makes the nats fewer
+and changes their order little.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from rich.console import Console
 
 from adassl.surprise import surprise_nats
 from pipelines.evaluation.evaluate import restored
-from pipelines.evaluation.expectation import Expectation
+from pipelines.evaluation.expectation import Expectation, source_of, trained_forecaster
 from pipelines.library.clip_reader import ClipReader
 from pipelines.library.forecast import LibraryPairs, embed_library, library_index
 from pipelines.library.surprise_page import MomentShown, page_of
@@ -47,6 +47,7 @@ class SurpriseSummary:
         temperature: that was fitted.
         skipped: why a video, or a part of it, is not here; by path.
         num_not_finite: moments left out, for their embeddings are not finite.
+        source: what the futures are made of, in words.
         out: the folder with surprise.parquet and surprise.html.
     """
 
@@ -55,6 +56,7 @@ class SurpriseSummary:
     temperature: float
     skipped: dict[str, str]
     num_not_finite: int
+    source: str
     out: str
 
     def lines(self) -> list[str]:
@@ -69,6 +71,7 @@ class SurpriseSummary:
             f"{plural(len(nats), 'moment')} of {videos}: median {number(nats.median(), '.1f')} "
             f"nats, 95% below {number(float(nats.quantile(0.95)), '.1f')}, greatest "
             f"{number(float(nats.max()), '.1f')}",
+            self.source,
         ]
 
 
@@ -119,7 +122,8 @@ def surprise(
             address=address,
             console=console,
         )
-        expectation = Expectation(learner, pairs)
+        forecaster = trained_forecaster(learner)
+        expectation = Expectation(learner, pairs, forecaster)
         temperature = expectation.temperature()
         scores = scored(expectation, pairs, num_samples=num_samples, temperature=temperature)
         moments = table_of(pairs, scores)
@@ -132,6 +136,7 @@ def surprise(
             temperature=temperature,
             skipped={**dict(reasons), **pairs.skipped},
             num_not_finite=pairs.num_not_finite,
+            source=source_of(learner, forecaster),
             out=str(folder),
         )
         page = page_of(

@@ -23,7 +23,7 @@ from adassl.forecaster import Forecaster
 from adassl.next_clip import next_clip_temperature
 from adassl.surprise import surprise_nats
 from pipelines.config.run import with_overrides
-from pipelines.evaluation.expectation import futures_of
+from pipelines.evaluation.expectation import TRAINING_PAIRS, futures_of
 from pipelines.recipes import recipe
 from pipelines.sources.digit_motion import (
     SEGMENT_FRAMES,
@@ -38,8 +38,8 @@ from tests.events import CANVAS, CLIP, KINDS, LIKELY, UNLIKELY, EventPairs, even
 
 Scores = NDArray[np.float64]
 ARMS: dict[str, dict[str, Any]] = {"v": {}, "no-r": {"method.latent": "none"}}
-NUM_SAMPLES, NUM_FITTED, NUM_CALIBRATED = 64, 2000, 400
-"""Futures of a moment; pairs that show what may follow, and others that show how wide."""
+NUM_SAMPLES, NUM_FITTED, NUM_CALIBRATED = 64, TRAINING_PAIRS, 400
+"""Futures of a moment; training pairs whose r they have, and others that show how wide."""
 AT_ONCE = 400
 """Clips that are encoded at once."""
 ALARM_SHARE = 0.05
@@ -160,9 +160,8 @@ def auroc(positive: Scores, negative: Scores) -> float:
 def judge(learner: Learner, seed: int, num_pairs: int) -> pd.DataFrame:
     """AUROC of each measure by kind, and the share of likely changes that alarm."""
     rng = np.random.default_rng([11, seed])
-    fitted, ordinary = (
-        event_pairs("law", number, rng, split="val") for number in (NUM_FITTED, NUM_CALIBRATED)
-    )
+    fitted = event_pairs("law", NUM_FITTED, rng, split="train")
+    ordinary = event_pairs("law", NUM_CALIBRATED, rng, split="val")
     measure = Measures(learner, fitted, ordinary)
     scores = {kind: measure(event_pairs(kind, num_pairs, rng, split="test")) for kind in KINDS}
     rows = {}

@@ -1,18 +1,14 @@
 """One training, judged with labels as the experiments on its videos judge theirs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from adassl.next_clip import next_clip_nats
 from pipelines.config.run import RunConfig, with_overrides
-from pipelines.evaluation.embed import embed, pairs_at_hand
-from pipelines.evaluation.expectation import FUTURES_FOR_TEMPERATURE, Expectation
+from pipelines.evaluation.expectation import FUTURES_FOR_TEMPERATURE, Expectation, pairs_of
 from pipelines.experiments.moving_digits.trial import judge as judge_digits
 from pipelines.experiments.real_video.trial import AUGMENTED
 from pipelines.experiments.real_video.trial import judge as judge_robot
@@ -40,7 +36,6 @@ TARGET = "test/target/"
 FITTED = "next_clip_nats_fitted", "within_video_nats_fitted"
 """Metrics of validation pairs: the next clip among all, and among those of its video, by futures
 of a prior that is fitted on other validation videos."""
-AT_ONCE = 250
 OF_BOTH = ("index", "moments_per_video")
 """Settings of the data that are the trial's own, not those of the recipe for its videos."""
 
@@ -85,34 +80,12 @@ def judge(trial: TrialRun) -> dict[str, float]:
     return metrics | {f"{TARGET}{name}": value for name, value in targets.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Pairs:
-    """Embedded validation pairs."""
-
-    video: NDArray[np.int64]
-    context: Tensor
-    target: Tensor
-    latent: Tensor | None
-
-
-@torch.no_grad()
 def fitted_next_clip(learner: Learner) -> dict[str, float]:
     """The next-clip log-likelihood of validation pairs by the prior that is fitted afterwards."""
-    data = learner.config.data.model_copy(update={"views": "time"})
-    found = embed(learner, pairs_at_hand(data, "val", learner.config.train.val_pairs))
-    parts = [
-        learner.method.encode(learner.to_input(clips)).embedding.float()
-        for clips in np.array_split(found.clips, -(-len(found) // AT_ONCE))
-    ]
-    video = np.unique(found.path, return_inverse=True)[1]
-    pairs = _Pairs(
-        video=video,
-        context=torch.cat(parts),
-        target=torch.from_numpy(found.target),
-        latent=None if found.latent is None else found.latent.value,
-    )
-    futures = Expectation(learner, pairs).futures(np.arange(len(found)), FUTURES_FOR_TEMPERATURE)
-    groups = None, torch.from_numpy(video)
+    pairs = pairs_of(learner, "val", learner.config.train.val_pairs)
+    rows = np.arange(len(pairs.video))
+    futures = Expectation(learner, pairs, None).futures(rows, FUTURES_FOR_TEMPERATURE)
+    groups = None, torch.from_numpy(pairs.video)
     return {
         f"val/{name}": next_clip_nats(futures, pairs.target, group)
         for name, group in zip(FITTED, groups, strict=True)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from pipelines.cli.app import app
 from pipelines.config.run import ConfigError
 from pipelines.evaluation.evaluate import restored
-from pipelines.evaluation.expectation import forecaster_of, futures_of
+from pipelines.evaluation.expectation import futures_of, trained_forecaster
 from pipelines.library.forecast import LibraryPairs, embed_library
 from pipelines.library.futures import PAGE, PICTURE, futures, nearest_clips
 from pipelines.library.moment import MomentError
@@ -94,8 +94,7 @@ def test_what_is_sampled_is_what_the_run_expects(run: Path, index: Path, tmp_pat
     learner = restored(RunFolder(run), "newest")
     pairs = embed_library(learner, load_index(index).select())
     [row] = np.flatnonzero((pairs.video == 1) & (pairs.start == 6))
-    others = np.flatnonzero((pairs.video != 1) | (np.abs(pairs.start - 6) >= 6))
-    forecaster = forecaster_of(learner, pairs, others)
+    forecaster = trained_forecaster(learner)
     sampled = futures_of(learner, forecaster, pairs.context[[row]], 24)[:, 0]
     assert nearest_clips(sampled.cpu(), pairs)[: len(summary.futures)] == summary.futures
     assert sum(future.share for future in nearest_clips(sampled.cpu(), pairs)) == pytest.approx(1)

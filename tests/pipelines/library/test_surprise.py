@@ -1,5 +1,6 @@
 """`adassl surprise` on real files: what is scored, what is skipped, and the page."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,14 @@ from typer.testing import CliRunner
 from adassl.surprise import surprise_nats
 from pipelines.cli.app import app
 from pipelines.config.run import ConfigError
+from pipelines.evaluation.embed import pairs_at_hand
 from pipelines.evaluation.evaluate import restored
-from pipelines.evaluation.expectation import Expectation, folds_of, forecaster_of, futures_of
+from pipelines.evaluation.expectation import (
+    Expectation,
+    folds_of,
+    futures_of,
+    trained_forecaster,
+)
 from pipelines.library import forecast
 from pipelines.library.forecast import embed_library
 from pipelines.library.surprise import PAGE, TABLE, most_surprising, scored, surprise
@@ -64,9 +71,7 @@ def test_every_moment_has_the_score_of_its_own_frames(
     clips = np.stack([frames[at : at + 3] for at in range(0, NUM_FRAMES - 2, 3)])
     z = learner.method.encode(learner.to_input(clips)).embedding.detach()
     unit = torch.nn.functional.normalize(z, dim=-1)
-    pairs = embed_library(learner, load_index(index).select())
-    others = np.flatnonzero(pairs.video % 4 != 1)
-    futures = futures_of(learner, forecaster_of(learner, pairs, others), z[:-1], 16)
+    futures = futures_of(learner, trained_forecaster(learner), z[:-1], 16)
     expected = surprise_nats(futures, unit[1:], temperature=summary.temperature)
     assert rows["surprise_nats"].tolist() == pytest.approx(expected.tolist(), abs=2e-3)
     distance = (unit[:-1] - unit[1:]).norm(dim=1)
@@ -127,18 +132,35 @@ def test_nothing_of_a_video_is_in_what_is_expected_of_it(
     latent[own], target[own] = 5.0, -target[own]  # only what is expected of others changes
     rows = np.arange(len(pairs))
     before, after = (
-        Expectation(learner, each).futures(rows, 32)
+        Expectation(learner, each, None).futures(rows, 32)
         for each in (pairs, replace(pairs, latent=latent, target=target))
     )
     assert torch.equal(before[:, own], after[:, own])
     assert not torch.equal(before, after)
 
 
+def test_without_the_training_videos_the_library_shows_what_may_follow(
+    tmp_path: Path, index: Path
+) -> None:
+    own = tmp_path / "own"
+    write_moving_digits(own / "set", num_videos=8, num_workers=1)
+    build_index([own / "set"], own / "videos.parquet")
+    run = tiny_run(tmp_path / "run", own / "videos.parquet")
+    here = surprise(run, str(index), tmp_path / "here", num_samples=8)
+    assert " training pairs of the run" in here.lines()[-1]
+    shutil.rmtree(own / "set")
+    pairs_at_hand.cache_clear()  # a new process
+    there = surprise(run, str(index), tmp_path / "there", num_samples=8)
+    assert "the run's training videos are not here" in there.lines()[-1]
+    assert np.isfinite(there.moments["surprise_nats"]).all()
+    assert not np.allclose(there.moments["surprise_nats"], here.moments["surprise_nats"])
+
+
 def test_rows_come_back_in_their_order(index: Path, tmp_path: Path) -> None:
     learner = restored(RunFolder(tiny_run(tmp_path / "run", index, NO_R)), "newest")
     pairs = embed_library(learner, load_index(index).select())
     rows = np.array([40, 3, 17, 9, 25])
-    futures = Expectation(learner, pairs).futures(rows, 8)
+    futures = Expectation(learner, pairs, None).futures(rows, 8)
     expected = learner.method.futures_of(pairs.context[rows], 1)
     torch.testing.assert_close(futures, expected)
 
@@ -234,7 +256,7 @@ def test_a_moment_that_is_not_finite_is_left_out(run: Path, index: Path) -> None
     target[4] = torch.nan
     kept = forecast._finite(replace(pairs, target=target), {})
     assert (len(kept), kept.num_not_finite) == (len(pairs) - 1, 1)
-    expectation = Expectation(learner, kept)
+    expectation = Expectation(learner, kept, None)
     assert np.isfinite(scored(expectation, kept, num_samples=4, temperature=0.1)).all()
 
 
@@ -246,7 +268,8 @@ def test_events_that_the_law_excludes_are_found() -> None:
     torch.set_num_threads(1)
     learner = train_on_digits("v", 0, steps=120, batch_size=128)
     rng = np.random.default_rng(0)
-    fitted, ordinary = (event_pairs("law", number, rng, split="val") for number in (1000, 200))
+    fitted = event_pairs("law", 1000, rng, split="train")
+    ordinary = event_pairs("law", 200, rng, split="val")
     measure = Measures(learner, fitted, ordinary)
     kinds = ("law", "cut", "jump", "reversal", "law, fast", "fast motion", "slow motion")
     found = {kind: measure(event_pairs(kind, 150, rng, split="test")) for kind in kinds}
