@@ -106,8 +106,8 @@ def source_of(learner: Learner, forecaster: Forecaster | None) -> str:
     if learner.method.latent is None:
         return "one future of each moment: the method has no r"
     if forecaster is None or forecaster.prior is None:
-        return "r by pairs of the library itself, for the run's training videos are not here"
-    return f"r by {plural(len(forecaster.prior.place), 'training pair')} of the run"
+        return "futures fitted on the library itself, for the run's training videos are not here"
+    return f"futures fitted on {plural(len(forecaster.prior.place), 'training pair')} of the run"
 
 
 def forecaster_of(learner: Learner, pairs: Pairs, rows: NDArray[np.int64]) -> Forecaster | None:
