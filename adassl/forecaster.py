@@ -174,10 +174,18 @@ class Forecaster:
         """
         if self.prior is None:
             edited = _edited(self.method, context_embedding, None).expand(num_samples, -1, -1)
-        else:
-            drawn = self.prior.sample(context_embedding.float(), num_samples, generator)
-            edited = _edited(self.method, context_embedding, drawn)
-        return normalize(self.correct(edited), dim=-1)
+            return normalize(self.correct(edited), dim=-1)
+        drawn = self.prior.sample(context_embedding.float(), num_samples, generator)
+        return self.futures_of(context_embedding, drawn)
+
+    @torch.no_grad()
+    def futures_of(
+        self,
+        context_embedding: Float[Tensor, "batch dim"],
+        latents: Float[Tensor, "samples batch latent"],
+    ) -> Float[Tensor, "samples batch dim"]:
+        """The futures that given latents lead to, as `futures` tells them."""
+        return normalize(self.correct(_edited(self.method, context_embedding, latents)), dim=-1)
 
 
 def _edited(method: Method, context: Tensor, latents: Tensor | None) -> Tensor:
