@@ -143,7 +143,8 @@ def future_metrics(
     train, test = splits["train"], splits["test"]
     assert train.pairs.latent is not None
     of_train, of_test = Scenes.of(train, num_digits), Scenes.of(test, num_digits)
-    scenes = Scenes.of(test, num_digits, NUM_PAIRS)
+    num_pairs = min(NUM_PAIRS, len(test.pairs))
+    scenes = Scenes.of(test, num_digits, num_pairs)
     read = Reader.fit(train.pairs.target, of_train.next_velocity, seed)
     futures = FuturesAlone(
         forecaster=Forecaster.fit(
@@ -152,8 +153,8 @@ def future_metrics(
             torch.from_numpy(train.pairs.target),
             train.pairs.latent.value,
         ),
-        context_embedding=contexts(learner, test)[:NUM_PAIRS],
-        latent=posterior_means(learner, len(test.pairs))[:NUM_PAIRS],
+        context_embedding=contexts(learner, test)[:num_pairs],
+        latent=posterior_means(learner, num_pairs),
     )
     digit_of = torch.from_numpy(digit_of_each(train.pairs.latent.value.numpy(), of_train.change))
     noise, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
@@ -200,7 +201,7 @@ def save_shown(folder: RunFolder, scenes: Scenes, samples: list[Array], true: li
 
 @torch.no_grad()
 def posterior_means(learner: Learner, num_pairs: int) -> Float[Tensor, "pairs latent"]:
-    """The posterior's mean of r of the test pairs, in their order."""
+    """The posterior's mean of r of the first test pairs, in the order of `embedded`."""
     method = learner.method.eval()
     assert isinstance(method.latent, PosteriorLatent)
     data = learner.config.data.model_copy(update={"views": "time"})

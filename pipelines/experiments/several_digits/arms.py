@@ -45,12 +45,19 @@ TRIED: Sequence[Settings] = [
     {"method.temperature": temperature, "optim.learning_rate": rate}
     for temperature, rate in ((0.05, 1e-3), (0.1, 1e-3), (0.05, 2e-3))
 ]
+TUNED_IN = "two"
 TUNING = Tuning(
     alternatives=dict.fromkeys(METHODS, TRIED),
     changes={SPLIT: "val"},
     shorter=2,
     metric="val/score",
+    taken_from={
+        f"{group}.{method}": f"{TUNED_IN}.{method}"
+        for group, method in product(GROUPS, METHODS)
+        if group != TUNED_IN
+    },
 )
+"""Of each editor on scenes of two digits; on one and three it takes what was chosen there."""
 QUICK = ("one.slots", "two.no-r", "two.mlp", "two.slots", "two.attention", "three.slots")
 
 
@@ -82,6 +89,7 @@ def base_config() -> RunConfig:
     return with_overrides(
         recipe("digit-scenes"),
         {
+            "data.reuse": 4,
             "train.precision": "bfloat16",
             "train.checkpoint_every": 100,
             "tracking.experiment": "several-digits",

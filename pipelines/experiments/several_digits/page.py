@@ -31,16 +31,18 @@ PROTOCOL = """\
   alike in all three sets. H.264 files of 16 scenes of nine frames, 64 × 64 pixels, 500 files for
   each number of digits: 70 % of the glyphs for training, 10 % for validation, 20 % for test.
 - **Runs.** The recipe `digit-scenes` (InfoNCE, AdaSSL-V, x++) from index to MLflow as by `adassl
-  train`: 200 steps of 256 pairs, with 8 dimensions of r for each digit.
+  train`: 200 steps of 256 pairs, each decoded pair used four times, with 8 dimensions of r for each
+  digit.
 - **Editors.** All have one hidden layer and as many parameters, within 5 %. *MLP*: MLP([z, r]), as
   in the paper. *residual MLP*: z + MLP([z, r]), the recipe's, which is the fair rival of the next
   two, as they are residual too. *slots*: z and r are cut into four parts, and one MLP moves each
   part of z by its own part of r, seeing nothing else. *attention*: each part of z attends to all
   parts of z and r, and an MLP reads it and what it attended to. *no r*: the residual MLP, fed with
   z alone. No editor is told which digit is which or how many there are.
-- **Tuning.** Each arm: three settings of temperature and learning rate, half of the steps, one
-  seed, chosen by `val/score` of validation videos, the mean over class, velocity and change (from
-  (z, r), without r from (z, z+)). The test split is used once, by the arms.
+- **Tuning.** Each editor on scenes of two digits: three settings of temperature and learning rate,
+  half of the steps, one seed, chosen by `val/score` of validation videos, the mean over class,
+  velocity and change (from (z, r), without r from (z, z+)). On one and three digits it takes what
+  was chosen there. The test split is used once, by the arms.
 - **Probes.** Ridge and logistic regression for each digit by itself, fitted on training videos,
   regularised on validation videos, scored on test videos: class and velocity from h, the change of
   velocity from (z, r) with r drawn from the posterior, from (z, z+) and from the edited embedding.

@@ -11,7 +11,7 @@ from torch import nn
 from adassl.build import build_method
 from adassl.config import MethodConfig
 from adassl.forecaster import Forecaster
-from pipelines.config.run import RunConfig, with_overrides
+from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.experiments import catalogue
 from pipelines.experiments.arm import Arm
 from pipelines.experiments.digits import Splits, embedded
@@ -76,6 +76,11 @@ def test_arms_differ_in_their_editor_alone_and_are_tuned_alike() -> None:
             assert name in differing or getattr(config.method, name) == value, name
     assert EXPERIMENT.tuning is not None
     assert {len(tried) for tried in EXPERIMENT.tuning.alternatives.values()} == {3}
+    tuned = EXPERIMENT.of_tuning()
+    assert (tuned.num_trials, {arm.group for arm in tuned.arms}) == (5 * 3, {"two"})
+    with pytest.raises(ConfigError, match=r"these arms take the tuning of two\.slots; choose"):
+        EXPERIMENT.only(["one.slots"])
+    assert len(EXPERIMENT.only(["one.slots", "two.slots"]).arms) == 2
     assert catalogue.load("several-digits", quick=True).num_trials == 6
 
 
