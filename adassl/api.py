@@ -21,10 +21,12 @@ from adassl.diagnostics import (
 )
 from adassl.editors import (
     AdditiveEditor,
+    AttentionEditor,
     IdentityEditor,
     LowRankEditor,
     MLPEditor,
     ResidualEditor,
+    SlotsEditor,
 )
 from adassl.encoder import Embeddings, Encoder
 from adassl.gaussians import DiagonalGaussian, gaussian_kl
@@ -61,6 +63,7 @@ __all__ = [
     "MMCR",
     "AdditiveEditor",
     "AnInfoNCE",
+    "AttentionEditor",
     "Augmentation",
     "Backbone",
     "BarlowTwins",
@@ -85,6 +88,7 @@ __all__ = [
     "ResidualEditor",
     "SimSiam",
     "Simple",
+    "SlotsEditor",
     "SparseLatent",
     "StepOutput",
     "SwAV",

@@ -6,11 +6,13 @@ from torch import nn
 from adassl.config import MethodConfig
 from adassl.editors import (
     AdditiveEditor,
+    AttentionEditor,
     Editor,
     IdentityEditor,
     LowRankEditor,
     MLPEditor,
     ResidualEditor,
+    SlotsEditor,
 )
 from adassl.encoder import Encoder
 from adassl.heads import build_mlp
@@ -93,17 +95,21 @@ def build_method(
 
 def _editor(config: MethodConfig) -> Editor:
     dim = config.embedding_dim
+    latent_dim = 0 if config.latent == "none" else config.latent_size
     match config.editor:
         case "identity":
             return IdentityEditor()
         case "mlp" | "residual":
-            latent_dim = 0 if config.latent == "none" else config.latent_size
             make = MLPEditor if config.editor == "mlp" else ResidualEditor
             return make(dim, latent_dim, config.editor_hidden_dims)
         case "additive":
             return AdditiveEditor(dim, config.latent_size)
         case "low_rank":
             return LowRankEditor(dim, config.latent_size)
+        case "slots":
+            return SlotsEditor(dim, latent_dim, config.editor_slots, config.editor_hidden_dims)
+        case "attention":
+            return AttentionEditor(dim, latent_dim, config.editor_slots, config.editor_hidden_dims)
 
 
 def _latent(config: MethodConfig) -> Latent | None:

@@ -1,6 +1,7 @@
 """The settings of the method, checked before anything is built. Imports no torch."""
 
 import difflib
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -38,7 +39,7 @@ ObjectiveName = Literal[
     "mmcr",
 ]
 LatentName = Literal["none", "variational", "sparse", "given"]
-EditorName = Literal["identity", "mlp", "residual", "additive", "low_rank"]
+EditorName = Literal["identity", "mlp", "residual", "additive", "low_rank", "slots", "attention"]
 EmaSchedule = Literal["cosine", "constant"]
 SurrogateForm = Literal["target_only", "both"]
 Encoders = Literal["shared", "separate"]
@@ -65,7 +66,9 @@ class MethodConfig:
             "lejepa" (prediction and SIGReg), "visreg", "frossl", "mmcr".
         latent: "none", "variational" (AdaSSL-V), "sparse" (AdaSSL-S) or "given" (r comes with the
             views and costs nothing: what the true r would reach).
-        editor: t(f(x), r): "identity", "mlp", "residual", "additive" or "low_rank".
+        editor: t(f(x), r): "identity", "mlp", "residual", "additive" or "low_rank"; "slots" and
+            "attention" cut z and r into parts: each part of z is moved by its own part of r, or by
+            what it attends to of all of them.
         latent_dim: dimensions of r; also the rank of the low-rank editor. "auto": it starts with 32
             (with the additive editor `embedding_dim`), and those that carry nothing are switched
             off while it trains (`adassl.latent_size`).
@@ -126,7 +129,10 @@ class MethodConfig:
         predictor_hidden_dims: hidden layer sizes of the predictor of byol and simsiam.
         latent_hidden_dims: hidden layer sizes of the posterior, the prior and the sparse module,
             and of the weights of hinfonce.
-        editor_hidden_dims: hidden layer sizes of the mlp and residual editors.
+        editor_hidden_dims: hidden layer sizes of the MLP of every editor but identity, additive and
+            low_rank.
+        editor_slots: parts into which the slots and attention editors cut z and r, whose sizes it
+            must divide.
 
     Raises:
         ValueError: a value breaks its rule; the message says the value, the rule and the remedy.
@@ -176,6 +182,7 @@ class MethodConfig:
     predictor_hidden_dims: tuple[int, ...] = (256,)
     latent_hidden_dims: tuple[int, ...] = (128,)
     editor_hidden_dims: tuple[int, ...] = (256,)
+    editor_slots: int = 4
 
     @property
     def latent_size(self) -> int:
@@ -250,6 +257,7 @@ class MethodConfig:
         _require(good, self, "latent_dim", "must be at least 1, or 'auto'")
         for name in (
             *("embedding_dim", "prior_components", "sinkhorn_iterations", "num_projections"),
+            "editor_slots",
         ):
             _require(getattr(self, name) >= 1, self, name, "must be at least 1")
         for name in (
@@ -335,6 +343,20 @@ class MethodConfig:
                 f"latent_dim to equal embedding_dim={self.embedding_dim}; set "
                 f"latent_dim={self.embedding_dim} or 'auto', or choose editor='mlp' or 'low_rank'"
             )
+        if self.editor in ("slots", "attention"):
+            self._check_slots()
+
+    def _check_slots(self) -> None:
+        sizes = {"embedding_dim": self.embedding_dim}
+        if self.latent != "none":
+            sizes["latent_dim"] = self.latent_size
+        for name, size in sizes.items():
+            if size % self.editor_slots:
+                raise ValueError(
+                    f"{name}={size} with editor={self.editor!r}: it is cut into "
+                    f"editor_slots={self.editor_slots} equal parts; set {name} to a multiple of "
+                    f"{self.editor_slots}, or editor_slots to {math.gcd(*sizes.values())}"
+                )
 
     def _check_regulariser(self) -> None:
         if self.latent == "none":

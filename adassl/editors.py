@@ -4,6 +4,7 @@ AdaSSL (arXiv 2602.02381). Each takes `latent=None` where it can work without r:
 which shows what r itself contributes, apart from the editor's own capacity.
 """
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -48,6 +49,26 @@ def check(embedding: Tensor, latent: Tensor | None, embedding_dim: int, latent_d
         require_shape(latent, (len(embedding), latent_dim), name="latent", remedy=remedy)
 
 
+def check_given(latent: Tensor | None, latent_dim: int) -> None:
+    """Refuse an editor that was built for r without one.
+
+    Raises:
+        ValueError: names the size and the remedy.
+    """
+    if latent is None and latent_dim:
+        raise ValueError(
+            f"latent=None: this editor was built for an r of latent_dim={latent_dim}; "
+            "pass r, or build the control without r with latent_dim=0"
+        )
+
+
+def start_at_zero(mlp: nn.Sequential) -> None:
+    """Set the last layer of an MLP to zero, so that a residual around it is the identity."""
+    last = cast(nn.Linear, mlp[-1])
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+
+
 class MLPEditor(nn.Module):
     """t = MLP([f(x), r]), or MLP(f(x)) as the control without r.
 
@@ -78,11 +99,7 @@ class MLPEditor(nn.Module):
             ValueError: shapes that do not fit.
         """
         check(embedding, latent, self.embedding_dim, self.latent_dim)
-        if latent is None and self.latent_dim:
-            raise ValueError(
-                f"latent=None: this editor was built for an r of latent_dim={self.latent_dim}; "
-                "pass r, or build the control without r with latent_dim=0"
-            )
+        check_given(latent, self.latent_dim)
         inputs = embedding if latent is None else torch.cat([embedding, latent], dim=-1)
         edited: Tensor = self.mlp(inputs)
         return edited
@@ -100,9 +117,7 @@ class ResidualEditor(MLPEditor):
         self, embedding_dim: int, latent_dim: int, hidden_dims: Sequence[int] = (256,)
     ) -> None:
         super().__init__(embedding_dim, latent_dim, hidden_dims)
-        last = cast(nn.Linear, self.mlp[-1])
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        start_at_zero(self.mlp)
 
     def forward(
         self,
@@ -186,4 +201,143 @@ class LowRankEditor(nn.Module):
         return edited
 
 
-Editor = IdentityEditor | MLPEditor | AdditiveEditor | LowRankEditor
+class PartsEditor(nn.Module):
+    """What the editors share that cut z and r into as many equal parts.
+
+    Args:
+        embedding_dim: size of an embedding.
+        latent_dim: size of r; 0 for the control without r.
+        num_slots: parts of either.
+
+    Raises:
+        ValueError: a size cannot be cut into so many equal parts.
+    """
+
+    def __init__(self, embedding_dim: int, latent_dim: int, num_slots: int) -> None:
+        super().__init__()
+        for name, size in (("embedding_dim", embedding_dim), ("latent_dim", latent_dim)):
+            if num_slots < 1 or size % num_slots:
+                raise ValueError(
+                    f"{name}={size} with num_slots={num_slots}: an embedding and r are cut into so "
+                    "many equal parts; choose sizes that it divides, or another num_slots"
+                )
+        self.embedding_dim, self.latent_dim, self.num_slots = embedding_dim, latent_dim, num_slots
+        self.slot_dim, self.latent_slot_dim = embedding_dim // num_slots, latent_dim // num_slots
+
+    def parts(
+        self,
+        embedding: Float[Tensor, "batch dim"],
+        latent: Float[Tensor, "batch latent"] | None,
+    ) -> tuple[Float[Tensor, "batch slots part"], Float[Tensor, "batch slots latent_part"] | None]:
+        """Embedding and r, cut.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        check(embedding, latent, self.embedding_dim, self.latent_dim)
+        check_given(latent, self.latent_dim)
+        shape = (self.num_slots, -1)
+        return embedding.unflatten(1, shape), None if latent is None else latent.unflatten(1, shape)
+
+
+class SlotsEditor(PartsEditor):
+    """t_i = z_i + MLP([z_i, r_i]) for each part i: one MLP for all parts, which sees one at a time.
+
+    What changes on its own can so be edited on its own: part i of the edit depends on part i of z
+    and of r alone. The MLP's last layer starts at zero, so a fresh editor is the identity.
+
+    Args:
+        embedding_dim: size of an embedding.
+        latent_dim: size of r; 0 for the control without r.
+        num_slots: parts of either.
+        hidden_dims: hidden layer sizes of the MLP.
+
+    Raises:
+        ValueError: a size cannot be cut into so many equal parts.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        latent_dim: int,
+        num_slots: int = 4,
+        hidden_dims: Sequence[int] = (256,),
+    ) -> None:
+        super().__init__(embedding_dim, latent_dim, num_slots)
+        inputs = self.slot_dim + self.latent_slot_dim
+        self.mlp = build_mlp(inputs, hidden_dims, self.slot_dim)
+        start_at_zero(self.mlp)
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "batch dim"],
+        latent: Float[Tensor, "batch latent"] | None,
+    ) -> Float[Tensor, "batch dim"]:
+        """The edited embedding.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        slots, of_latent = self.parts(embedding, latent)
+        inputs = slots if of_latent is None else torch.cat([slots, of_latent], dim=-1)
+        edit: Tensor = self.mlp(inputs.flatten(0, 1))
+        return embedding + edit.reshape(embedding.shape)
+
+
+class AttentionEditor(PartsEditor):
+    """t_i = z_i + MLP([z_i, a_i]), where part i of z attends to all parts of z and of r.
+
+    The parts are tokens with a learnt place each, r's parts are brought to the size of z's, and a
+    is `torch.nn.MultiheadAttention` over all of them after a LayerNorm, with up to four heads.
+    Which part of r moves which part of z is learnt. The MLP's last layer starts at zero, so a fresh
+    editor is the identity.
+
+    Args:
+        embedding_dim: size of an embedding.
+        latent_dim: size of r; 0 for the control without r.
+        num_slots: parts of either.
+        hidden_dims: hidden layer sizes of the MLP.
+
+    Raises:
+        ValueError: a size cannot be cut into so many equal parts.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        latent_dim: int,
+        num_slots: int = 4,
+        hidden_dims: Sequence[int] = (256,),
+    ) -> None:
+        super().__init__(embedding_dim, latent_dim, num_slots)
+        dim = self.slot_dim
+        num_tokens = num_slots * (2 if latent_dim else 1)
+        self.lift = nn.Linear(self.latent_slot_dim, dim) if latent_dim else None
+        self.place = nn.Parameter(torch.randn(num_tokens, dim))
+        self.norm = nn.LayerNorm(dim)
+        self.attention = nn.MultiheadAttention(dim, math.gcd(4, dim), batch_first=True)
+        self.mlp = build_mlp(2 * dim, hidden_dims, dim)
+        start_at_zero(self.mlp)
+
+    def forward(
+        self,
+        embedding: Float[Tensor, "batch dim"],
+        latent: Float[Tensor, "batch latent"] | None,
+    ) -> Float[Tensor, "batch dim"]:
+        """The edited embedding.
+
+        Raises:
+            ValueError: shapes that do not fit.
+        """
+        slots, of_latent = self.parts(embedding, latent)
+        tokens = slots
+        if self.lift is not None and of_latent is not None:
+            tokens = torch.cat([slots, self.lift(of_latent)], dim=1)
+        tokens = self.norm(tokens) + self.place
+        read, _ = self.attention(tokens[:, : self.num_slots], tokens, tokens, need_weights=False)
+        inputs = torch.cat([slots, read], dim=-1)
+        edit: Tensor = self.mlp(inputs.flatten(0, 1))
+        return embedding + edit.reshape(embedding.shape)
+
+
+Editor = IdentityEditor | MLPEditor | AdditiveEditor | LowRankEditor | SlotsEditor | AttentionEditor

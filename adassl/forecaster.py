@@ -141,8 +141,8 @@ class Forecaster:
             method: trained.
             context_embedding: z of x as `Method.encode` gives it.
             target: unit embedding of x+ as `Method.encode_target` gives it [pairs, dim].
-            latent: r of each pair [pairs, latent], the posterior's mean; None for a method without
-                r.
+            latent: r of each pair [pairs, latent], a sample of its posterior or the mean; None for a
+                method without r.
 
         Raises:
             ValueError: shapes that do not fit, or r missing or given where the method says other.
@@ -177,10 +177,18 @@ class Forecaster:
         """
         if self.prior is None:
             edited = _edited(self.method, context_embedding, None).expand(num_samples, -1, -1)
-        else:
-            drawn = self.prior.sample(context_embedding.float(), num_samples, generator)
-            edited = _edited(self.method, context_embedding, drawn)
-        return self.placed(edited)
+            return self.placed(edited)
+        drawn = self.prior.sample(context_embedding.float(), num_samples, generator)
+        return self.futures_of(context_embedding, drawn)
+
+    @torch.no_grad()
+    def futures_of(
+        self,
+        context_embedding: Float[Tensor, "batch dim"],
+        latents: Float[Tensor, "samples batch latent"],
+    ) -> Float[Tensor, "samples batch dim"]:
+        """The futures that given latents lead to, as `futures` tells them."""
+        return self.placed(_edited(self.method, context_embedding, latents))
 
     def placed(self, edited: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
         """Unit edited embeddings, taken to where embeddings of clips lie."""

@@ -25,6 +25,9 @@ def moving_digits(
     scenes: Annotated[
         int, typer.Option(help="Scenes of a video, each with a digit of its own.", min=1)
     ] = 1,
+    digits: Annotated[
+        int, typer.Option(help="Digits in a scene at once, each from a corner.", min=1, max=3)
+    ] = 1,
     canvas: Annotated[int, typer.Option(help="Side in pixels.", min=16)] = 64,
     fps: Annotated[int, typer.Option(help="Frames per second of the files.", min=1)] = 10,
     seed: Annotated[int, typer.Option(help="The same seed makes the same videos.", min=0)] = 0,
@@ -32,7 +35,8 @@ def moving_digits(
     """Write stochastic moving digits as mp4 files, with their true factors beside them.
 
     A handwritten digit moves over the canvas; before the fourth frame the velocity along one axis
-    changes at random (arXiv 2602.02381). Train and test split by the identity of the glyph.
+    changes at random (arXiv 2602.02381). Train and test split by the identity of the glyph. With
+    `--digits 2` or `3` several move at once and change independently of each other.
     """
     from pipelines.sources.moving_digits import write_moving_digits
 
@@ -42,6 +46,7 @@ def moving_digits(
         setting=setting,
         num_frames=num_frames,
         scenes=scenes,
+        digits=digits,
         canvas=canvas,
         fps=fps,
         seed=seed,

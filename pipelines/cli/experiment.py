@@ -16,6 +16,7 @@ Name = Literal[
     "real-video",
     "criteria",
     "chains",
+    "several-digits",
     "images",
     "text",
     "sound",

@@ -173,6 +173,7 @@ SINCE_0_1 = (
     ("data", "negative"),
     ("data", "sound_seconds"),
     ("method", "active_rate"),
+    ("method", "editor_slots"),
     ("method", "encoders"),
     ("method", "surrogate_form"),
     ("method", "reverse"),

@@ -12,6 +12,7 @@ from pipelines.experiments.numerical import arms as numerical
 from pipelines.experiments.pairs import images, sounds, texts
 from pipelines.experiments.real_video import arms as real_video
 from pipelines.experiments.reuse import arms as reuse
+from pipelines.experiments.several_digits import arms as several_digits
 from pipelines.experiments.stability import arms as stability
 
 MAKERS: Mapping[str, Callable[..., Experiment]] = {
@@ -22,6 +23,7 @@ MAKERS: Mapping[str, Callable[..., Experiment]] = {
     "real-video": real_video.experiment,
     "criteria": criteria.experiment,
     "chains": chains.experiment,
+    "several-digits": several_digits.experiment,
     "images": images.experiment,
     "text": texts.experiment,
     "sound": sounds.experiment,

@@ -33,6 +33,7 @@ def write_digits(
     setting: Setting = "A",
     seed: int = 0,
     num_frames: int = SEGMENT_FRAMES,
+    digits: int = 1,
     canvas: int = 64,
 ) -> str:
     """Write moving digits and their index below `folder`/data; returns the index."""
@@ -44,6 +45,7 @@ def write_digits(
         setting=setting,
         num_frames=num_frames,
         scenes=SCENES,
+        digits=digits,
         canvas=canvas,
         seed=seed,
         console=console,

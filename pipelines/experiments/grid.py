@@ -70,7 +70,8 @@ class Experiment:
         """The experiment with the arms whose names match any of the patterns, such as complex.*.
 
         Raises:
-            ConfigError: if a pattern matches none, naming the arms.
+            ConfigError: if a pattern matches none, naming the arms, or an arm takes the tuning of
+                one that is not chosen.
         """
         names = [arm.name for arm in self.arms]
         for pattern in patterns:
@@ -79,6 +80,13 @@ class Experiment:
                     f"no arm {pattern!r} in {self.name}; there are {', '.join(names)}"
                 )
         chosen = {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+        taken = self.tuning.taken_from if self.tuning else {}
+        lacking = {taken[name] for name in chosen if name in taken} - chosen
+        if lacking:
+            raise ConfigError(
+                f"{', '.join(patterns)}: these arms take the tuning of "
+                f"{', '.join(sorted(lacking))}; choose those too"
+            )
         return replace(self, arms=tuple(arm for arm in self.arms if arm.name in chosen))
 
     def with_seeds(self, num_seeds: int) -> "Experiment":

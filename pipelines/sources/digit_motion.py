@@ -13,10 +13,16 @@ any multiple of six are a source, its change and its outcome, as in the first ni
 the place and velocity that the digit has by then. It drifts off in the end (at 64 pixels after
 some 25 frames on average), so give long videos a large canvas.
 
+A scene may have two or three digits, each with its own glyph, start, velocity and changes at the
+same frames, all drawn as above. Digit 2 and 3 are mirrored, so that each comes from a corner of its
+own towards the middle: digit 1 from the upper left, 2 from the lower right, 3 from the upper right.
+Where they overlap, the brighter pixel shows.
+
 Positions are of the glyph's centre, in pixels from the upper left corner of the canvas: a glyph at
 (8, 8) covers its first 16 pixels. Glyphs are scikit-learn's handwritten digits, twice their size.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -33,6 +39,8 @@ START = (8.0, 16.0)
 MAX_SPEED = 3.0
 CHANGE_SHARE = 2 / 3
 FIRST_CHANGE, CHANGE_EVERY, SEGMENT_FRAMES = 3, 6, 9
+MIRRORED = ((False, False), (True, True), (True, False))
+"""Of digit 1, 2 and 3: whether x and y count from the other side of the canvas."""
 SPLIT_SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 
 
@@ -47,6 +55,7 @@ class MovingDigitsSettings:
     setting: Setting = "A"
     num_frames: int = 9
     scenes: int = 1
+    digits: int = 1
     canvas: int = 64
     fps: int = 10
     seed: int = 0
@@ -60,6 +69,17 @@ class MovingDigitsSettings:
             )
         if self.scenes < 1:
             raise MovingDigitsError(f"scenes={self.scenes}: a video shows at least 1")
+        if not 1 <= self.digits <= len(MIRRORED):
+            raise MovingDigitsError(
+                f"digits={self.digits}: a scene has from 1 to {len(MIRRORED)}, each from a corner "
+                "of its own"
+            )
+        apart = round(2 * START[1] + GLYPH_SIDE)
+        if self.digits > 1 and self.canvas < apart:
+            raise MovingDigitsError(
+                f"canvas={self.canvas} with digits={self.digits}: they would overlap from the "
+                f"start; use {apart} or more"
+            )
         if self.canvas < START[1] + GLYPH_SIDE / 2:
             raise MovingDigitsError(
                 f"canvas={self.canvas}: a digit may start at {START[1]:g} pixels and is "
@@ -112,6 +132,18 @@ def draw_track(rng: np.random.Generator, *, setting: Setting, digit: int, num_fr
         velocities=velocities,
         changes=np.array(changes),
         axes=np.array(axes),
+    )
+
+
+def mirrored(track: Track, number: int, canvas: int) -> Track:
+    """The track of digit 1, 2 or 3 of a scene: as drawn, but from its own corner of the canvas."""
+    sides = np.array(MIRRORED[number - 1])
+    sign = np.where(sides, -1.0, 1.0)
+    return Track(
+        positions=np.where(sides, canvas - track.positions, track.positions),
+        velocities=track.velocities * sign,
+        changes=track.changes * sign,
+        axes=track.axes,
     )
 
 
@@ -175,6 +207,15 @@ def render(
         _hat(np.arange(canvas) - corners[:, axis, None], GLYPH_SIDE) for axis in (0, 1)
     )
     return np.rint(rows @ glyph @ columns.swapaxes(1, 2)).astype(np.uint8)
+
+
+def render_together(
+    glyphs: Sequence[NDArray[np.float64]], positions: Sequence[NDArray[np.float64]], canvas: int
+) -> NDArray[np.uint8]:
+    """Frames [num_frames, canvas, canvas] of several glyphs: the brightest at each pixel."""
+    drawn = [render(glyph, place, canvas) for glyph, place in zip(glyphs, positions, strict=True)]
+    frames: NDArray[np.uint8] = np.max(drawn, axis=0)
+    return frames
 
 
 def _hat(positions: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -28,7 +28,8 @@ from pipelines.sources.digit_motion import (
     draw_track,
     glyph_splits,
     load_glyphs,
-    render,
+    mirrored,
+    render_together,
 )
 from pipelines.sources.many_files import write_files
 
@@ -36,6 +37,12 @@ LABELS = ("digit",)
 """Columns of factors.parquet that name a class."""
 FACTORS = ("position_x", "position_y", "velocity_x", "velocity_y", "change_x", "change_y")
 """Columns that are quantities: pixels and pixels per frame, at the segment's first frame."""
+
+
+def column_of(name: str, number: int) -> str:
+    """The column of a factor of digit 1, 2 or 3: `velocity_x`, `velocity_x_2`, `velocity_x_3`."""
+    return name if number == 1 else f"{name}_{number}"
+
 
 KEY_FRAME_EVERY = 12
 """Frames: every second change; a window from any multiple of six decodes at most six in vain. A
@@ -62,6 +69,7 @@ def write_moving_digits(
     setting: Setting = "A",
     num_frames: int = 9,
     scenes: int = 1,
+    digits: int = 1,
     canvas: int = 64,
     fps: int = 10,
     seed: int = 0,
@@ -75,7 +83,8 @@ def write_moving_digits(
 
     factors.parquet has a row for each nine frames from a multiple of six of a scene: `path`,
     `frame` (the first), `split` (by glyph), `digit`, `glyph`, `setting`, `change_axis` (0: x, 1: y)
-    and FACTORS.
+    and FACTORS. A second and a third digit have columns of their own, such as `digit_2` and
+    `velocity_x_2` (`column_of`); the first one moves as it does alone.
 
     Args:
         out: the folder.
@@ -84,6 +93,7 @@ def write_moving_digits(
         num_frames: of each scene, at least 9.
         scenes: one after another in each video, each another digit on another way, all of one
             split. Opening a file costs more than reading nine small frames, so scenes save time.
+        digits: in each scene at once, 1 to 3, all of one split.
         canvas: side in pixels, even, at least 24.
         fps: frames per second, in name only.
         seed: of everything random.
@@ -97,6 +107,7 @@ def write_moving_digits(
         setting=setting,
         num_frames=num_frames,
         scenes=scenes,
+        digits=digits,
         canvas=canvas,
         fps=fps,
         seed=seed,
@@ -105,16 +116,16 @@ def write_moving_digits(
         raise MovingDigitsError(f"num_videos={num_videos}: at least 1")
     out = Path(out)
     _check_folder(out, settings, num_videos)
-    glyphs, digits = load_glyphs()
-    splits = glyph_splits(len(digits), settings.seed)
-    videos = [_video(settings, number, digits, splits) for number in range(num_videos)]
+    glyphs, labels = load_glyphs()
+    splits = glyph_splits(len(labels), settings.seed)
+    videos = [_video(settings, number, labels, splits) for number in range(num_videos)]
     (out / "videos").mkdir(parents=True, exist_ok=True)
-    _write_factors(out, settings, videos, digits, splits)  # first: it says what the folder is
+    _write_factors(out, settings, videos, labels, splits)  # first: it says what the folder is
     todo = [
         _Task(
             path=path,
-            glyphs=[glyphs[scene.glyph] for scene in scenes_],
-            positions=[scene.track.positions for scene in scenes_],
+            glyphs=[[glyphs[moving.glyph] for moving in scene] for scene in scenes_],
+            positions=[[moving.track.positions for moving in scene] for scene in scenes_],
             settings=settings,
         )
         for number, scenes_ in enumerate(videos)
@@ -135,16 +146,21 @@ def write_moving_digits(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Scene:
+class _Moving:
+    """One digit of a scene."""
+
     glyph: int
     track: Track
+
+
+_Scene = Sequence[_Moving]
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
     path: Path
-    glyphs: list[NDArray[np.float64]]
-    positions: list[NDArray[np.float64]]
+    glyphs: list[list[NDArray[np.float64]]]
+    positions: list[list[NDArray[np.float64]]]
     settings: MovingDigitsSettings
 
 
@@ -155,20 +171,37 @@ def _name(number: int) -> str:
 def _video(
     settings: MovingDigitsSettings,
     number: int,
-    digits: NDArray[np.int64],
+    labels: NDArray[np.int64],
     splits: NDArray[np.str_],
 ) -> list[_Scene]:
-    rng = np.random.default_rng([settings.seed, 1, number])
-    scenes: list[_Scene] = []
-    choice = np.arange(len(digits))
+    first = _moving(settings, number, 1, labels, np.arange(len(labels)), splits)
+    same_split = np.flatnonzero(splits == splits[first[0].glyph])
+    others = (
+        _moving(settings, number, place, labels, same_split, splits)
+        for place in range(2, settings.digits + 1)
+    )
+    return list(zip(first, *others, strict=True))
+
+
+def _moving(
+    settings: MovingDigitsSettings,
+    number: int,
+    place: int,
+    labels: NDArray[np.int64],
+    choice: NDArray[np.int64],
+    splits: NDArray[np.str_],
+) -> list[_Moving]:
+    """The first, second or third digit of each scene of a video, whatever else is in them."""
+    rng = np.random.default_rng([settings.seed, place, number])
+    found: list[_Moving] = []
     for _ in range(settings.scenes):
         glyph = int(choice[rng.integers(len(choice))])
         track = draw_track(
-            rng, setting=settings.setting, digit=int(digits[glyph]), num_frames=settings.num_frames
+            rng, setting=settings.setting, digit=int(labels[glyph]), num_frames=settings.num_frames
         )
-        scenes.append(_Scene(glyph=glyph, track=track))
-        choice = np.flatnonzero(splits == splits[scenes[0].glyph])
-    return scenes
+        found.append(_Moving(glyph=glyph, track=mirrored(track, place, settings.canvas)))
+        choice = np.flatnonzero(splits == splits[found[0].glyph])
+    return found
 
 
 def _check_folder(out: Path, settings: MovingDigitsSettings, num_videos: int) -> None:
@@ -178,8 +211,9 @@ def _check_folder(out: Path, settings: MovingDigitsSettings, num_videos: int) ->
             raise MovingDigitsError(f"{out} holds videos of another kind; choose another folder")
         return
     written = json.loads((pq.read_schema(factors).metadata or {}).get(METADATA, b"{}"))
-    asked = asdict(settings) | {"num_videos": num_videos}
-    other = {k: v for k, v in written.items() if v != asked.get(k) and k != "num_videos"}
+    asked = _described(settings) | {"num_videos": num_videos}
+    keys = ({*written} | {*asked}) - {"num_videos"}
+    other = {key for key in keys if written.get(key) != asked.get(key)}
     if not written or other or written["num_videos"] > num_videos:
         raise MovingDigitsError(
             f"{out} was written with {written or 'something else'}, asked for now is {asked}; "
@@ -187,11 +221,16 @@ def _check_folder(out: Path, settings: MovingDigitsSettings, num_videos: int) ->
         )
 
 
+def _described(settings: MovingDigitsSettings) -> dict[str, Any]:
+    """As factors.parquet keeps them: without a number of digits that older sets do not have."""
+    return {k: v for k, v in asdict(settings).items() if (k, v) != ("digits", 1)}
+
+
 def _write_factors(
     out: Path,
     settings: MovingDigitsSettings,
     videos: list[list[_Scene]],
-    digits: NDArray[np.int64],
+    labels: NDArray[np.int64],
     splits: NDArray[np.str_],
 ) -> None:
     segments = range(0, settings.num_frames - SEGMENT_FRAMES + 1, CHANGE_EVERY)
@@ -199,35 +238,38 @@ def _write_factors(
     for number, scenes in enumerate(videos):
         for place, scene in enumerate(scenes):
             for segment, frame in enumerate(segments):
-                quantities = (
-                    scene.track.positions[frame],
-                    scene.track.velocities[frame],
-                    scene.track.changes[segment],
-                )
-                rows.append(
-                    {
-                        "path": _name(number),
-                        "frame": place * settings.num_frames + frame,
-                        "split": str(splits[scene.glyph]),
-                        "digit": int(digits[scene.glyph]),
-                        "glyph": scene.glyph,
-                        "setting": settings.setting,
-                        "change_axis": int(scene.track.axes[segment]),
-                        **dict(zip(FACTORS, np.concatenate(quantities).tolist(), strict=True)),
+                row = {
+                    "path": _name(number),
+                    "frame": place * settings.num_frames + frame,
+                    "split": str(splits[scene[0].glyph]),
+                }
+                for which, moving in enumerate(scene, 1):
+                    own: dict[str, Any] = {
+                        "digit": int(labels[moving.glyph]),
+                        "glyph": moving.glyph,
+                        **({"setting": settings.setting} if which == 1 else {}),
+                        **_motion(moving.track, segment, frame),
                     }
-                )
+                    row |= {column_of(name, which): value for name, value in own.items()}
+                rows.append(row)
     table = pa.Table.from_pylist(rows)
-    written = json.dumps(asdict(settings) | {"num_videos": len(videos)})
+    written = json.dumps(_described(settings) | {"num_videos": len(videos)})
     unfinished = out / ".factors.parquet.tmp"
     pq.write_table(table.replace_schema_metadata({METADATA: written}), unfinished)
     unfinished.replace(out / "factors.parquet")
 
 
+def _motion(track: Track, segment: int, frame: int) -> dict[str, Any]:
+    quantities = track.positions[frame], track.velocities[frame], track.changes[segment]
+    values = dict(zip(FACTORS, np.concatenate(quantities).tolist(), strict=True))
+    return {"change_axis": int(track.axes[segment]), **values}
+
+
 def _write_chunk(tasks: Sequence[_Task]) -> int:
     for task in tasks:
         scenes = [
-            render(glyph, positions, task.settings.canvas)
-            for glyph, positions in zip(task.glyphs, task.positions, strict=True)
+            render_together(glyphs, positions, task.settings.canvas)
+            for glyphs, positions in zip(task.glyphs, task.positions, strict=True)
         ]
         unfinished = task.path.with_name(f".{task.path.name}.tmp")
         _encode(unfinished, scenes, task.settings.fps)

@@ -23,6 +23,19 @@ MethodConfig = runpy.run_path(adassl.config.__file__)["MethodConfig"]
         ({"editor": "identity"}, "ignores r.*choose editor='mlp'"),
         ({"editor": "additive"}, "latent_dim=16.*embedding_dim=128.*set latent_dim=128"),
         ({"editor": "additive", "latent": "none"}, "nothing to add.*editor='identity'"),
+        (
+            {"editor": "slots", "editor_slots": 3, "latent_dim": 12},
+            "embedding_dim=128 with editor='slots'.*editor_slots=3.*a multiple of 3.*slots to 4",
+        ),
+        (
+            {"editor": "attention", "latent_dim": 6},
+            "latent_dim=6 with editor='attention'.*multiple of 4, or editor_slots to 2",
+        ),
+        (
+            {"editor": "slots", "latent_dim": "auto", "embedding_dim": 120, "editor_slots": 5},
+            "latent_dim=32 with editor='slots'.*editor_slots to 8",
+        ),
+        ({"editor_slots": 0}, "editor_slots=0: must be at least 1"),
         ({"latent_dim": 0}, "latent_dim=0: must be at least 1"),
         ({"beta": -0.1}, "beta=-0.1: must not be negative"),
         ({"temperature": 0.0}, "temperature=0.0: must be positive"),
@@ -73,7 +86,7 @@ def test_a_bad_value_is_refused_with_value_rule_and_remedy(
         MethodConfig(**changes)
 
 
-@pytest.mark.parametrize("editor", ["identity", "mlp", "low_rank"])
+@pytest.mark.parametrize("editor", ["identity", "mlp", "low_rank", "slots", "attention"])
 def test_the_baseline_and_the_controls_without_r_are_allowed(editor: Any) -> None:
     assert MethodConfig(latent="none", editor=editor).editor == editor
 
@@ -99,3 +112,8 @@ def test_changing_the_objective_is_all_it_takes() -> None:
     for objective, traits in TRAITS.items():
         plain = {"latent": "none", "editor": "identity"} if traits.assigns else {}
         assert MethodConfig(objective=objective, **plain).objective == objective
+
+
+def test_without_r_its_size_need_not_be_cut() -> None:
+    assert MethodConfig(editor="slots", latent="none", latent_dim=5).latent_dim == 5
+    assert MethodConfig(editor="mlp", latent_dim=5).editor_slots == 4

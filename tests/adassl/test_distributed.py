@@ -62,6 +62,10 @@ CASES = {
     "byol-sparse-latent-size": case(
         "byol", "sparse", "low_rank", surrogate=True, latent_dim="auto"
     ),
+    "infonce-slots-latent-size": case("infonce", "variational", "slots", latent_dim="auto"),
+    "infonce-slots-none": case("infonce", "none", "slots"),
+    "byol-attention-surrogate": case("byol", "variational", "attention", surrogate=True),
+    "infonce-attention-chains": case("infonce", "sparse", "attention", moments=3),
     "infonce-mixture": case("infonce", "variational", "mlp", prior_components=3),
     # No KL comes near this: DDP has to get its gradients of zero all the same.
     "infonce-free-nats": case("infonce", "variational", "mlp", free_nats=1000.0),

@@ -66,8 +66,12 @@ def trained(method: Method, steps: int = STEPS) -> Method:
         pytest.param(
             {"latent": "sparse", "beta": 0.01, "editor": "low_rank"}, marks=pytest.mark.slow
         ),
+        pytest.param(
+            {"latent": "variational", "beta": 0.1, "editor": "slots", "editor_slots": 2},
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["paid", "free", "sparse"],
+    ids=["paid", "free", "sparse", "slots"],
 )
 def test_few_dimensions_are_left_and_those_are_needed(settings: dict[str, Any]) -> None:
     method = trained(make(**settings, temperature=0.05))

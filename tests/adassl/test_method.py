@@ -25,7 +25,12 @@ LATENT_AND_EDITOR = [
     ("none", "mlp"),
     ("none", "residual"),
     ("none", "low_rank"),
-    *itertools.product(("variational", "sparse"), ("mlp", "residual", "additive", "low_rank")),
+    ("none", "slots"),
+    ("none", "attention"),
+    *itertools.product(
+        ("variational", "sparse"),
+        ("mlp", "residual", "additive", "low_rank", "slots", "attention"),
+    ),
 ]
 FEWER = [("none", "identity"), ("none", "mlp"), ("variational", "mlp"), ("sparse", "low_rank")]
 ALL_METHODS: list[dict[str, Any]] = [

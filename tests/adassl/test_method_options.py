@@ -48,7 +48,7 @@ def test_edited_is_before_the_predictor_and_prediction_after_it(
 
 
 @pytest.mark.parametrize("surrogate", [False, True])
-@pytest.mark.parametrize("editor", ["mlp", "low_rank", "additive"])
+@pytest.mark.parametrize("editor", ["mlp", "low_rank", "additive", "slots", "attention"])
 @pytest.mark.parametrize("objective", ["infonce", "byol"])
 def test_a_given_r_is_what_the_editor_gets_and_costs_nothing(
     objective: str, editor: str, surrogate: bool, make_method: MakeMethod, make_views: MakeViews

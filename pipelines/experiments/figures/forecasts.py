@@ -111,18 +111,24 @@ def future_sheet(shown: Sequence[tuple[str, FutureClips]], path: Path, *, title:
     return save(figure, path)
 
 
-def velocity_clouds(panels: Sequence[Cloud], path: Path, *, title: str) -> Path:
+def velocity_clouds(
+    panels: Sequence[Cloud],
+    path: Path,
+    *,
+    title: str,
+    about: str = "a column is a source, a row a method",
+) -> Path:
     """A row a method, a column a source: sampled next velocities over true ones.
 
     Clouds of one name are its sources, in the order given; at most four are shown. Panels of a
-    column have the same limits.
+    column have the same limits. Where rows or columns are something else, `about` says what.
     """
     rows: dict[str, list[Cloud]] = {}
     for cloud in panels:
         rows.setdefault(cloud.name, []).append(cloud)
     across = min(_MOST_COLUMNS, max(len(row) for row in rows.values()))
     width = max(7.0, 0.8 + 2.35 * across)
-    title, subtitle = fitted(width, title, "next velocities; a column is a source, a row a method")
+    title, subtitle = fitted(width, title, f"next velocities; {about}")
     side = (width - 0.8) / across - 0.35
     height = 1.3 + 0.24 * (subtitle.count("\n") + 1) + (side + 0.6) * len(rows)
     figure = new_figure(width, height, title, subtitle)

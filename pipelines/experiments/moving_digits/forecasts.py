@@ -78,10 +78,13 @@ class Truth:
 
 
 class VelocityReader:
-    """Reads the velocity of a clip out of its unit embedding: an MLP fitted on training clips."""
+    """Reads the velocity of a clip out of its unit embedding: an MLP fitted on training clips.
+
+    Velocities have two numbers, or two for each of several digits.
+    """
 
     def __init__(self, embeddings: Array, velocities: Array, *, seed: int) -> None:
-        """Fit on real clips of training videos."""
+        """Fit on real clips of training videos: unit embeddings and their velocities."""
         self._mean, self._sd = velocities.mean(axis=0), velocities.std(axis=0)
         network = MLPRegressor(
             hidden_layer_sizes=(128,), early_stopping=True, max_iter=300, random_state=seed
@@ -91,9 +94,10 @@ class VelocityReader:
             self._model.fit(embeddings, (velocities - self._mean) / self._sd)
 
     def __call__(self, embeddings: Array) -> Array:
-        """Velocities, px/frame [..., 2], of embeddings [..., dim]."""
+        """Velocities, px/frame [..., numbers], of embeddings [..., dim]."""
         flat = self._model.predict(embeddings.reshape(-1, embeddings.shape[-1]))
-        velocities: Array = flat.reshape(*embeddings.shape[:-1], 2) * self._sd + self._mean
+        shape = (*embeddings.shape[:-1], len(self._mean))
+        velocities: Array = flat.reshape(shape) * self._sd + self._mean
         return velocities
 
 

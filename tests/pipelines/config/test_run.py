@@ -185,12 +185,13 @@ def test_settings_that_came_later_leave_the_fingerprint_of_runs_from_before() ->
         "train.frozen": ["backbone"],
         "optim.multipliers.backbone": 0.1,
         "data.moments_per_chain": 3,
+        "method.editor_slots": 2,
     }
     changed = {with_overrides(RunConfig(), {k: v}).fingerprint() for k, v in used.items()}
     both = {"data.surrogate": True, "data.context_surrogate": True}
     one = with_overrides(RunConfig(), {"data.surrogate": True})
     two = with_overrides(RunConfig(), {**both, "method.surrogate_form": "both"})
-    assert len({*changed, one.fingerprint(), two.fingerprint(), RunConfig().fingerprint()}) == 7
+    assert len({*changed, one.fingerprint(), two.fingerprint(), RunConfig().fingerprint()}) == 8
 
 
 def numeric_keys() -> list[str]:

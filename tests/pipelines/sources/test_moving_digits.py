@@ -14,8 +14,9 @@ from pipelines.sources.digit_motion import (
     glyph_splits,
     load_glyphs,
     render,
+    render_together,
 )
-from pipelines.sources.moving_digits import FACTORS, LABELS, write_moving_digits
+from pipelines.sources.moving_digits import FACTORS, LABELS, column_of, write_moving_digits
 from pipelines.video.decode import read_window
 from pipelines.video.indexer import build_index
 
@@ -179,6 +180,8 @@ def test_a_folder_with_other_videos_is_refused(tmp_path: Path) -> None:
         ({"canvas": 22}, "use 24 or more"),
         ({"canvas": 65}, "use 66"),
         ({"setting": "C"}, "must be A or B"),
+        ({"digits": 4}, "digits=4: a scene has from 1 to 3"),
+        ({"digits": 2, "canvas": 40}, "canvas=40 with digits=2.*use 48 or more"),
         ({"num_frames": 8}, "take 9"),
         ({"num_videos": 0}, "num_videos=0"),
         ({"seed": -1}, "seed=-1"),
@@ -212,3 +215,74 @@ def test_scenes_are_digits_of_one_split_after_another(tmp_path: Path) -> None:
         seen = window.mean(axis=-1)
         assert np.abs(seen - drawn).mean() < 2
         assert drawn.max() > 100
+
+
+def test_one_digit_is_written_as_before_there_could_be_more(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"setting": "B", "num_frames": 15, "scenes": 3, "seed": 5}
+    write_moving_digits(tmp_path / "set", num_videos=4, digits=1, num_workers=1, **settings)
+    table = pq.read_table(tmp_path / "set" / "factors.parquet")
+    assert list(table.column_names) == [
+        *("path", "frame", "split", "digit", "glyph", "setting", "change_axis"),
+        *FACTORS,
+    ]
+    assert b"digits" not in table.schema.metadata[b"adassl.moving_digits"]
+    last = table.to_pylist()[-1]
+    assert (last["path"], last["frame"], last["split"]) == ("videos/000003.mp4", 36, "test")
+    assert (last["digit"], last["glyph"], last["change_axis"]) == (7, 1785, 1)
+    quantities = [16.786509, 17.139102, 0.836533, 0.559244, 0.0, 0.539004]
+    assert [last[name] for name in FACTORS] == pytest.approx(quantities, abs=1e-6)
+    write_moving_digits(tmp_path / "again", num_videos=4, num_workers=1, **settings)
+    for file in ("factors.parquet", "videos/000002.mp4"):
+        assert (tmp_path / "set" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("three") / "set"
+    write_moving_digits(out, num_videos=12, scenes=8, digits=3, seed=3, num_workers=1)
+    return out
+
+
+def test_digits_of_a_scene_are_of_one_split_and_move_from_their_corners(three: Path) -> None:
+    rows = pq.read_table(three / "factors.parquet").to_pandas()
+    glyphs, digits = load_glyphs()
+    splits = glyph_splits(len(digits), seed=3)
+    for number, (x, y) in enumerate(((8, 8), (48, 48), (48, 8)), 1):
+        names = [column_of(name, number) for name in ("position_x", "position_y")]
+        assert (rows[names].sub([x, y]).ge(0) & rows[names].sub([x, y]).le(8)).all(axis=None)
+        speeds = rows[[column_of(name, number) for name in ("velocity_x", "velocity_y")]]
+        assert (speeds * [-1 if x > 32 else 1, -1 if y > 32 else 1] >= 0).all(axis=None)
+        glyph = rows[column_of("glyph", number)]
+        assert (rows[column_of("digit", number)] == digits[glyph]).all()
+        assert (splits[glyph] == rows.split).all()
+    for row in rows.iloc[::17].itertuples():
+        window = read_window(str(three / row.path), first=row.frame, num_frames=3)
+        places = [
+            np.array([getattr(row, column_of(f"position_{axis}", k)) for axis in "xy"])
+            + np.arange(3)[:, None]
+            * [getattr(row, column_of(f"velocity_{axis}", k)) for axis in "xy"]
+            for k in (1, 2, 3)
+        ]
+        shown = [glyphs[getattr(row, column_of("glyph", k))] for k in (1, 2, 3)]
+        drawn = render_together(shown, places, 64)
+        assert np.abs(window.mean(axis=-1) - drawn).mean() < 3
+        each = [render(glyph, place, 64) for glyph, place in zip(shown, places, strict=True)]
+        assert (drawn == np.max(each, axis=0)).all()
+
+
+def test_digits_of_a_scene_change_independently_and_the_first_as_it_does_alone(
+    three: Path, tmp_path: Path
+) -> None:
+    rows = pq.read_table(three / "factors.parquet").to_pandas()
+    write_moving_digits(tmp_path / "one", num_videos=12, scenes=8, seed=3, num_workers=1)
+    alone = pq.read_table(tmp_path / "one" / "factors.parquet").to_pandas()
+    assert rows[list(alone.columns)].equals(alone)
+    for name in ("digit", "change_axis", "velocity_x", "velocity_y", "change_x", "change_y"):
+        three_of = rows[[column_of(name, number) for number in (1, 2, 3)]].to_numpy(float)
+        between = np.corrcoef(three_of.T)[np.triu_indices(3, 1)]
+        assert np.abs(between).max() < 0.4, name  # 96 scenes: four standard deviations
+    assert ((rows.change_x_3 == 0) == (rows.change_axis_3 == 1)).all()
+    with pytest.raises(MovingDigitsError, match="choose another folder"):
+        write_moving_digits(three, num_videos=12, scenes=8, digits=2, seed=3)
+    with pytest.raises(MovingDigitsError, match="choose another folder"):
+        write_moving_digits(tmp_path / "one", num_videos=12, scenes=8, digits=2, seed=3)

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from adassl.latent_size import num_kept, switch_off_idle
 from adassl.traits import TRAITS
@@ -36,6 +37,9 @@ CASES: dict[str, dict[str, Any]] = {
         "method.editor": "low_rank",
         "method.active_rate": 0.25,
     },
+    "variational-slots": {"method.editor": "slots"},
+    "sparse-attention": {"method.latent": "sparse", "method.editor": "attention"},
+    "control-attention": {"method.latent": "none", "method.editor": "attention"},
     "latent-size": {"method.latent_dim": "auto"},
     "given-mlp": {"method.latent": "given"},
     "control-residual": {"method.latent": "none", "method.editor": "residual"},
@@ -45,6 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
     "mmcr-frobenius": {**PLAIN, "method.objective": "mmcr", "method.nuclear": False},
     "surrogate": {"data.surrogate": True},
     "chains": {"data.moments_per_chain": 4},
+    "chains-attention": {"data.moments_per_chain": 3, "method.editor": "attention"},
     "chains-byol-augmented": {
         "data.moments_per_chain": 3,
         "data.views": "both",
@@ -73,6 +78,7 @@ def batches(learner: Learner, count: int) -> list[Batch]:
 
 
 @pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")
+@sdpa_kernel(SDPBackend.MATH)  # the CPU's own kernel rounds otherwise, which Adam makes large
 @pytest.mark.parametrize(
     "changes",
     [
