@@ -141,8 +141,8 @@ class Forecaster:
             method: trained.
             context_embedding: z of x as `Method.encode` gives it.
             target: unit embedding of x+ as `Method.encode_target` gives it [pairs, dim].
-            latent: r of each pair [pairs, latent], a sample of its posterior or the mean; None for a
-                method without r.
+            latent: r of each pair [pairs, latent], a sample of its posterior or the mean; None for
+                a method without r.
 
         Raises:
             ValueError: shapes that do not fit, or r missing or given where the method says other.

@@ -158,6 +158,8 @@ def splits_and_learner(tmp_path_factory: pytest.TempPathFactory) -> tuple[Splits
         },
     )
     learner = Learner(config, torch.device("cpu"))
+    for parameter in learner.method.editor.parameters():  # which begins with no edit
+        nn.init.normal_(parameter, std=0.3)
     return embedded(learner, {"train": 60, "val": 8, "test": 16}), learner
 
 
