@@ -42,6 +42,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from adassl.forecaster import Forecaster
 from adassl.method import Method
 
 
@@ -54,6 +55,7 @@ def chain_futures(
     generator: torch.Generator | None = None,
     *,
     rescaled: bool = False,
+    forecaster: Forecaster | None = None,
 ) -> Float[Tensor, "steps batch samples dim"]:
     """What may come next, after that, and so on: unit vectors, to compare with `encode_target`.
 
@@ -69,6 +71,8 @@ def chain_futures(
         rescaled: False: an edited embedding is edited again as it is, as in training on chains.
             True: each future gets the mean length of the contexts first. The loss sees directions
             alone, so a method trained on pairs has nothing to keep the length of what it edited.
+        forecaster: draws r and places futures by what training pairs show, instead of the prior
+            that was learnt; its futures are directions, so they are rescaled in any case.
 
     Raises:
         NotImplementedError: the latent has no prior (see `Method.has_futures`).
@@ -78,12 +82,22 @@ def chain_futures(
     embedding = context_embedding.repeat_interleave(samples, dim=0)
     steps = []
     for _ in range(num_steps):
-        latent = None
-        if method.latent is not None:
-            latent = method.latent.sample_prior(embedding, 1, generator)[0]
-        embedding = method.edit(embedding, latent)
-        unit = normalize(method.predictor(embedding).float(), dim=-1)
+        if forecaster is None:
+            embedding, unit = _next(method, embedding, generator)
+        else:
+            unit = forecaster.futures(embedding, 1, generator)[0]
         steps.append(unit.unflatten(0, (len(context_embedding), samples)))
-        if rescaled:
+        if rescaled or forecaster is not None:
             embedding = unit * length
     return torch.stack(steps)
+
+
+def _next(
+    method: Method, embedding: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """The edited embeddings, and the directions that the predictor makes of them."""
+    latent = None
+    if method.latent is not None:
+        latent = method.latent.sample_prior(embedding, 1, generator)[0]
+    edited = method.edit(embedding, latent)
+    return edited, normalize(method.predictor(edited).float(), dim=-1)

@@ -6,11 +6,13 @@ from typing import Any, cast
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from adassl.build import build_method
 from adassl.chains import chain_futures
 from adassl.config import MethodConfig
+from adassl.forecaster import Forecaster
 from adassl.method import Method
 from adassl.objectives.infonce import info_nce
 from adassl.variational import VariationalLatent
@@ -232,3 +234,38 @@ def test_futures_are_drawn_from_the_prior_of_what_was_edited(
     assert not torch.allclose(found[1, :, 0], found[1, :, 1])
     control = make_method(**V | {"latent": "none"}).eval()
     assert chain_futures(control, z, 4, 2).shape == (2, 6, 1, 8)
+
+
+@pytest.mark.parametrize("latent", ["variational", "sparse"])
+def test_a_forecaster_leads_from_future_to_future(
+    make_method: MakeMethod, make_views: MakeViews, latent: str
+) -> None:
+    method = make_method(latent=latent, editor="mlp").eval()
+    forecaster, z = forecaster_of(method, make_views(40))
+    first, again = (chain_futures(method, z, 5, 2, noise(), forecaster=forecaster) for _ in "ab")
+    assert first.shape == (2, 40, 5, 8)
+    torch.testing.assert_close(first.norm(dim=-1), torch.ones(2, 40, 5))
+    assert torch.equal(first, again)
+    assert (first.std(dim=2).mean(dim=(1, 2)) > 0).all()
+    drawn = noise()
+    unit = forecaster.futures(z.repeat_interleave(5, dim=0), 1, drawn)[0]
+    then = forecaster.futures(unit * z.norm(dim=-1).mean(), 1, drawn)[0]
+    torch.testing.assert_close(first[1].flatten(0, 1), then)
+
+
+def test_without_r_a_forecaster_has_one_future(
+    make_method: MakeMethod, make_views: MakeViews
+) -> None:
+    method = make_method(objective="byol", latent="none", editor="mlp").eval()
+    forecaster, z = forecaster_of(method, make_views(40))
+    found = chain_futures(method, z, 5, 2, forecaster=forecaster)
+    assert found.shape == (2, 40, 1, 8)
+    torch.testing.assert_close(found[0, :, 0], forecaster.futures(z, 1)[0])
+
+
+def forecaster_of(method: Method, views: Views) -> tuple[Forecaster, Tensor]:
+    """Fitted on pairs, with r that are noise."""
+    with torch.no_grad():
+        z, target = method.encode(views.context).embedding, method.encode_target(views.target)
+    latent = None if method.latent is None else torch.randn(len(z), method.latent.latent_dim)
+    return Forecaster.fit(method, z, target, latent), z

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from adassl.forecaster import Forecaster
 from pipelines.evaluation.forecasts import (
     crps,
     energy_score,
@@ -99,30 +97,6 @@ class VelocityReader:
         shape = (*embeddings.shape[:-1], len(self._mean))
         velocities: Array = flat.reshape(shape) * self._sd + self._mean
         return velocities
-
-
-@torch.no_grad()
-def roll_out(
-    forecaster: Forecaster,
-    context_embedding: torch.Tensor,
-    num_samples: int,
-    num_steps: int,
-    noise: torch.Generator,
-) -> list[Array]:
-    """Unit embeddings [pairs, samples, dim] of the next clip, of the one after it, and so on.
-
-    A prediction is a direction only, so before it is edited again it gets the mean length of the
-    contexts' embeddings. A method without r has one future.
-    """
-    length = context_embedding.norm(dim=-1).mean()
-    samples = 1 if forecaster.prior is None else num_samples
-    embedding = context_embedding.repeat_interleave(samples, dim=0)
-    steps = []
-    for _ in range(num_steps):
-        unit = forecaster.futures(embedding, 1, noise)[0]
-        steps.append(unit.unflatten(0, (len(context_embedding), samples)).numpy())
-        embedding = unit * length
-    return steps
 
 
 def forecast_metrics(samples: Array, truth: Truth, rng: np.random.Generator) -> dict[str, float]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from adassl.chains import chain_futures
 from adassl.forecaster import Forecaster
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.evaluation import probes
@@ -130,9 +131,14 @@ def future_metrics(
         None if latent is None else latent.value,
     )
     embedded, noise = contexts(learner, test), torch.Generator().manual_seed(seed)
-    futures = forecasts.roll_out(
-        forecaster, embedded, forecasts.NUM_SAMPLES, forecasts.NUM_STEPS, noise
-    )
+    futures = chain_futures(
+        method,
+        embedded,
+        forecasts.NUM_SAMPLES,
+        forecasts.NUM_STEPS,
+        noise,
+        forecaster=forecaster,
+    ).numpy()
     samples = [read(step) for step in futures]
     rng = np.random.default_rng(seed)
     with torch.no_grad():  # the source's own embedding in the place of a future

@@ -1,19 +1,8 @@
 """Forecasts of velocities: the true distribution scores best, and wrong forecasts score worse."""
 
-from typing import Any
-
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
-from torch.nn.functional import normalize
 
-from adassl.config import MethodConfig
-from adassl.forecaster import Forecaster
-from pipelines.config.backbone import BackboneConfig
-from pipelines.config.data import DataConfig
-from pipelines.config.run import RunConfig
-from pipelines.experiments.moving_digits import forecasts
 from pipelines.experiments.moving_digits.forecasts import (
     Truth,
     VelocityReader,
@@ -21,7 +10,6 @@ from pipelines.experiments.moving_digits.forecasts import (
     forecast_metrics,
     path_metrics,
 )
-from pipelines.training.learner import Learner
 
 NUM = 4000
 
@@ -113,42 +101,3 @@ def test_the_reader_reads_velocities_out_of_embeddings() -> None:
     read = VelocityReader(unit[:1500], velocity[:1500], seed=0)
     error = read(unit[1500:].reshape(5, 100, -1)).reshape(-1, 2) - velocity[1500:]
     assert error.var() < 0.05 * velocity.var()
-
-
-@pytest.mark.parametrize("latent", ["variational", "sparse"])
-def test_a_roll_out_has_unit_embeddings_at_each_step_and_differs_by_sample(latent: Any) -> None:
-    learner = small(MethodConfig(editor="mlp", latent=latent, latent_dim=3))
-    forecaster, z = fitted(learner, torch.randn(40, 3))
-    first, again = (
-        forecasts.roll_out(forecaster, z[:4], 5, 2, torch.Generator().manual_seed(0))
-        for _ in range(2)
-    )
-    assert [step.shape for step in first] == [(4, 5, 128)] * 2
-    for step in first:
-        np.testing.assert_allclose(np.linalg.norm(step, axis=-1), 1, rtol=1e-5)
-        assert step.std(axis=1).mean() > 0
-    np.testing.assert_array_equal(first[1], again[1])
-
-
-def test_without_r_there_is_one_future() -> None:
-    learner = small(MethodConfig(objective="byol", latent="none", editor="mlp"))
-    forecaster, z = fitted(learner, None)
-    steps = forecasts.roll_out(forecaster, z[:4], 5, 2, torch.Generator())
-    assert [step.shape for step in steps] == [(4, 1, 128)] * 2
-    torch.testing.assert_close(torch.from_numpy(steps[0][:, 0]), forecaster.futures(z[:4], 1)[0])
-
-
-def fitted(learner: Learner, latent: Tensor | None) -> tuple[Forecaster, Tensor]:
-    method = learner.method.eval()
-    with torch.no_grad():
-        z = method.encode(torch.randn(40, 1, 3, 16, 16)).embedding
-    return Forecaster.fit(method, z, normalize(torch.randn(40, 128), dim=-1), latent), z
-
-
-def small(method: MethodConfig) -> Learner:
-    config = RunConfig(
-        data=DataConfig(grayscale=True, frame_size=16),
-        backbone=BackboneConfig(hidden_dims=(4, 8)),
-        method=method,
-    )
-    return Learner(config, torch.device("cpu"))
