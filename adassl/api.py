@@ -29,6 +29,7 @@ from adassl.editors import (
     SlotsEditor,
 )
 from adassl.encoder import Embeddings, Encoder
+from adassl.forecaster import Forecaster
 from adassl.gaussians import DiagonalGaussian, gaussian_kl
 from adassl.heads import build_mlp
 from adassl.latents import GivenLatent, LatentSample, SparseLatent, VariationalLatent
@@ -70,6 +71,7 @@ __all__ = [
     "DiagonalGaussian",
     "Embeddings",
     "Encoder",
+    "Forecaster",
     "FroSSL",
     "GivenLatent",
     "HInfoNCE",
