@@ -21,7 +21,7 @@ from torch import Tensor
 from adassl.forecaster import Forecaster
 from adassl.next_clip import next_clip_temperature
 from pipelines.errors import UserError
-from pipelines.evaluation.embed import embed, pairs_at_hand
+from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
 from pipelines.numbers import plural
 from pipelines.training.learner import Learner
 from pipelines.video.pairs import TooManyFailuresError
@@ -66,7 +66,6 @@ class FittedPairs:
     latent: Tensor | None
 
 
-@torch.no_grad()
 def pairs_of(learner: Learner, split: str, num_pairs: int) -> FittedPairs:
     """Pairs of a split of the run's own videos, decoded in this process.
 
@@ -74,7 +73,15 @@ def pairs_of(learner: Learner, split: str, num_pairs: int) -> FittedPairs:
         UserError: if the videos are not here.
         TooManyFailuresError: if too many of them cannot be decoded.
     """
-    found = embed(learner, pairs_at_hand(learner.config.data, split, num_pairs))
+    return fitted_pairs(
+        learner, embed(learner, pairs_at_hand(learner.config.data, split, num_pairs))
+    )
+
+
+@torch.no_grad()
+def fitted_pairs(learner: Learner, found: EmbeddedPairs) -> FittedPairs:
+    """Pairs as an evaluation embeds them, with z of x not normalised."""
+    learner.method.eval()
     parts = [
         learner.method.encode(learner.to_input(clips)).embedding.float().cpu()
         for clips in np.array_split(found.clips, -(-len(found) // ENCODED_AT_ONCE))

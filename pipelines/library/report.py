@@ -18,12 +18,14 @@ import torch
 from numpy.typing import NDArray
 
 from adassl.latent_size import num_kept
+from adassl.latents import GivenLatent
 from adassl.next_clip import next_clip_temperature
 from adassl.surprise import surprise_nats
 from pipelines import figures
 from pipelines.config.run import ConfigError, RunConfig
 from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
 from pipelines.evaluation.evaluate import restored
+from pipelines.evaluation.expectation import Expectation, fitted_pairs, trained_forecaster
 from pipelines.evaluation.factors import factors_of, is_value
 from pipelines.figures import html
 from pipelines.figures.style import BLUE, INK
@@ -61,8 +63,8 @@ COLLAPSE = {
     "alignment": "alignment: squared distance of the two moments of a pair",
     "uniformity": "uniformity: lower is more even",
 }
-DRAWN, AT_ONCE = 32, 128
-"""Futures of each moment, and moments at once, for its surprise."""
+DRAWN = 32
+"""Futures of each moment, for its surprise."""
 
 Array = NDArray[Any]
 
@@ -274,15 +276,12 @@ def _moments(pairs: EmbeddedPairs, videos: Index) -> tuple[Moments, str | None]:
 
 def _foreseen(learner: Learner, pairs: EmbeddedPairs, moments: Moments) -> list[str]:
     """Sampled futures of some moments, and the moments whose x+ was the least expected."""
-    if not learner.method.has_futures or pairs.latent is None:
+    if pairs.latent is None or isinstance(learner.method.latent, GivenLatent):
         return []
-    noise = learner.generator(learner.config.train.seed)
+    expectation = Expectation(learner, fitted_pairs(learner, pairs), trained_forecaster(learner))
     with torch.no_grad():
-        parts = [
-            learner.method.futures(learner.to_input(pairs.clips[at : at + AT_ONCE]), DRAWN, noise)
-            for at in range(0, len(pairs), AT_ONCE)
-        ]
-    sampled, bank = torch.cat(parts, dim=1).float().cpu(), torch.from_numpy(pairs.target)
+        sampled = expectation.futures(np.arange(len(pairs)), DRAWN).float().cpu()
+    bank = torch.from_numpy(pairs.target)
     rows = []
     for i in moments.spread():
         nearest = (sampled[:FUTURES, i] @ bank.T).argmax(dim=-1).tolist()
