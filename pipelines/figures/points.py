@@ -9,8 +9,6 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from pipelines.figures.style import COLOURS, FAINT, INK, TEN_COLOURS, TEXT_SIZE, new_figure, save
@@ -139,6 +137,8 @@ def _in_order(classes: Array) -> list[str]:
 
 def plane(embeddings: Float[Array, "points dim"]) -> tuple[Float[Array, "points 2"], str]:
     """Embeddings in two dimensions, and how: by t-SNE, or by PCA where they are few."""
+    from sklearn.manifold import TSNE  # a second to import, which a run need not wait
+
     most = min(_TSNE_INPUTS, *embeddings.shape)
     if len(embeddings) < _FEWEST_FOR_TSNE or most < 2:
         return _principal(embeddings, min(2, most)), "PCA"
@@ -149,5 +149,7 @@ def plane(embeddings: Float[Array, "points dim"]) -> tuple[Float[Array, "points 
 
 
 def _principal(embeddings: Array, num: int) -> Array:
+    from sklearn.decomposition import PCA  # as above
+
     plane = PCA(num, random_state=0).fit_transform(embeddings)
     return np.pad(plane, ((0, 0), (0, max(0, 2 - num))))

@@ -5,7 +5,6 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.neighbors import KDTree
 
 from pipelines.config.pairing import PairingRule
 from pipelines.config.run import ConfigError
@@ -112,6 +111,8 @@ class _Near:
 
 class _Redraw:
     def __init__(self, rule: PairingRule, items: pd.DataFrame) -> None:
+        from scipy.spatial import KDTree  # half a second to import, which other rules need not wait
+
         latents = items[list(rule.columns)].to_numpy(np.float64, na_value=np.nan)
         known = np.isfinite(latents).all(axis=1)
         low = latents[known].min(axis=0, initial=np.inf)
@@ -127,6 +128,6 @@ class _Redraw:
         anew = rng.random(len(drawn)) < self._probability
         drawn[anew] = rng.random(int(anew.sum()))
         assert self._tree is not None  # or all are alone
-        nearest = self._tree.query(drawn[None], k=2, return_distance=False)
-        first, second = self._known[nearest[0]]
+        _, nearest = self._tree.query(drawn, k=2)
+        first, second = self._known[nearest]
         return int(second if first == item else first)
