@@ -111,7 +111,8 @@ class _Near:
 
 class _Redraw:
     def __init__(self, rule: PairingRule, items: pd.DataFrame) -> None:
-        from scipy.spatial import KDTree  # half a second to import, which other rules need not wait
+        # Half a second to import, which other rules need not wait.
+        from scipy.spatial import KDTree  # type: ignore[import-untyped]
 
         latents = items[list(rule.columns)].to_numpy(np.float64, na_value=np.nan)
         known = np.isfinite(latents).all(axis=1)
