@@ -202,7 +202,10 @@ class LowRankEditor(nn.Module):
 
 
 class PartsEditor(nn.Module):
-    """What the editors share that cut z and r into as many equal parts.
+    """t_i = z_i + MLP([z_i, a_i]) for each part i of z: one MLP for all parts.
+
+    z and r are cut into as many equal parts. What a_i is that is read for a part, `read` says. The
+    MLP's last layer starts at zero, so a fresh editor is the identity.
 
     Args:
         embedding_dim: size of an embedding.
@@ -212,6 +215,8 @@ class PartsEditor(nn.Module):
     Raises:
         ValueError: a size cannot be cut into so many equal parts.
     """
+
+    mlp: nn.Sequential
 
     def __init__(self, embedding_dim: int, latent_dim: int, num_slots: int) -> None:
         super().__init__()
@@ -224,12 +229,26 @@ class PartsEditor(nn.Module):
         self.embedding_dim, self.latent_dim, self.num_slots = embedding_dim, latent_dim, num_slots
         self.slot_dim, self.latent_slot_dim = embedding_dim // num_slots, latent_dim // num_slots
 
-    def parts(
+    def make_mlp(self, read_dim: int, hidden_dims: Sequence[int]) -> nn.Sequential:
+        """The MLP over a part of z and what is read for it, of that size."""
+        mlp = build_mlp(self.slot_dim + read_dim, hidden_dims, self.slot_dim)
+        start_at_zero(mlp)
+        return mlp
+
+    def read(
+        self,
+        slots: Float[Tensor, "batch slots part"],
+        of_latent: Float[Tensor, "batch slots latent_part"] | None,
+    ) -> Float[Tensor, "batch slots read"] | None:
+        """What the MLP reads beside each part of z; None: nothing."""
+        raise NotImplementedError
+
+    def forward(
         self,
         embedding: Float[Tensor, "batch dim"],
         latent: Float[Tensor, "batch latent"] | None,
-    ) -> tuple[Float[Tensor, "batch slots part"], Float[Tensor, "batch slots latent_part"] | None]:
-        """Embedding and r, cut.
+    ) -> Float[Tensor, "batch dim"]:
+        """The edited embedding.
 
         Raises:
             ValueError: shapes that do not fit.
@@ -237,14 +256,18 @@ class PartsEditor(nn.Module):
         check(embedding, latent, self.embedding_dim, self.latent_dim)
         check_given(latent, self.latent_dim)
         shape = (self.num_slots, -1)
-        return embedding.unflatten(1, shape), None if latent is None else latent.unflatten(1, shape)
+        slots = embedding.unflatten(1, shape)
+        read = self.read(slots, None if latent is None else latent.unflatten(1, shape))
+        inputs = slots if read is None else torch.cat([slots, read], dim=-1)
+        edit: Tensor = self.mlp(inputs.flatten(0, 1))
+        return embedding + edit.reshape(embedding.shape)
 
 
 class SlotsEditor(PartsEditor):
-    """t_i = z_i + MLP([z_i, r_i]) for each part i: one MLP for all parts, which sees one at a time.
+    """Each part of z is moved by its own part of r: a_i = r_i.
 
     What changes on its own can so be edited on its own: part i of the edit depends on part i of z
-    and of r alone. The MLP's last layer starts at zero, so a fresh editor is the identity.
+    and of r alone.
 
     Args:
         embedding_dim: size of an embedding.
@@ -264,33 +287,23 @@ class SlotsEditor(PartsEditor):
         hidden_dims: Sequence[int] = (256,),
     ) -> None:
         super().__init__(embedding_dim, latent_dim, num_slots)
-        inputs = self.slot_dim + self.latent_slot_dim
-        self.mlp = build_mlp(inputs, hidden_dims, self.slot_dim)
-        start_at_zero(self.mlp)
+        self.mlp = self.make_mlp(self.latent_slot_dim, hidden_dims)
 
-    def forward(
+    def read(
         self,
-        embedding: Float[Tensor, "batch dim"],
-        latent: Float[Tensor, "batch latent"] | None,
-    ) -> Float[Tensor, "batch dim"]:
-        """The edited embedding.
-
-        Raises:
-            ValueError: shapes that do not fit.
-        """
-        slots, of_latent = self.parts(embedding, latent)
-        inputs = slots if of_latent is None else torch.cat([slots, of_latent], dim=-1)
-        edit: Tensor = self.mlp(inputs.flatten(0, 1))
-        return embedding + edit.reshape(embedding.shape)
+        slots: Float[Tensor, "batch slots part"],
+        of_latent: Float[Tensor, "batch slots latent_part"] | None,
+    ) -> Float[Tensor, "batch slots read"] | None:
+        """The part of r."""
+        return of_latent
 
 
 class AttentionEditor(PartsEditor):
-    """t_i = z_i + MLP([z_i, a_i]), where part i of z attends to all parts of z and of r.
+    """Part i of z attends to all parts of z and of r: a_i is what it attends to.
 
     The parts are tokens with a learnt place each, r's parts are brought to the size of z's, and a
     is `torch.nn.MultiheadAttention` over all of them after a LayerNorm, with up to four heads.
-    Which part of r moves which part of z is learnt. The MLP's last layer starts at zero, so a fresh
-    editor is the identity.
+    Which part of r moves which part of z is learnt.
 
     Args:
         embedding_dim: size of an embedding.
@@ -316,28 +329,21 @@ class AttentionEditor(PartsEditor):
         self.place = nn.Parameter(torch.randn(num_tokens, dim))
         self.norm = nn.LayerNorm(dim)
         self.attention = nn.MultiheadAttention(dim, math.gcd(4, dim), batch_first=True)
-        self.mlp = build_mlp(2 * dim, hidden_dims, dim)
-        start_at_zero(self.mlp)
+        self.mlp = self.make_mlp(dim, hidden_dims)
 
-    def forward(
+    def read(
         self,
-        embedding: Float[Tensor, "batch dim"],
-        latent: Float[Tensor, "batch latent"] | None,
-    ) -> Float[Tensor, "batch dim"]:
-        """The edited embedding.
-
-        Raises:
-            ValueError: shapes that do not fit.
-        """
-        slots, of_latent = self.parts(embedding, latent)
+        slots: Float[Tensor, "batch slots part"],
+        of_latent: Float[Tensor, "batch slots latent_part"] | None,
+    ) -> Float[Tensor, "batch slots read"] | None:
+        """What each part of z attends to."""
         tokens = slots
         if self.lift is not None and of_latent is not None:
             tokens = torch.cat([slots, self.lift(of_latent)], dim=1)
         tokens = self.norm(tokens) + self.place
+        read: Tensor
         read, _ = self.attention(tokens[:, : self.num_slots], tokens, tokens, need_weights=False)
-        inputs = torch.cat([slots, read], dim=-1)
-        edit: Tensor = self.mlp(inputs.flatten(0, 1))
-        return embedding + edit.reshape(embedding.shape)
+        return read
 
 
 Editor = IdentityEditor | MLPEditor | AdditiveEditor | LowRankEditor | SlotsEditor | AttentionEditor

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from adassl.backbones import Backbone
 from adassl.latents import LatentSample
+from adassl.method import Method
 from pipelines.config.data import DataConfig
 from pipelines.config.run import RunConfig
 from pipelines.pairs.plan import Index, Rows, decoded_here, find, rows_of, stream_of
@@ -135,6 +136,26 @@ def embed(learner: Learner, pairs: DecodedPairs) -> EmbeddedPairs:
         next_clips=np.concatenate([batch.target for batch in seen])[:num_pairs],
         latent=joined(latents, num_pairs),
     )
+
+
+@torch.no_grad()
+def context_embeddings(learner: Learner, clips: NDArray[Any]) -> Tensor:
+    """Z of clips, or texts, by the online encoder, not normalised, on the CPU [clips, dim]."""
+    learner.method.eval()
+    parts = [
+        learner.method.encode(learner.to_input(clips[at : at + _AT_ONCE])).embedding.float().cpu()
+        for at in range(0, len(clips), _AT_ONCE)
+    ]
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def most_likely_latent(method: Method, context: Tensor, evidence: Tensor) -> Tensor:
+    """R of pairs by a posterior without its noise [pairs, latent]; the method has a latent."""
+    assert method.latent is not None
+    noise = torch.zeros(len(context), method.latent.latent_dim, device=context.device)
+    sample: LatentSample = method.latent(context, evidence, noise)
+    return sample.value.float()
 
 
 @torch.no_grad()

@@ -21,7 +21,7 @@ from torch import Tensor
 from adassl.forecaster import Forecaster
 from adassl.next_clip import next_clip_temperature
 from pipelines.errors import UserError
-from pipelines.evaluation.embed import EmbeddedPairs, embed, pairs_at_hand
+from pipelines.evaluation.embed import EmbeddedPairs, context_embeddings, embed, pairs_at_hand
 from pipelines.numbers import plural
 from pipelines.training.learner import Learner
 from pipelines.video.pairs import TooManyFailuresError
@@ -30,8 +30,6 @@ TRAINING_PAIRS = 1024
 FOLDS = 4
 MOST_FITTED = 16_384
 """Pairs of a library that a forecaster is fitted on, spread over it."""
-ENCODED_AT_ONCE = 128
-"""Clips."""
 PAIRS_FOR_TEMPERATURE, FUTURES_FOR_TEMPERATURE = 512, 16
 NOISE_SEED = 3_000_017
 
@@ -78,17 +76,11 @@ def pairs_of(learner: Learner, split: str, num_pairs: int) -> FittedPairs:
     )
 
 
-@torch.no_grad()
 def fitted_pairs(learner: Learner, found: EmbeddedPairs) -> FittedPairs:
     """Pairs as an evaluation embeds them, with z of x not normalised."""
-    learner.method.eval()
-    parts = [
-        learner.method.encode(learner.to_input(clips)).embedding.float().cpu()
-        for clips in np.array_split(found.clips, -(-len(found) // ENCODED_AT_ONCE))
-    ]
     return FittedPairs(
         video=np.unique(found.path, return_inverse=True)[1],
-        context=torch.cat(parts),
+        context=context_embeddings(learner, found.clips),
         target=torch.from_numpy(found.target),
         latent=None if found.latent is None else found.latent.value,
     )

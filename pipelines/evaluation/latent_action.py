@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipelines.evaluation import probes
-from pipelines.evaluation.embed import EmbeddedPairs
+from pipelines.evaluation.embed import EmbeddedPairs, context_embeddings
 from pipelines.evaluation.factors import CHANGE
 from pipelines.evaluation.questions import questions
 from pipelines.training.learner import Learner
@@ -182,19 +182,14 @@ def _edited(
 ) -> Tensor:
     """Unit embeddings of contexts, each edited by the r of a donor."""
     method = learner.method.eval()
-    embedded = torch.cat(
-        [
-            method.encode(learner.to_input(pairs.clips[at : at + _AT_ONCE])).embedding
-            for at in range(0, len(pairs), _AT_ONCE)
-        ]
-    )
+    embedded = context_embeddings(learner, pairs.clips)
     parts = []
     for at in range(0, len(contexts), _AT_ONCE):
         rows = slice(at, at + _AT_ONCE)
         latent = None
         if pairs.latent is not None:
             latent = pairs.latent.value[donors[rows]].to(learner.device)
-        edited = method.edit(embedded[contexts[rows]], latent)
+        edited = method.edit(embedded[contexts[rows]].to(learner.device), latent)
         parts.append(normalize(method.predictor(edited).float(), dim=-1).cpu())
     return torch.cat(parts)
 

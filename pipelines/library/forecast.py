@@ -12,11 +12,11 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from adassl.latents import GivenLatent, LatentSample
-from adassl.method import Method
+from adassl.latents import GivenLatent
 from pipelines.cluster import connected, joins
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig
+from pipelines.evaluation.embed import most_likely_latent
 from pipelines.progress import count, progress_bar
 from pipelines.training.learner import Learner
 from pipelines.video.clip_pairs import ClipPairs, PairSchedule, middle_gap_frames
@@ -188,6 +188,9 @@ def _embed(learner: Learner, index: VideoIndex, pairs: ClipPairs) -> LibraryPair
     last, came = (
         part.astype(np.float32) for part in (pairs.frames[:, -1], pairs.next_frames[:, 0])
     )
+    latent = None
+    if method.latent is not None:
+        latent = most_likely_latent(method, context, target).cpu()
     unit = normalize(online, dim=-1)
     moved = unit[place[:num_pairs]] - unit[place[num_pairs:]]
     return LibraryPairs(
@@ -199,7 +202,7 @@ def _embed(learner: Learner, index: VideoIndex, pairs: ClipPairs) -> LibraryPair
         target=normalize(target, dim=-1).cpu(),
         distance=moved.norm(dim=-1).cpu().numpy(),
         difference=np.abs(last - came).mean(axis=(1, 2, 3)),
-        latent=_inferred(method, context, target),
+        latent=latent,
     )
 
 
@@ -209,15 +212,6 @@ def _encode(learner: Learner, clips: NDArray[np.uint8]) -> tuple[Tensor, Tensor]
     online = learner.method.encode(samples).embedding.float()
     network = learner.method.target_encoder
     return online, online if network is None else network(samples).embedding.float()
-
-
-def _inferred(method: Method, context: Tensor, target: Tensor) -> Tensor | None:
-    """R of pairs at its most likely value."""
-    if method.latent is None:
-        return None
-    noise = torch.zeros(len(context), method.latent.latent_dim, device=context.device)
-    sample: LatentSample = method.latent(context, target, noise)
-    return sample.value.float().cpu()
 
 
 def _joined(parts: list[LibraryPairs]) -> LibraryPairs:

@@ -23,6 +23,7 @@ from adassl.forecaster import Forecaster
 from adassl.next_clip import next_clip_temperature
 from adassl.surprise import surprise_nats
 from pipelines.config.run import with_overrides
+from pipelines.evaluation.embed import context_embeddings, most_likely_latent
 from pipelines.evaluation.expectation import TRAINING_PAIRS, futures_of
 from pipelines.recipes import recipe
 from pipelines.sources.digit_motion import (
@@ -40,8 +41,6 @@ Scores = NDArray[np.float64]
 ARMS: dict[str, dict[str, Any]] = {"v": {}, "no-r": {"method.latent": "none"}}
 NUM_SAMPLES, NUM_FITTED, NUM_CALIBRATED = 64, TRAINING_PAIRS, 400
 """Futures of a moment; training pairs whose r they have, and others that show how wide."""
-AT_ONCE = 400
-"""Clips that are encoded at once."""
 ALARM_SHARE = 0.05
 """Of the moments of the law that alarm, by which the threshold of each measure is set."""
 
@@ -130,10 +129,8 @@ class Measures:
     @torch.no_grad()
     def _fit(self, pairs: EventPairs) -> Forecaster:
         method = self._learner.method
-        assert method.latent is not None
         context, target = (self._encoded(clips) for clips in (pairs.context, pairs.target))
-        noise = torch.zeros(len(context), method.latent.latent_dim)
-        latent = method.latent(context, target, noise).value
+        latent = most_likely_latent(method, context, target)
         return Forecaster.fit(method, context, normalize(target, dim=-1), latent)
 
     @torch.no_grad()
@@ -144,11 +141,7 @@ class Measures:
         return futures, normalize(target, dim=-1), normalize(context, dim=-1)
 
     def _encoded(self, clips: Frames) -> torch.Tensor:
-        """Z, a part at a time."""
-        learner = self._learner
-        parts = np.array_split(clips, max(1, len(clips) // AT_ONCE))
-        found = [learner.method.encode(learner.to_input(part)).embedding for part in parts]
-        return torch.cat(found).float()
+        return context_embeddings(self._learner, clips)
 
 
 def auroc(positive: Scores, negative: Scores) -> float:

@@ -15,6 +15,7 @@ from adassl.chains import chain_futures
 from adassl.forecaster import Forecaster
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.evaluation import probes
+from pipelines.evaluation.embed import context_embeddings
 from pipelines.evaluation.evaluate import label_free
 from pipelines.experiments.digits import VELOCITY, Split, Splits, embedded, probed
 from pipelines.experiments.moving_digits import forecasts
@@ -30,8 +31,6 @@ CHANGE = ("change_x", "change_y")
 NUM_PAIRS = {"train": 2000, "val": 600, "test": 1500}
 SPLIT = f"{TASK}split"
 """The setting that names the split that judges."""
-AT_ONCE = 250
-"""Clips that are encoded at once."""
 SHOWN = 6
 """Sources of the test videos kept for pictures."""
 FORECAST_FILE = "forecasts.npz"
@@ -126,11 +125,14 @@ def future_metrics(
     method, latent = learner.method, train.pairs.latent
     forecaster = Forecaster.fit(
         method,
-        contexts(learner, train),
+        context_embeddings(learner, train.pairs.clips),
         torch.from_numpy(train.pairs.target),
         None if latent is None else latent.value,
     )
-    embedded, noise = contexts(learner, test), torch.Generator().manual_seed(seed)
+    embedded, noise = (
+        context_embeddings(learner, test.pairs.clips),
+        torch.Generator().manual_seed(seed),
+    )
     futures = chain_futures(
         method,
         embedded,
@@ -156,15 +158,6 @@ def future_metrics(
         scores = forecasts.forecast_metrics(read(learnt), truth, rng)
         found |= {f"prior/{name}": scores[name] for name in ("energy", "spread", "slope")}
     return found
-
-
-@torch.no_grad()
-def contexts(learner: Learner, split: Split) -> torch.Tensor:
-    """Embeddings z of the sources, not normalised [pairs, dim]."""
-    learner.method.eval()
-    parts = torch.from_numpy(split.pairs.clips).split(AT_ONCE)
-    found = [learner.method.encode(learner.to_input(part.numpy())) for part in parts]
-    return torch.cat([each.embedding.float() for each in found])
 
 
 def next_velocity(split: Split) -> Array:

@@ -21,10 +21,9 @@ from torch import Tensor
 
 from adassl.forecaster import Forecaster
 from adassl.variational import PosteriorLatent
-from pipelines.evaluation.embed import pairs_at_hand
+from pipelines.evaluation.embed import context_embeddings, most_likely_latent, pairs_at_hand
 from pipelines.experiments.digits import Splits
 from pipelines.experiments.moving_digits.forecasts import VelocityReader
-from pipelines.experiments.moving_digits.trial import AT_ONCE, contexts
 from pipelines.experiments.several_digits.scenes import Scenes
 from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner
@@ -33,6 +32,8 @@ Array = NDArray[Any]
 
 NUM_PAIRS, NUM_SAMPLES = 250, 32
 """Test pairs whose futures are drawn, and futures of each for each digit."""
+AT_ONCE = 250
+"""Clips that are encoded at once."""
 SHOWN = 4
 """Pairs that are kept for pictures."""
 ALONE_FILE = "alone.npz"
@@ -149,11 +150,11 @@ def future_metrics(
     futures = FuturesAlone(
         forecaster=Forecaster.fit(
             learner.method,
-            contexts(learner, train),
+            context_embeddings(learner, train.pairs.clips),
             torch.from_numpy(train.pairs.target),
             train.pairs.latent.value,
         ),
-        context_embedding=contexts(learner, test)[:num_pairs],
+        context_embedding=context_embeddings(learner, test.pairs.clips[:num_pairs]),
         latent=posterior_means(learner, num_pairs),
     )
     digit_of = torch.from_numpy(digit_of_each(train.pairs.latent.value.numpy(), of_train.change))
@@ -208,9 +209,8 @@ def posterior_means(learner: Learner, num_pairs: int) -> Float[Tensor, "pairs la
     found = []
     for batch in pairs_at_hand(data, "test", num_pairs).batches:
         pairs = method.encode_views(learner.views(batch))
-        zeros = torch.zeros(len(pairs.source), method.latent.latent_dim)
-        sample = method.latent(pairs.source, pairs.steps[0].evidence, zeros)
-        found.append(sample.value[: pairs.num_pairs].float())
+        latent = most_likely_latent(method, pairs.source, pairs.steps[0].evidence)
+        found.append(latent[: pairs.num_pairs])
     return torch.cat(found)[:num_pairs]
 
 
