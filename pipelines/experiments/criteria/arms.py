@@ -74,9 +74,8 @@ def _arms(group: str, quick: bool) -> Iterator[Arm]:
     """Settings drawn once, the same in each run of the experiment."""
     rng = np.random.default_rng(GROUPS.index(group))
     steps = QUICK_STEPS if quick else STEPS[group]
-    task: dict[str, Value] = {INDEX: group, "task.setting": "A"}
-    if group == "robot":
-        task = {INDEX: group, SPLIT: "test", FEWER: 8 if quick else 2}
+    task: dict[str, Value] = {INDEX: group, SPLIT: "test"}
+    task |= {FEWER: 8 if quick else 2} if group == "robot" else {"task.setting": "A"}
     number = QUICK_SETTINGS if quick else NUM_SETTINGS[group]
     for i in range(number):
         title, settings = _setting(rng, i, steps)
