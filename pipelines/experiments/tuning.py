@@ -11,6 +11,7 @@ from pipelines.config.run import ConfigError
 from pipelines.experiments.arm import Arm, Settings
 from pipelines.experiments.results import Results
 from pipelines.numbers import number
+from pipelines.trials.trial import SPLIT
 
 STEPS = "train.steps"
 """Which every arm that is tuned must set."""
@@ -22,16 +23,16 @@ class Tuning:
 
     Attributes:
         alternatives: for each method, as many as for any other.
-        changes: what the trials of the tuning change too, such as the split that judges them.
+        changes: what the trials of the tuning change too, beside the split that judges them.
         shorter: by how much their steps are divided.
         metric: of validation videos; the highest is chosen.
         taken_from: arms that are not tuned, but get what was chosen for another; both by name.
     """
 
     alternatives: Mapping[str, Sequence[Settings]]
-    changes: Settings
     shorter: int
     metric: str
+    changes: Settings = field(default_factory=dict)
     taken_from: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -46,7 +47,12 @@ class Tuning:
                 arm,
                 method=_name(arm.method, i),
                 title=described(settings),
-                settings={**self._shortened(arm.settings), **self.changes, **settings},
+                settings={
+                    **self._shortened(arm.settings),
+                    SPLIT: "val",
+                    **self.changes,
+                    **settings,
+                },
                 num_seeds=1,
             )
             for arm in self._tuned(arms)

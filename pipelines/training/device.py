@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import torch
 
-from pipelines.training.learner import Batch, Learner
+from pipelines.training.inputs import Batch
+from pipelines.training.learner import Learner
 
 
 @contextmanager

@@ -21,7 +21,6 @@ from torch.profiler import record_function
 from torch.utils._pytree import tree_map
 
 from adassl import collectives
-from adassl.augmentations import LOCAL_AREA, Augmentation, augment
 from adassl.backbones import Backbone, load_weights
 from adassl.latent_size import is_round, num_kept, switch_off_idle
 from adassl.method import Method
@@ -33,6 +32,7 @@ from adassl.views import Views
 from pipelines.config.run import RunConfig
 from pipelines.errors import UserError
 from pipelines.training.build import build, multipliers
+from pipelines.training.inputs import Batch, Inputs
 from pipelines.training.metrics import (
     dimension_metrics,
     latent_metrics,
@@ -40,10 +40,7 @@ from pipelines.training.metrics import (
     rankme_of_some,
     spectrum_metrics,
 )
-from pipelines.video.batch import PairBatch
 
-Batch = PairBatch | Views
-"""Frames of videos, or views that are ready for the method."""
 MakeMethod = Callable[[RunConfig], Method]
 """A user's own function from the config to the method, such as one with a loss of their own."""
 _TRAINING, _VALIDATION = 0, 1
@@ -64,7 +61,6 @@ class Learner:
         if make_method is not None:  # another loss than the config names, so another training
             self._fingerprint += f"+{make_method.__qualname__}"
         self.config, self.device, self.step = config, device, 0
-        self._augmentation = Augmentation(**config.data.augment.model_dump())
         torch.manual_seed(config.train.seed)
         method = (make_method or build)(config)
         method.freeze(*config.train.frozen)
@@ -72,6 +68,8 @@ class Learner:
         if collectives.world_size() > 1 and syncs_batchnorm(config, device):
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method: Method = method.to(device)
+        reads_evidence = self.method.encoding.reads_evidence
+        self._inputs = Inputs(config.data, device, reads_evidence=reads_evidence)
         self.optimizer = build_adamw(
             self.method,
             lr=config.optim.learning_rate,
@@ -224,83 +222,12 @@ class Learner:
         return metrics
 
     def views(self, batch: Batch) -> Views:
-        """A batch of frames as the method's input: floats around 0 on the device.
-
-        Views, which a source that has no pixels gives, are as the method wants them already.
-        """
-        if isinstance(batch, Views):
-            given = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-            moved = {name: self._moved(x) for name, x in given.items() if x is not None}
-            return dataclasses.replace(batch, **moved)
-        batch = without_padding(batch)
-        data, context = self.config.data, self.to_input(batch.context)
-        target = context if batch.target is batch.context else self.to_input(batch.target)
-        extra = (batch.surrogate, batch.context_surrogate, batch.negative)
-        surrogate, context_surrogate, negative = (
-            None if x is None else self.to_input(x) for x in extra
-        )
-        if data.views == "both" and self.method.encoding.reads_evidence:
-            # The same two moments, to be augmented once more.
-            surrogate = target if data.surrogate else None
-            context_surrogate = context if data.context_surrogate else None
-        return Views(
-            context=context,
-            target=target,
-            surrogate=surrogate,
-            context_surrogate=context_surrogate,
-            further=None if batch.further is None else self._moments(batch.further),
-            negative=negative,
-            group=self._moved(torch.from_numpy(batch.video)),
-        )
-
-    def _moments(self, moments: NDArray[Any]) -> Tensor:
-        """[moments, batch, frames, …] → [moments, batch, channels, …]."""
-        every = self.to_input(moments.reshape(-1, *moments.shape[2:]))
-        return every.reshape(*moments.shape[:2], *every.shape[1:])
-
-    def _augmented(self, views: Views, purpose: int) -> Views:
-        """The views that are trained on; those of a pair do not depend on the number of workers."""
-        data = self.config.data
-        if data.views == "time" or not views.context.is_floating_point():
-            return views  # two views of one text differ by the dropout of the encoder
-        names = ["context", "target"] + ["surrogate"] * data.surrogate
-        names += ["context_surrogate"] * data.context_surrogate
-        names += data.further
-        later = {} if views.further is None else dict(zip(data.further, views.further, strict=True))
-        workers, rank = collectives.world_size(), collectives.rank()
-        chosen = self._augmentation
-        shape = len(names) + data.local_crops, workers * len(views), chosen.num_draws
-        generator = self._noise(purpose, "augmentation")
-        noise = torch.rand(shape, generator=generator, device=self.device)[:, rank::workers]
-        whole, small = noise[: len(names)], noise[len(names) :]
-        seen = {}
-        for name, draws in zip(names, whole, strict=True):
-            moment = later.get(name)
-            if moment is None:
-                moment = views.context if data.views == "augmentation" else getattr(views, name)
-            if moment is not None:  # nothing reads it where there is no r
-                seen[name] = augment(moment, draws, chosen)
-        if later:
-            seen["further"] = torch.stack([seen.pop(name) for name in later])
-        if data.local_crops:
-            part = dataclasses.replace(chosen, area=LOCAL_AREA)
-            seen["local"] = torch.stack([augment(views.context, draws, part) for draws in small])
-        return dataclasses.replace(views, **seen)
+        """A batch as the method's input; see `Inputs.views`."""
+        return self._inputs.views(batch)
 
     def to_input(self, frames: NDArray[Any]) -> Tensor:
-        """uint8 [batch, frames, height, width, channels] → [batch, channels, frames, …] in ±1.
-
-        Token ids, int32 [batch, tokens], stay what they are.
-        """
-        if frames.dtype != np.uint8:
-            return self._moved(torch.from_numpy(np.ascontiguousarray(frames))).long()
-        pixels = self._moved(torch.from_numpy(np.ascontiguousarray(frames)))
-        return pixels.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1.0)
-
-    def _moved(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cuda" and not tensor.is_cuda:  # else the copy would wait
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
+        """Frames or token ids as an encoder's input; see `Inputs.to_input`."""
+        return self._inputs.to_input(frames)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resume needs, of tensors, numbers and strings alone."""
@@ -365,6 +292,9 @@ class Learner:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
+    def _augmented(self, views: Views, purpose: int) -> Views:
+        return self._inputs.augmented(views, self._noise(purpose, "augmentation"))
+
     def _noise(self, purpose: int, use: str = "") -> torch.Generator:
         return self.generator(self._noise_seed(purpose, use))
 
@@ -382,17 +312,3 @@ def syncs_batchnorm(config: RunConfig, device: torch.device) -> bool:
     """Whether several workers share their BatchNorm statistics: unset, where they have GPUs."""
     chosen = config.train.sync_batchnorm
     return device.type == "cuda" if chosen is None else chosen
-
-
-def without_padding(batch: PairBatch) -> PairBatch:
-    """A batch whose texts end where the longest of them does; one of clips as it is."""
-    names = ("context", "target", "surrogate", "context_surrogate", "negative")
-    views = {name: getattr(batch, name) for name in names}
-    texts = {n: v for n, v in views.items() if v is not None and v.dtype != np.uint8}
-    if not texts:
-        return batch
-    longest = max(int((ids != 0).any(axis=0).nonzero()[0].max(initial=0)) for ids in texts.values())
-    cut = {name: ids[:, : longest + 1] for name, ids in texts.items()}
-    if batch.target is batch.context and "context" in cut:
-        cut["target"] = cut["context"]
-    return dataclasses.replace(batch, **cut)

@@ -14,7 +14,8 @@ import torch
 from adassl import collectives
 from pipelines.training.alarms import Alarm, AlarmMonitor
 from pipelines.training.device import copied_ahead
-from pipelines.training.learner import Batch, Learner
+from pipelines.training.inputs import Batch
+from pipelines.training.learner import Learner
 
 History = list[dict[str, float]]
 

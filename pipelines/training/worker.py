@@ -22,7 +22,8 @@ from pipelines.tracking import Tracker, device_tags
 from pipelines.training import loop
 from pipelines.training.alarms import Alarm
 from pipelines.training.device import fast_kernels
-from pipelines.training.learner import Batch, Learner, MakeMethod
+from pipelines.training.inputs import Batch
+from pipelines.training.learner import Learner, MakeMethod
 from pipelines.training.metrics import without_dimensions
 from pipelines.video.batch import PairBatch
 from pipelines.video.stream import Share

@@ -45,6 +45,8 @@ LOST = (
 )
 """Errors of a cluster that has lost a node or a process of it, and none of the trial's own."""
 TASK = "task."
+SPLIT = f"{TASK}split"
+"""The setting that names the split that judges a trial: `test` unless it tunes."""
 ERROR_FILE = "error.txt"
 """In a trial's folder: the whole text of its last error."""
 STALLS_FILE = "stalls.txt"
@@ -178,6 +180,11 @@ class TrialRun:
     def setting(self) -> str:
         """The condition of the experiment that it is of."""
         return str(self.task["setting"])
+
+    @property
+    def split(self) -> str:
+        """The split that judges it."""
+        return str(self.task.get("split", "test"))
 
     def with_config(self, config: RunConfig) -> "TrialRun":
         """The same trial under another config."""

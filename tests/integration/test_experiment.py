@@ -15,10 +15,12 @@ import pytest
 from pipelines import tracking
 from pipelines.config.run import ConfigError, with_overrides
 from pipelines.experiments import catalogue
+from pipelines.experiments.criteria.trial import FITTED
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.job import run_experiment
 from pipelines.experiments.real_video.page import FLOORS
 from pipelines.storage.folder import Folder
+from pipelines.trials.store import TrialStore
 from tests.pipelines.experiments.pairs.made import (
     write_captions,
     write_digits,
@@ -128,6 +130,23 @@ def test_real_video_quick_tunes_and_judges_labelled_videos(tmp_path: Path) -> No
 
     again = run_experiment(quick, folder, command="adassl experiment real-video --quick")
     assert again.page.read_text() == text, "nothing is left to run, and the page is the same"
+
+
+@pytest.mark.slow
+def test_criteria_quick_judges_settings_on_digits_and_on_a_robot(tmp_path: Path) -> None:
+    robot = write_robot(tmp_path / "robot")
+    quick = catalogue.load("criteria", quick=True, robot=robot)
+    few = [arm for arm in quick.arms if arm.method in ("00", "03")]
+    folder = Folder(tmp_path).child("criteria")
+    result = run_experiment(
+        replace(quick, arms=tuple(few)), folder, command="adassl experiment criteria --quick"
+    )
+    assert result.failed == []
+    assert len(few) == 4
+    for trial in TrialStore(folder).all_trials():
+        assert trial.metrics["test/target/mean"] > 0
+        assert {f"val/{name}" for name in FITTED} <= set(trial.metrics)
+        assert ("test/target/forecast" in trial.metrics) == trial.name.startswith("digits")
 
 
 @pytest.mark.slow

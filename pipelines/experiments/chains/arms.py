@@ -7,7 +7,7 @@ from functools import partial
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.experiments.arm import NO_R, Arm, Settings
 from pipelines.experiments.chains.page import page_of
-from pipelines.experiments.chains.trial import NUM_FRAMES, SPLIT, run_chain_trial
+from pipelines.experiments.chains.trial import NUM_FRAMES, run_chain_trial
 from pipelines.experiments.digits import write_digits
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.tuning import Tuning
@@ -41,7 +41,6 @@ _V: Sequence[Settings] = [
 _WITHOUT: Sequence[Settings] = [{"method.temperature": each} for each in (0.05, 0.1, 0.2)]
 TUNING = Tuning(
     alternatives={name: _WITHOUT if "no-r" in name else _V for name in METHODS},
-    changes={SPLIT: "val"},
     shorter=2,
     metric="val/score",
 )
@@ -58,7 +57,6 @@ def experiment(*, quick: bool) -> Experiment:
             method=method,
             title=title,
             settings={
-                SPLIT: "test",
                 "data.moments_per_chain": moments,
                 **settings,
                 "train.steps": clips // moments,

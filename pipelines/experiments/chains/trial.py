@@ -23,7 +23,7 @@ from pipelines.experiments.moving_digits.trial import CHANGE
 from pipelines.experiments.trained import trained
 from pipelines.sources.digit_motion import CHANGE_EVERY
 from pipelines.training.learner import Learner
-from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on_videos
+from pipelines.trials.trial import TrialJob, TrialRun, run_trial, train_on_videos
 from pipelines.video.moved import find_indexed
 
 Array = NDArray[Any]
@@ -33,7 +33,6 @@ NUM_FRAMES = 22
 is a multiple at which pairs of moments begin that do not reach into the next scene."""
 NUM_MOMENTS = 4
 STEPS = tuple(range(1, NUM_MOMENTS))
-SPLIT = f"{TASK}split"
 """The setting that names the split that judges."""
 NUM_CHAINS = {"train": 1500, "val": 500, "test": 1000}
 NUM_SAMPLES = 64
@@ -68,7 +67,7 @@ def judge(trial: TrialRun) -> dict[str, float]:
     learner, state = trained(trial)
     learner.load_state_dict(state)
     learner.method.eval()
-    split, seed = str(trial.task["split"]), trial.config.train.seed
+    split, seed = trial.split, trial.config.train.seed
     chains = {name: embedded_chains(learner, name) for name in {"train", "val", split}}
     metrics = forecast_metrics(learner, chains["train"], chains[split], seed)
     metrics |= {name: probed(chains, split, name) for name in ("digit", "velocity")}

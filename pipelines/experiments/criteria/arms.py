@@ -13,7 +13,7 @@ from pipelines.experiments.criteria.trial import TARGET, run_judged_trial
 from pipelines.experiments.digits import write_digits
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.real_video.arms import index_videos
-from pipelines.experiments.real_video.trial import FEWER, INDEX, SPLIT, VIEWS
+from pipelines.experiments.real_video.trial import FEWER, INDEX, VIEWS
 from pipelines.recipes import recipe
 from pipelines.storage.folder import Folder
 from pipelines.trials.records import Value
@@ -74,7 +74,7 @@ def _arms(group: str, quick: bool) -> Iterator[Arm]:
     """Settings drawn once, the same in each run of the experiment."""
     rng = np.random.default_rng(GROUPS.index(group))
     steps = QUICK_STEPS if quick else STEPS[group]
-    task: dict[str, Value] = {INDEX: group, SPLIT: "test"}
+    task: dict[str, Value] = {INDEX: group}
     task |= {FEWER: 8 if quick else 2} if group == "robot" else {"task.setting": "A"}
     number = QUICK_SETTINGS if quick else NUM_SETTINGS[group]
     for i in range(number):

@@ -11,7 +11,7 @@ from pipelines.experiments.grid import Experiment
 from pipelines.experiments.latent_sizes import size_arms
 from pipelines.experiments.moving_digits.hypotheses import SIZE_GROUPS
 from pipelines.experiments.moving_digits.page import page_of
-from pipelines.experiments.moving_digits.trial import SPLIT, run_digit_trial
+from pipelines.experiments.moving_digits.trial import run_digit_trial
 from pipelines.experiments.tuning import STEPS, Tuning
 from pipelines.recipes import recipe
 from pipelines.sources.digit_motion import Setting
@@ -71,7 +71,7 @@ RUN = {
 
 SIZES = (1, 2, 4, 8, 32)
 
-LONG: Settings = {"task.setting": "A", SPLIT: "test", STEPS: 400}
+LONG: Settings = {"task.setting": "A", STEPS: 400}
 LONG_ARMS: dict[str, tuple[str, Settings]] = {
     "paid": ("β 0.01 from the first nat", {"method.free_nats": 0.0}),
     "free": ("β 0.01 above 25 free nats", {}),
@@ -101,7 +101,6 @@ def tuning_of(arms: Sequence[Arm]) -> Tuning:
     """The tuning of all arms, as many settings for each."""
     return Tuning(
         alternatives=TRIED,
-        changes={SPLIT: "val"},
         shorter=SHORTER,
         metric="val/score",
         taken_from={arm.name: parent_of(arm) for arm in arms if parent_of(arm) != arm.name},
@@ -163,10 +162,10 @@ def _arms() -> Iterator[Arm]:
                 group=setting,
                 method=f"{objective}-{method}",
                 title=f"{name} {title}",
-                settings={"task.setting": setting, SPLIT: "test", **how, **what},
+                settings={"task.setting": setting, **how, **what},
             )
     for group, setting in SIZE_GROUPS.items():
-        found: Settings = {"task.setting": setting, SPLIT: "test", STEPS: 200}
+        found: Settings = {"task.setting": setting, STEPS: 200}
         yield from size_arms(group, found, SIZES)
     for method, (title, what) in LONG_ARMS.items():
         yield Arm(group="long", method=method, title=title, settings={**LONG, **what})

@@ -23,14 +23,12 @@ from pipelines.experiments.moving_digits.forecasts import Truth, VelocityReader
 from pipelines.experiments.trained import trained
 from pipelines.storage.runs import RunFolder
 from pipelines.training.learner import Learner
-from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on_videos
+from pipelines.trials.trial import TrialJob, TrialRun, run_trial, train_on_videos
 
 Array = NDArray[Any]
 
 CHANGE = ("change_x", "change_y")
 NUM_PAIRS = {"train": 2000, "val": 600, "test": 1500}
-SPLIT = f"{TASK}split"
-"""The setting that names the split that judges."""
 SHOWN = 6
 """Sources of the test videos kept for pictures."""
 FORECAST_FILE = "forecasts.npz"
@@ -60,7 +58,7 @@ def judge(trial: TrialRun) -> dict[str, float]:
     """
     learner, state = trained(trial)
     learner.load_state_dict(state)
-    split, seed = str(trial.task["split"]), trial.config.train.seed
+    split, seed = trial.split, trial.config.train.seed
     needed = {name: NUM_PAIRS[name] for name in dict.fromkeys(("train", "val", split))}
     found = embedded(learner, needed)
     splits = {**found, "test": found[split]}

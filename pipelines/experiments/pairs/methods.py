@@ -7,7 +7,7 @@ from pipelines.config.run import RunConfig
 from pipelines.experiments.arm import LOW_RANK, NO_R, PLAIN, Arm, Settings
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.page import Page
-from pipelines.experiments.pairs.trial import FEWER, FLOORS, SPLIT, TABLE
+from pipelines.experiments.pairs.trial import FEWER, FLOORS, TABLE
 from pipelines.experiments.results import Results
 from pipelines.experiments.tuning import Tuning
 from pipelines.storage.folder import Folder
@@ -87,7 +87,6 @@ def arms_of(
         title, own = METHODS[method]
         every: Settings = {
             TABLE: table,
-            SPLIT: "test",
             FEWER: QUICK_FEWER if quick else 1,
             FLOORS: False,
         }
@@ -105,7 +104,7 @@ def tuning_of(arms: Sequence[Arm], *, quick: bool) -> Tuning:
     methods = dict.fromkeys(arm.method for arm in arms)
     return Tuning(
         alternatives={m: TRIED[m][: QUICK_TRIED if quick else None] for m in methods},
-        changes={SPLIT: "val", FLOORS: False},
+        changes={FLOORS: False},
         shorter=QUICK_SHORTER if quick else SHORTER,
         metric=CHOSEN_BY,
     )

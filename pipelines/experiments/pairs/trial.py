@@ -27,8 +27,8 @@ from pipelines.pairs.table import PairTable, find_table
 from pipelines.training.learner import Learner
 from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on_videos
 
-TABLE, SPLIT = f"{TASK}table", f"{TASK}split"
-"""Settings of an arm: which table, and which split judges it."""
+TABLE = f"{TASK}table"
+"""The setting of an arm that names its table."""
 FLOORS = f"{TASK}floors"
 """Whether it measures raw pixels and the untrained encoder too."""
 FEWER = f"{TASK}fewer"
@@ -59,7 +59,7 @@ class Trained:
     @property
     def split(self) -> str:
         """The split that judges it."""
-        return str(self.trial.task["split"])
+        return self.trial.split
 
     @property
     def seed(self) -> int:

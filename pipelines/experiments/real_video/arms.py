@@ -13,7 +13,6 @@ from pipelines.experiments.real_video.trial import (
     FEWER,
     FLOORS,
     INDEX,
-    SPLIT,
     VIEWS,
     run_real_trial,
 )
@@ -54,7 +53,7 @@ TUNING = Tuning(
             for seen, beta in zip(_SEEN, (0.1, 0.03, 0.01), strict=True)
         ],
     },
-    changes={SPLIT: "val", FLOORS: False},
+    changes={FLOORS: False},
     shorter=4,
     metric="val/score",
 )
@@ -87,7 +86,6 @@ def experiment(*, quick: bool, robot: Path | None = None, signs: Path | None = N
             title=title,
             settings={
                 INDEX: group,
-                SPLIT: "test",
                 FEWER: fewer,
                 **settings,
                 "train.steps": clips // ENCODED.get(method, 2),

@@ -31,8 +31,8 @@ from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on
 from pipelines.video.index import VideoIndex
 from pipelines.video.moved import find_indexed
 
-INDEX, SPLIT = f"{TASK}index", f"{TASK}split"
-"""Settings of an arm: which videos, and which split judges it."""
+INDEX = f"{TASK}index"
+"""The setting of an arm that names its videos."""
 FLOORS = f"{TASK}floors"
 """Whether it measures raw pixels, the untrained and the supervised encoder too."""
 FEWER = f"{TASK}fewer"
@@ -84,14 +84,14 @@ class Side:
 
 
 def judge(trial: TrialRun) -> dict[str, float]:
-    """All metrics of a trained encoder, and `SPLIT/score`, by which settings are chosen.
+    """All metrics of a trained encoder, and `<split>/score`, by which settings are chosen.
 
     The score is the mean of what there is of: R² of arm and of hand from h, R² of their changes
     from (z, r), or z where there is no r, and the accuracy of classes from h.
     """
     learner, state = trained(trial)
     learner.load_state_dict(state)
-    split = str(trial.task["split"])
+    split = trial.split
     fewer = int(trial.task["fewer"])
     index = find_indexed(learner.config.data)
     train, test = (embedded(learner, index, s, NUM_PAIRS[s] // fewer) for s in ("train", split))

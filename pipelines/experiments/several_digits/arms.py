@@ -14,7 +14,6 @@ from pipelines.experiments.several_digits.page import page_of
 from pipelines.experiments.several_digits.trial import (
     DIGITS,
     HIDDEN,
-    SPLIT,
     run_several_digits_trial,
 )
 from pipelines.experiments.tuning import STEPS, Tuning
@@ -48,7 +47,6 @@ TRIED: Sequence[Settings] = [
 TUNED_IN = "two"
 TUNING = Tuning(
     alternatives=dict.fromkeys(METHODS, TRIED),
-    changes={SPLIT: "val"},
     shorter=2,
     metric="val/score",
     taken_from={
@@ -105,7 +103,6 @@ def _arms() -> Iterator[Arm]:
             title=title,
             settings={
                 DIGITS: digits,
-                SPLIT: "test",
                 STEPS: NUM_STEPS,
                 "method.latent_dim": PER_DIGIT * digits,
                 **settings,

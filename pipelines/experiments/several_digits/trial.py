@@ -20,7 +20,7 @@ from pipelines.sources.moving_digits import column_of
 from pipelines.trials.trial import TASK, TrialJob, TrialRun, run_trial, train_on_videos
 
 NUM_PAIRS = {"train": 2000, "val": 600, "test": 1500}
-SPLIT, DIGITS, HIDDEN = f"{TASK}split", f"{TASK}digits", f"{TASK}editor_hidden_dim"
+DIGITS, HIDDEN = f"{TASK}digits", f"{TASK}editor_hidden_dim"
 """The settings that name the split that judges, how many digits a scene has, and the size of the
 editor's hidden layer."""
 PROBED: Mapping[str, tuple[Sequence[str], Sequence[str], Kind]] = {
@@ -62,7 +62,7 @@ def judge(trial: TrialRun) -> dict[str, float]:
     """
     learner, state = trained(trial)
     learner.load_state_dict(state)
-    split, num_digits = str(trial.task["split"]), int(trial.task["digits"])
+    split, num_digits = trial.split, int(trial.task["digits"])
     needed = {name: NUM_PAIRS[name] for name in dict.fromkeys(("train", "val", split))}
     found = embedded(learner, needed)
     splits = {**found, "test": found[split]}

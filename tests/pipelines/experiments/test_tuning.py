@@ -16,7 +16,7 @@ TUNING = Tuning(
         "a": [{"method.temperature": 0.1}, {"method.temperature": 0.2}],
         "b": [{"method.beta": 0.1}, {"method.beta": 0.3}],
     },
-    changes={"task.split": "val"},
+    changes={"task.floors": False},
     shorter=4,
     metric="val/score",
 )
@@ -25,7 +25,7 @@ ARMS = tuple(
         group="robot",
         method=method,
         title=method.upper(),
-        settings={"train.steps": steps, "task.split": "test"},
+        settings={"train.steps": steps, "task.floors": True},
     )
     for method, steps in (("a", 100), ("b", 50))
 )
@@ -54,6 +54,7 @@ def test_each_setting_is_a_shorter_trial_with_one_seed_judged_on_validation_vide
     assert arms[1].settings == {
         "train.steps": 25,
         "task.split": "val",
+        "task.floors": False,
         "method.temperature": 0.2,
     }
     assert arms[2].settings["train.steps"] == 12
@@ -63,7 +64,7 @@ def test_each_setting_is_a_shorter_trial_with_one_seed_judged_on_validation_vide
 def test_the_best_setting_of_each_method_is_chosen_and_stands_bold_in_the_table() -> None:
     results = results_of({"robot.a-1": 0.4, "robot.a-2": 0.5, "robot.b-1": 0.3})
     a, b = TUNING.chosen(ARMS, results)
-    assert a.settings == {"train.steps": 100, "task.split": "test", "method.temperature": 0.2}
+    assert a.settings == {"train.steps": 100, "task.floors": True, "method.temperature": 0.2}
     assert b.settings["method.beta"] == 0.1, "the trial of the other failed"
     table = TUNING.table(ARMS, results)
     assert table["setting 2"].tolist() == ["**temperature=0.2: 0.500**", "beta=0.3: –"]

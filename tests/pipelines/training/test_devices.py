@@ -20,7 +20,8 @@ from pipelines.evaluation.embed import DecodedPairs, embed
 from pipelines.evaluation.evaluate import label_free, nearest_futures
 from pipelines.storage.checkpoints import Checkpoints
 from pipelines.storage.folder import Folder
-from pipelines.training.learner import Batch, Learner
+from pipelines.training.inputs import Batch
+from pipelines.training.learner import Learner
 from tests.pipelines.training.test_learner import assert_same, batch_for, batch_of, config_of
 from tests.strict_device import DEVICE, MixedDevicesError, StrictDevice, strict_device
 

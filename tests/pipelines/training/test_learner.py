@@ -16,6 +16,7 @@ from adassl import diagnostics
 from pipelines.config.run import RunConfig, with_overrides
 from pipelines.training import loop
 from pipelines.training.alarms import Alarm
+from pipelines.training.inputs import Inputs
 from pipelines.training.learner import DivergedError, Learner
 from pipelines.training.metrics import without_dimensions
 from pipelines.video.batch import PairBatch
@@ -270,8 +271,8 @@ def test_ready_views_are_moved_and_else_left_alone() -> None:
     views = learner.views(batch_of(0))
     again = learner.views(views)
     assert all(getattr(again, f.name) is getattr(views, f.name) for f in dataclasses.fields(views))
-    learner.device = torch.device("meta")
-    moved = learner.views(views)
+    inputs = Inputs(learner.config.data, torch.device("meta"), reads_evidence=True)
+    moved = inputs.views(views)
     for tensor in (moved.context, moved.target, moved.group):
         assert tensor is not None
         assert tensor.device.type == "meta"
