@@ -19,7 +19,7 @@ are those of analogue forecasting. Neither paper of the method has it.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -31,6 +31,7 @@ NEIGHBOURS, SHARE = 256, 16
 PENALTY = 10.0
 """Of the ridge regressions, on standardised features: as much as ten pairs' weight."""
 ROWS_AT_ONCE = 1024
+FOLDS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,51 @@ class Forecaster:
     def placed(self, edited: Float[Tensor, "*rows dim"]) -> Float[Tensor, "*rows dim"]:
         """Unit edited embeddings, taken to where embeddings of clips lie."""
         return normalize(edited + self.correction(edited), dim=-1)
+
+
+@torch.no_grad()
+def cross_fitted_futures(
+    method: Method,
+    context_embedding: Float[Tensor, "pairs dim"],
+    target: Float[Tensor, "_ _"],
+    latent: Float[Tensor, "_ latent"] | None,
+    group: Int[Tensor, " _"],
+    num_samples: int,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "samples pairs dim"]:
+    """Futures of each pair by a forecaster that is fitted to the pairs of other groups.
+
+    Those of a method without r are its one future, repeated, as its editor makes it: a regression
+    would take it to the mean of what may come.
+
+    Args:
+        method: trained, in evaluation mode.
+        context_embedding: as for `Forecaster.fit`.
+        target: as for `Forecaster.fit`.
+        latent: as for `Forecaster.fit`.
+        group: which video each pair is of.
+        num_samples: futures of each pair.
+        generator: source of the draws.
+    """
+    if latent is None:
+        return method.futures_of(context_embedding, num_samples)
+    fold = folds_of(group)
+    futures = context_embedding.new_empty(num_samples, *context_embedding.shape)
+    for each in fold.unique():
+        own, others = (torch.nonzero(mask)[:, 0] for mask in (fold == each, fold != each))
+        rows = others if len(others) else own
+        fitted = Forecaster.fit(method, context_embedding[rows], target[rows], latent[rows])
+        futures[:, own] = fitted.futures(context_embedding[own], num_samples, generator)
+    return futures
+
+
+def folds_of(group: Int[Tensor, " pairs"]) -> Int[Tensor, " pairs"]:
+    """Which of the folds each pair is in: whole groups, or stretches of the only one."""
+    number = group.unique(return_inverse=True)[1]
+    if not number.any():
+        number = torch.arange(len(group), device=group.device) * FOLDS // len(group)
+    fold: Tensor = number % FOLDS
+    return fold
 
 
 def _edited(method: Method, context: Tensor, latents: Tensor | None) -> Tensor:

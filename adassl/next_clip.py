@@ -15,7 +15,6 @@ from torch.nn.functional import normalize
 from adassl.collectives import all_gather, dealt_order, rank, world_size
 from adassl.method import Method
 from adassl.step_output import StepOutput
-from adassl.views import Views
 
 NUM_FUTURES = 16
 _TEMPERATURES = tuple(0.02 * 2 ** (i / 2) for i in range(12))
@@ -85,7 +84,10 @@ def _best(
 
 @torch.no_grad()
 def sample_futures(
-    method: Method, views: Views, output: StepOutput, generator: torch.Generator
+    method: Method,
+    context_embedding: Float[Tensor, "batch dim"],
+    output: StepOutput,
+    generator: torch.Generator,
 ) -> Float[Tensor, "pairs samples dim"]:
     """Unit embeddings of what may follow each clip, drawn without seeing what did.
 
@@ -94,20 +96,20 @@ def sample_futures(
 
     Args:
         method: in evaluation mode.
-        views: this worker's pairs, dealt out to the workers one at a time.
-        output: of the method for these views.
+        context_embedding: z of this worker's pairs as `Method.encode` gives it; the pairs are dealt
+            out to the workers one at a time.
+        output: of the method for these pairs.
         generator: source of all randomness, in the same state on every worker; the r of other pairs
             are then the same on any number of workers.
     """
     if method.has_futures:
-        return method.futures(views.context, NUM_FUTURES, generator).transpose(0, 1)
+        return method.futures_of(context_embedding, NUM_FUTURES, generator).transpose(0, 1)
     assert output.latent is not None, "only a latent can be without a prior"
-    context = method.encode(views.context).embedding
     latent = dealt_order(all_gather(output.latent.value))
     if len(latent) == 1:
         latent = torch.zeros_like(latent)
     edited = [
-        method.predictor(method.edit(context, latent[other[rank() :: world_size()]]))
+        method.predictor(method.edit(context_embedding, latent[other[rank() :: world_size()]]))
         for other in (
             other_pairs(len(latent), generator).to(latent.device) for _ in range(NUM_FUTURES)
         )

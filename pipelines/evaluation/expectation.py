@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from adassl.forecaster import Forecaster
+from adassl.forecaster import Forecaster, folds_of
 from adassl.next_clip import next_clip_temperature
 from pipelines.errors import UserError
 from pipelines.evaluation.embed import EmbeddedPairs, context_embeddings, embed, pairs_at_hand
@@ -27,7 +27,6 @@ from pipelines.training.learner import Learner
 from pipelines.video.pairs import TooManyFailuresError
 
 TRAINING_PAIRS = 1024
-FOLDS = 4
 MOST_FITTED = 16_384
 """Pairs of a library that a forecaster is fitted on, spread over it."""
 PAIRS_FOR_TEMPERATURE, FUTURES_FOR_TEMPERATURE = 512, 16
@@ -141,7 +140,11 @@ class Expectation:
     """
 
     def __init__(self, learner: Learner, pairs: Pairs, forecaster: Forecaster | None) -> None:
-        self._learner, self._pairs, self._fold = learner, pairs, folds_of(pairs.video)
+        self._learner, self._pairs, self._fold = (
+            learner,
+            pairs,
+            folds_of(torch.from_numpy(pairs.video)).numpy(),
+        )
         self._forecasters = {
             fold: forecaster or forecaster_of(learner, pairs, np.flatnonzero(self._fold != fold))
             for fold in np.unique(self._fold).tolist()
@@ -170,14 +173,6 @@ class Expectation:
         group = torch.from_numpy(pairs.video[rows]).to(learner.device)
         within = next_clip_temperature(futures, target, group)
         return within if np.isfinite(within) else next_clip_temperature(futures, target)
-
-
-def folds_of(video: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which of the folds each pair is in: whole videos, or stretches of the only one."""
-    number = np.unique(video, return_inverse=True)[1]
-    if not number.any():
-        number = np.arange(len(video)) * FOLDS // len(video)
-    return number % FOLDS
 
 
 def spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:

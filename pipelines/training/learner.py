@@ -24,7 +24,7 @@ from adassl import collectives
 from adassl.backbones import Backbone, load_weights
 from adassl.latent_size import is_round, num_kept, switch_off_idle
 from adassl.method import Method
-from adassl.next_clip import next_clip_nats, sample_futures
+from adassl.next_clip import sample_futures
 from adassl.optim import build_adamw, set_learning_rate
 from adassl.schedules import cosine_with_warmup
 from adassl.step_output import StepOutput
@@ -36,6 +36,7 @@ from pipelines.training.inputs import Batch, Inputs
 from pipelines.training.metrics import (
     dimension_metrics,
     latent_metrics,
+    next_clip_metrics,
     pair_metrics,
     rankme_of_some,
     spectrum_metrics,
@@ -177,35 +178,32 @@ class Learner:
         """
         self.method.eval()
         totals: dict[str, list[float]] = {}
-        futures, contexts, targets, seen, groups = [], [], [], [], []
+        rows: dict[str, list[Tensor]] = {}
         for batch in batches:
             views = self._augmented(self.views(batch), _VALIDATION)
             noise = self._noise(_VALIDATION)
             with self._autocast():
                 output = self.method(views, step=self.step, generator=noise)
-                sampled = sample_futures(self.method, views, output, noise)
+                embedding = self.method.encode(views.context).embedding.float()
+                sampled = sample_futures(self.method, embedding, output, noise)
             found = self.metrics(output)
+            own = {"embedding": embedding, "futures": sampled, "prediction": output.prediction}
+            own |= {"context": output.context, "target": output.target}
             if output.latent is not None:
                 found |= dimension_metrics(output.latent.map(collectives.all_gather))
+                own["latent"] = output.latent.value
+            if views.group is not None:
+                own["group"] = views.group
             for name, value in found.items():
                 totals.setdefault(name, []).append(value)
-            futures.append(collectives.all_gather(sampled.contiguous()))
-            contexts.append(collectives.all_gather(output.context))
-            targets.append(collectives.all_gather(output.target))
-            seen.append(collectives.all_gather(output.prediction))
-            if views.group is not None:
-                groups.append(collectives.all_gather(views.group))
+            for name, part in own.items():
+                gathered = collectives.all_gather(part.contiguous())
+                rows.setdefault(name, []).append(collectives.dealt_order(gathered))
         means = {name: float(np.mean(values)) for name, values in totals.items()}
-        if futures:
-            target = torch.cat(targets)
-            sampled = torch.cat(futures).transpose(0, 1)
-            means["next_clip_nats"] = next_clip_nats(sampled, target)
-            within = next_clip_nats(sampled, target, torch.cat(groups)) if groups else math.nan
-            if math.isfinite(within):
-                means["within_video_nats"] = within
-            # By the r of the posterior, which has seen the next clip: see alarms.
-            means["next_clip_nats_seen"] = next_clip_nats(torch.cat(seen)[None], target)
-            means |= spectrum_metrics(torch.cat(contexts), target)
+        if rows:
+            every = {name: torch.cat(parts) for name, parts in rows.items()}
+            means |= next_clip_metrics(self.method, every, self._noise(_VALIDATION, "fitted"))
+            means |= spectrum_metrics(every["context"], every["target"])
         return means
 
     @torch.no_grad()

@@ -1,15 +1,21 @@
 """Metrics of a batch of pairs: collapse and spread of the embeddings, and the use of r."""
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from adassl import collectives, diagnostics
+from adassl.forecaster import cross_fitted_futures
 from adassl.latents import LatentSample
+from adassl.method import Method
+from adassl.next_clip import NUM_FUTURES, next_clip_nats
 
 PER_DIMENSION = "latent_use/"
 """Begins the names of the metrics of each dimension of r, after their split."""
+GAIN_WEIGHT = 8
+"""Of what r tells and x does not in the score to sweep by; chosen on digits (docs/criteria.md)."""
 RANKME_PAIRS = 1024
 """Most pairs of a global batch whose RankMe is taken: its cost grows with their number."""
 
@@ -47,6 +53,48 @@ def spectrum_metrics(context: Tensor, target: Tensor) -> dict[str, float]:
     """LiDAR and alpha-ReQ of unit embeddings of many pairs: more of them than dimensions."""
     found = torch.stack([diagnostics.lidar(context, target), diagnostics.alpha_req(context)])
     return dict(zip(("lidar", "alpha_req"), found.tolist(), strict=True))
+
+
+def next_clip_metrics(
+    method: Method, rows: Mapping[str, Tensor], generator: torch.Generator
+) -> dict[str, float]:
+    """How well futures foretell the next clip, in nats above chance, and what to sweep by.
+
+    Args:
+        method: in evaluation mode.
+        rows: of validation pairs: z of x (`embedding`), unit embeddings of x+ (`target`), sampled
+            `futures` [pairs, samples, dim], the `prediction` by the r that has seen x+, `latent`
+            where there is r, and `group` where it is known which video each pair is of.
+        generator: source of the draws of the fitted prior.
+
+    Returns:
+        By the learnt prior (`next_clip_nats`), by one that is fitted to the pairs of other videos
+        (`_fitted`), and by the r of the posterior (`_seen`: see alarms); the first two also among
+        the pairs of a video (`within_video_nats`), unless no two pairs are of one; and
+        `sweep_score`: the fitted one and `GAIN_WEIGHT` times what the posterior's r gains.
+    """
+    target, group = rows["target"], rows.get("group")
+    fitted = cross_fitted_futures(
+        method,
+        rows["embedding"],
+        target,
+        rows.get("latent"),
+        torch.zeros(len(target), dtype=torch.int64, device=target.device)
+        if group is None
+        else group,
+        NUM_FUTURES,
+        generator,
+    )
+    metrics = {}
+    for name, futures in (("", rows["futures"].transpose(0, 1)), ("_fitted", fitted)):
+        metrics[f"next_clip_nats{name}"] = next_clip_nats(futures, target)
+        within = math.nan if group is None else next_clip_nats(futures, target, group)
+        if math.isfinite(within):
+            metrics[f"within_video_nats{name}"] = within
+    metrics["next_clip_nats_seen"] = next_clip_nats(rows["prediction"][None], target)
+    gain = metrics["next_clip_nats_seen"] - metrics["next_clip_nats"]
+    metrics["sweep_score"] = metrics["next_clip_nats_fitted"] + GAIN_WEIGHT * gain
+    return metrics
 
 
 def latent_metrics(latent: LatentSample) -> dict[str, float]:

@@ -7,7 +7,13 @@ from torch.nn.functional import normalize
 
 from adassl.build import build_method
 from adassl.config import MethodConfig
-from adassl.forecaster import FittedPrior, Forecaster, LinearMap
+from adassl.forecaster import (
+    FittedPrior,
+    Forecaster,
+    LinearMap,
+    cross_fitted_futures,
+    folds_of,
+)
 from adassl.method import Method
 
 DIM, LATENT, PAIRS = 4, 3, 2000
@@ -125,3 +131,34 @@ def test_the_map_is_that_of_least_squares() -> None:
     torch.testing.assert_close(
         LinearMap.fit(features, answers)(features), answers, atol=0.2, rtol=0
     )
+
+
+def test_the_futures_of_a_pair_are_fitted_to_other_videos() -> None:
+    method, group = make(), torch.arange(40) // 5
+    z, target = torch.randn(40, DIM), normalize(torch.randn(40, DIM), dim=-1)
+    latent = torch.randn(40, LATENT)
+
+    def futures(target: Tensor, latent: Tensor) -> Tensor:
+        noise = torch.Generator().manual_seed(0)
+        return cross_fitted_futures(method, z, target, latent, group, 6, noise)
+
+    first = futures(target, latent)
+    assert first.shape == (6, 40, DIM)
+    torch.testing.assert_close(first.norm(dim=-1), torch.ones(6, 40))
+    own = (group == 3)[:, None]
+    other = futures(torch.where(own, -target, target), torch.where(own, -latent, latent))
+    same = (first == other).all(dim=-1).all(dim=0)
+    fold = folds_of(group)
+    assert same.tolist() == (fold == fold[group == 3][0]).tolist()
+
+
+def test_without_r_the_future_is_the_editors() -> None:
+    method, z = make("none"), torch.randn(5, DIM)
+    target = normalize(torch.randn(5, DIM), dim=-1)
+    found = cross_fitted_futures(method, z, target, None, torch.arange(5), 3)
+    torch.testing.assert_close(found, method.futures_of(z, 3))
+
+
+def test_the_only_video_is_judged_in_stretches() -> None:
+    assert folds_of(torch.full((9,), 7)).tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3]
+    assert folds_of(torch.tensor([2, 2, 5, 9, 9, 11, 12])).tolist() == [0, 0, 1, 2, 2, 3, 0]

@@ -80,7 +80,8 @@ def test_every_method_is_scored_without_seeing_the_next_clip(changes: dict[str, 
     views = learner.views(batches[0])
     with torch.no_grad():
         output = learner.method(views, step=0, generator=torch.Generator().manual_seed(0))
-        samples = sample_futures(learner.method, views, output, torch.Generator().manual_seed(0))
+        z = learner.method.encode(views.context).embedding
+        samples = sample_futures(learner.method, z, output, torch.Generator().manual_seed(0))
     assert samples.shape == (8, NUM_FUTURES, 16)
     assert torch.allclose(samples.norm(dim=-1), torch.ones(8, NUM_FUTURES), atol=1e-5)
     spread = (samples - samples[:, :1]).norm(dim=-1).max()
@@ -121,7 +122,8 @@ def test_a_sparse_r_is_that_of_other_pairs(
 
     monkeypatch.setattr(method, "edit", spy)
     generator = torch.Generator().manual_seed(1)
-    samples = sample_futures(method, views, replace(output, latent=named), generator)
+    z = method.encode(views.context).embedding
+    samples = sample_futures(method, z, replace(output, latent=named), generator)
     assert samples.shape == (batch, NUM_FUTURES, 8)
     assert len(used) == NUM_FUTURES
     for latent in used:

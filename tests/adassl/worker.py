@@ -97,7 +97,7 @@ def futures(rank: int, world: int) -> torch.Tensor:
     views = rows_of(GLOBAL_BATCH, case, 3, slice(rank, None, world))
     generator = torch.Generator().manual_seed(5)
     output = method(views, step=0, generator=generator)
-    return sample_futures(method, views, output, generator)
+    return sample_futures(method, method.encode(views.context).embedding, output, generator)
 
 
 def gather(rank: int) -> dict[str, torch.Tensor]:

@@ -1,7 +1,6 @@
 """How well each label-free number ranks settings as probes with labels do."""
 
 from collections.abc import Iterator, Mapping
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,9 @@ CRITERIA: Mapping[str, tuple[str, int]] = {
     "loss": ("validation loss, the smaller", -1),
 }
 """Metric of validation pairs → its title, and 1 where more is better, −1 where less is."""
-GAP = "gap of the next clip to the r that saw it"
+GAP = "gain of the next clip by the r that saw it"
+WEIGHTS = (1, 2, 4, 8, 16)
+"""Of the gain in a sum with the next clip by a fitted prior."""
 RESAMPLES = 2000
 LEAST = 5
 """Settings from which a rank correlation is worth computing."""
@@ -62,8 +63,10 @@ PROTOCOL = f"""\
   and the *mean probe*: of what is read from h and of the change, negative R² as 0.
 - **Spearman's ρ** over settings, with the 95 % interval of {RESAMPLES:,} resamples of them.
   **Regret**: by how much the mean probe of the setting that the number puts first falls short of
-  the best, as a share of the best. *Both of A and B*: the mean of a setting's two ranks; which two
-  is chosen on digits, so that on the robot nothing is chosen.
+  the best, as a share of the best.
+- **Gain**: the next clip by the r that saw it, less that by the learnt prior: what r tells and x
+  does not. **Sum**: the next clip by the fitted prior and so many times the gain. How many is
+  chosen on digits from {", ".join(map(str, WEIGHTS))}, so that on the robot nothing is chosen.
 - A number that a setting does not have, such as the next clip by an r that it has not, is the
   worst of its rank.
 """
@@ -73,8 +76,7 @@ def page_of(results: Results, trials: Path) -> Page:
     """The page of the trials so far."""
     known = {g: results.runs[results.runs.group == g] for g in GROUPS if len(results.runs)}
     known = {group: runs for group, runs in known.items() if len(runs) >= LEAST}
-    pair = best_pair(known["digits"]) if "digits" in known else None
-    tables = {group: table(runs, pair) for group, runs in known.items()}
+    weight = best_weight(known["digits"]) if "digits" in known else None
     return Page(
         title="Which number to sweep by",
         summary=(
@@ -82,23 +84,35 @@ def page_of(results: Results, trials: Path) -> Page:
             "with the one that labels give? Every number that validation knows, beside probes."
         ),
         protocol=PROTOCOL,
-        hypotheses=[each for group in known for each in hypotheses(group, known[group], pair)],
-        sections=[_section(group, known[group], tables[group], pair) for group in known],
+        hypotheses=[each for group in known for each in hypotheses(group, known[group], weight)],
+        sections=[_section(group, runs, weight) for group, runs in known.items()],
         notes="" if known else f"Fewer than {LEAST} settings of a set have finished.",
     )
 
 
-def scores(runs: pd.DataFrame) -> dict[str, Array]:
-    """Each criterion of each setting, the larger the better; those of no setting are left out."""
+def scores(runs: pd.DataFrame, weight: int | None) -> dict[str, Array]:
+    """Each criterion of each setting, the larger the better; those of no setting are left out.
+
+    With a weight also the sum of the next clip by the fitted prior and so many times the gain.
+    """
     found: dict[str, Array] = {}
     for name, (title, sign) in CRITERIA.items():
         if f"val/{name}" in runs and runs[f"val/{name}"].notna().any():
             values = runs[f"val/{name}"].to_numpy(float)
             found[title] = -np.abs(values - 1) if name == "alpha_req" else sign * values
-    first, seen = (CRITERIA[name][0] for name in ("next_clip_nats", "next_clip_nats_seen"))
+    first, seen, fitted = (
+        CRITERIA[f"next_clip_nats{part}"][0] for part in ("", "_seen", "_fitted")
+    )
     if first in found and seen in found:
         found[GAP] = found[seen] - found[first]
+        if weight is not None and fitted in found:
+            found[sum_title(weight)] = found[fitted] + weight * found[GAP]
     return {title: ranks(values) for title, values in found.items()}
+
+
+def sum_title(weight: int) -> str:
+    """The name of the sum in tables."""
+    return f"next clip, fitted prior, + {weight} × gain"
 
 
 def ranks(values: Array) -> Array:
@@ -107,18 +121,12 @@ def ranks(values: Array) -> Array:
     return found
 
 
-def best_pair(runs: pd.DataFrame) -> tuple[str, str]:
-    """The two criteria whose mean rank agrees best with the mean probe."""
-    found, target = scores(runs), runs[f"{TARGET}mean"].to_numpy(float)
-    agreements = {(a, b): rho(found[a] + found[b], target) for a, b in combinations(found, 2)}
-    return max(agreements, key=lambda pair: agreements[pair])
-
-
-def with_pair(found: Mapping[str, Array], pair: tuple[str, str] | None) -> dict[str, Array]:
-    """The criteria, and the mean rank of two of them."""
-    if pair is None or not set(pair) <= set(found):
-        return dict(found)
-    return {**found, f"both of {pair[0]} and {pair[1]}": found[pair[0]] + found[pair[1]]}
+def best_weight(runs: pd.DataFrame) -> int | None:
+    """The weight whose sum agrees best with the mean probe; None where there is no sum."""
+    target = runs[f"{TARGET}mean"].to_numpy(float)
+    sums = {w: scores(runs, w).get(sum_title(w)) for w in WEIGHTS}
+    found = {w: rho(ranks_, target) for w, ranks_ in sums.items() if ranks_ is not None}
+    return max(found, key=lambda w: found[w]) if found else None
 
 
 def rho(criterion: Array, target: Array) -> float:
@@ -149,12 +157,12 @@ def regret(criterion: Array, target: Array) -> float:
     return float(1 - first / target.max()) if target.max() > 0 else 0.0
 
 
-def table(runs: pd.DataFrame, pair: tuple[str, str] | None) -> pd.DataFrame:
+def table(runs: pd.DataFrame, weight: int | None) -> pd.DataFrame:
     """A row a criterion, from the one that agrees best with the mean probe."""
     mean = runs[f"{TARGET}mean"].to_numpy(float)
     infonce = runs.title.str.startswith("infonce").to_numpy()
     rows = []
-    for title, criterion in with_pair(scores(runs), pair).items():
+    for title, criterion in scores(runs, weight).items():
         low, high = interval(criterion, mean)
         row = {
             "number": title,
@@ -175,18 +183,14 @@ def table(runs: pd.DataFrame, pair: tuple[str, str] | None) -> pd.DataFrame:
     return ordered.assign(**{"ρ with the mean probe": shown}).reset_index(drop=True)
 
 
-def hypotheses(
-    group: str, runs: pd.DataFrame, pair: tuple[str, str] | None
-) -> Iterator[Hypothesis]:
-    """Whether some number, and the two of them, rank as the mean probe does."""
+def hypotheses(group: str, runs: pd.DataFrame, weight: int | None) -> Iterator[Hypothesis]:
+    """Whether some number, and the sum of two of them, rank as the mean probe does."""
     mean = runs[f"{TARGET}mean"].to_numpy(float)
-    single, where = scores(runs), TITLES[group].lower()
-    both = [title for title in with_pair(single, pair) if title not in single]
+    every, where = scores(runs, weight), TITLES[group].lower()
+    single = scores(runs, None)
     sets = {
         "some number": single,
-        "the pair of numbers chosen on digits": {
-            title: with_pair(single, pair)[title] for title in both
-        },
+        "the sum, its weight chosen on digits,": {t: every[t] for t in every if t not in single},
     }
     for which, criteria in sets.items():
         if not criteria:
@@ -206,15 +210,13 @@ def hypotheses(
         )
 
 
-def _section(
-    group: str, runs: pd.DataFrame, shown: pd.DataFrame, pair: tuple[str, str] | None
-) -> Section:
+def _section(group: str, runs: pd.DataFrame, weight: int | None) -> Section:
     mean = runs[f"{TARGET}mean"].to_numpy(float)
 
     def draw(path: Path) -> Path:
         panels = {
             f"{title}\nρ {number(rho(ranks_, mean), '.2f')}": ranks_
-            for title, ranks_ in with_pair(scores(runs), pair).items()
+            for title, ranks_ in scores(runs, weight).items()
         }
         kinds = runs.title.str.split(",").str[0].to_numpy(str)
         return figures.panels_of_points(
@@ -228,6 +230,6 @@ def _section(
             f"{len(runs)} settings; mean probe {mean.min():.2f} to {mean.max():.2f}. Best with "
             f"labels: {best}."
         ),
-        tables={f"criteria_{group}": shown},
+        tables={f"criteria_{group}": table(runs, weight)},
         pictures={f"criteria_{group}": ("Mean probe by the rank that each number gives", draw)},
     )

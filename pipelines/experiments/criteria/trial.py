@@ -4,17 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
-from adassl.next_clip import next_clip_nats
 from pipelines.config.run import RunConfig, with_overrides
-from pipelines.evaluation.expectation import FUTURES_FOR_TEMPERATURE, Expectation, pairs_of
 from pipelines.experiments.moving_digits.trial import judge as judge_digits
 from pipelines.experiments.real_video.trial import AUGMENTED
 from pipelines.experiments.real_video.trial import judge as judge_robot
-from pipelines.experiments.trained import trained
 from pipelines.recipes import recipe, settings_of
-from pipelines.training.learner import Learner
 from pipelines.trials.trial import TrialJob, TrialRun, run_trial, train_on_videos
 
 TARGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
@@ -33,9 +28,6 @@ TARGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 FORECAST = "forecast/energy"
 """A loss, where futures are sampled and their true distribution is known."""
 TARGET = "test/target/"
-FITTED = "next_clip_nats_fitted", "within_video_nats_fitted"
-"""Metrics of validation pairs: the next clip among all, and among those of its video, by futures
-of a prior that is fitted on other validation videos."""
 OF_BOTH = ("index", "moments_per_video")
 """Settings of the data that are the trial's own, not those of the recipe for its videos."""
 
@@ -68,9 +60,6 @@ def judge(trial: TrialRun) -> dict[str, float]:
     """What the experiment on the same videos measures, and from it `test/target/…`."""
     group = str(trial.task["index"])
     metrics = {"digits": judge_digits, "robot": judge_robot}[group](trial)
-    learner, state = trained(trial)
-    learner.load_state_dict(state)
-    metrics |= fitted_next_clip(learner)
     targets = {
         name: float(np.mean([max(0.0, metrics[f"test/{part}"]) for part in parts]))
         for name, parts in TARGETS[group].items()
@@ -78,15 +67,3 @@ def judge(trial: TrialRun) -> dict[str, float]:
     if f"test/{FORECAST}" in metrics:
         targets["forecast"] = -metrics[f"test/{FORECAST}"]
     return metrics | {f"{TARGET}{name}": value for name, value in targets.items()}
-
-
-def fitted_next_clip(learner: Learner) -> dict[str, float]:
-    """The next-clip log-likelihood of validation pairs by the prior that is fitted afterwards."""
-    pairs = pairs_of(learner, "val", learner.config.train.val_pairs)
-    rows = np.arange(len(pairs.video))
-    futures = Expectation(learner, pairs, None).futures(rows, FUTURES_FOR_TEMPERATURE)
-    groups = None, torch.from_numpy(pairs.video)
-    return {
-        f"val/{name}": next_clip_nats(futures, pairs.target, group)
-        for name, group in zip(FITTED, groups, strict=True)
-    }

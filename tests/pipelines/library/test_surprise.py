@@ -18,7 +18,6 @@ from pipelines.evaluation.embed import pairs_at_hand
 from pipelines.evaluation.evaluate import restored
 from pipelines.evaluation.expectation import (
     Expectation,
-    folds_of,
     futures_of,
     trained_forecaster,
 )
@@ -163,11 +162,6 @@ def test_rows_come_back_in_their_order(index: Path, tmp_path: Path) -> None:
     futures = Expectation(learner, pairs, None).futures(rows, 8)
     expected = learner.method.futures_of(pairs.context[rows], 1)
     torch.testing.assert_close(futures, expected)
-
-
-def test_the_only_video_is_judged_in_stretches() -> None:
-    assert folds_of(np.full(9, 7)).tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 3]
-    assert folds_of(np.array([2, 2, 5, 9, 9, 11, 12])).tolist() == [0, 0, 1, 2, 2, 3, 0]
 
 
 def test_the_top_leaves_out_neighbours_of_one_event(run: Path, index: Path) -> None:
