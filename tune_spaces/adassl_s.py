@@ -21,7 +21,7 @@ SPACE = Space(
             low=1e-4, high=3e-3, why="the paper's 1e-4 of long runs, up to what a short one needs"
         ),
     },
-    metric="val/next_clip_nats",
+    metric="val/sweep_score",
     first=(
         {
             "method.beta": 0.2,

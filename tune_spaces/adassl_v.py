@@ -27,7 +27,7 @@ SPACE = Space(
             low=1e-4, high=3e-3, why="the paper's 1e-4 of long runs, up to what a short one needs"
         ),
     },
-    metric="val/next_clip_nats",
+    metric="val/sweep_score",
     first=(
         {**_PAPER, "method.beta": 0.1, "method.latent_dim": 8},
         {**_PAPER, "method.beta": 0.8, "method.latent_dim": 8},

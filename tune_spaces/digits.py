@@ -25,7 +25,7 @@ SPACE = Space(
             values=(2, 8, 32), why="the change is one number a pair; 32 asks what too many cost"
         ),
     },
-    metric="val/next_clip_nats",
+    metric="val/sweep_score",
     first=({"method.beta": 0.01, "method.beta_warmup_steps": 100, "method.latent_dim": 8},),
     baseline={"method.latent": "none"},
 )

@@ -16,7 +16,7 @@ def _space(objective: str, own: dict[str, Range], *first: Value) -> Space:
         title=f"{objective} on moving digits",
         recipe=f"digits-{objective}",
         sampled=sampled,
-        metric="val/next_clip_nats",
+        metric="val/sweep_score",
         first=(dict(zip(sampled, first, strict=True)),),
     )
 

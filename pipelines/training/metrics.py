@@ -15,7 +15,9 @@ from adassl.next_clip import NUM_FUTURES, next_clip_nats
 PER_DIMENSION = "latent_use/"
 """Begins the names of the metrics of each dimension of r, after their split."""
 GAIN_WEIGHT = 8
-"""Of what r tells and x does not in the score to sweep by; chosen on digits (docs/criteria.md)."""
+"""Of what r tells and x does not in the score to sweep by (docs/criteria.md)."""
+LEAST_FORETOLD = 0.3
+"""As of the alarm `shortcut`."""
 RANKME_PAIRS = 1024
 """Most pairs of a global batch whose RankMe is taken: its cost grows with their number."""
 
@@ -71,19 +73,14 @@ def next_clip_metrics(
         By the learnt prior (`next_clip_nats`), by one that is fitted to the pairs of other videos
         (`_fitted`), and by the r of the posterior (`_seen`: see alarms); the first two also among
         the pairs of a video (`within_video_nats`), unless no two pairs are of one; and
-        `sweep_score`: the fitted one and `GAIN_WEIGHT` times what the posterior's r gains.
+        `sweep_score`: the fitted one and `GAIN_WEIGHT` times what the posterior's r gains, which
+        counts for nothing where r is a shortcut: where the learnt prior foretells less than
+        `LEAST_FORETOLD` of what the posterior knows, r holds x+ itself.
     """
-    target, group = rows["target"], rows.get("group")
+    target, group, embedding = rows["target"], rows.get("group"), rows["embedding"]
+    video = torch.zeros_like(target[:, 0], dtype=torch.int64) if group is None else group
     fitted = cross_fitted_futures(
-        method,
-        rows["embedding"],
-        target,
-        rows.get("latent"),
-        torch.zeros(len(target), dtype=torch.int64, device=target.device)
-        if group is None
-        else group,
-        NUM_FUTURES,
-        generator,
+        method, embedding, target, rows.get("latent"), video, NUM_FUTURES, generator
     )
     metrics = {}
     for name, futures in (("", rows["futures"].transpose(0, 1)), ("_fitted", fitted)):
@@ -92,7 +89,8 @@ def next_clip_metrics(
         if math.isfinite(within):
             metrics[f"within_video_nats{name}"] = within
     metrics["next_clip_nats_seen"] = next_clip_nats(rows["prediction"][None], target)
-    gain = metrics["next_clip_nats_seen"] - metrics["next_clip_nats"]
+    foretold, seen = metrics["next_clip_nats"], metrics["next_clip_nats_seen"]
+    gain = 0.0 if foretold < LEAST_FORETOLD * seen else seen - foretold
     metrics["sweep_score"] = metrics["next_clip_nats_fitted"] + GAIN_WEIGHT * gain
     return metrics
 

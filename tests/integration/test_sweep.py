@@ -71,7 +71,7 @@ def whole(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFact
 def test_it_says_what_it_will_do_how_it_goes_and_what_came_of_it(whole: Path) -> None:
     printed = (whole.parent / "printed.txt").read_text()
     assert "1 setting × 1 seed and the baseline × 1 = 2 trials, 1 at once" in printed
-    looked = f"000-s0  step {EVERY}/{STEPS}  val/next_clip_nats"
+    looked = f"000-s0  step {EVERY}/{STEPS}  val/sweep_score"
     for words in (looked, "pairs/s", "min left", "2/2 trials: 2 finished"):
         assert words in printed, words
     assert "This rests on 2 trials" in printed.replace("\n", " ")
@@ -86,7 +86,7 @@ def test_the_ledger_has_every_trial_with_its_looks_and_its_end(whole: Path) -> N
     for trial in store.all_trials():
         assert (trial.state, trial.step, trial.failures) == ("finished", STEPS, 0)
         assert sorted(trial.validations) == [EVERY, STEPS]
-        assert trial.metrics["val/next_clip_nats"] == trial.validations[STEPS]
+        assert trial.metrics["val/sweep_score"] == trial.validations[STEPS]
         assert 0 < trial.metrics["val/probe/mean"] <= 1
         assert trial.first_step_seconds is not None
         assert trial.first_step_seconds > 0 < trial.seconds
@@ -122,9 +122,7 @@ def test_mlflow_has_a_parent_and_a_child_for_each_trial_that_compare(whole: Path
         for found in logged.values()
     ]
     assert all(one == keys[0] for one in keys)
-    assert {"val/next_clip_nats", "val/kl", "val/probe/mean", "val/digit/linear_accuracy"} <= keys[
-        0
-    ]
+    assert {"val/sweep_score", "val/kl", "val/probe/mean", "val/digit/linear_accuracy"} <= keys[0]
     assert not any(key.startswith("test/") for key in keys[0])
 
 
@@ -185,7 +183,7 @@ def test_trials_of_two_workers_train_in_a_group(digits: Path, tmp_path: Path) ->
     group = ("--workers=2", "--seeds=1", "--set=cluster.cpus_per_worker=0.5")
     printed = run(tmp_path, command(digits, tmp_path, "group", *group, trials=1))
     assert "each 2 workers of 0.5 CPUs" in printed
-    assert "000-s0  step 12/24  val/next_clip_nats" in printed
+    assert "000-s0  step 12/24  val/sweep_score" in printed
     trials = store_of(tmp_path, "group").trials
     assert {(t.state, t.step) for t in trials.values()} == {("finished", 24)}
     assert sorted(trials["000-s0"].validations) == list(range(EVERY, STEPS + 1, EVERY))

@@ -15,6 +15,7 @@ from pipelines.experiments.hypothesis import Hypothesis, judged
 from pipelines.experiments.page import Page, Section
 from pipelines.experiments.results import Results
 from pipelines.numbers import number
+from pipelines.training.metrics import GAIN_WEIGHT
 
 Array = NDArray[Any]
 
@@ -43,9 +44,9 @@ CRITERIA: Mapping[str, tuple[str, int]] = {
     "loss": ("validation loss, the smaller", -1),
 }
 """Metric of validation pairs → its title, and 1 where more is better, −1 where less is."""
-GAP = "gain of the next clip by the r that saw it"
+GAIN = "gain of the next clip by the r that saw it"
 WEIGHTS = (1, 2, 4, 8, 16)
-"""Of the gain in a sum with the next clip by a fitted prior."""
+"""Of the gain in a sum with the next clip by a fitted prior; one of them is the sweep score's."""
 RESAMPLES = 2000
 LEAST = 5
 """Settings from which a rank correlation is worth computing."""
@@ -65,8 +66,9 @@ PROTOCOL = f"""\
   **Regret**: by how much the mean probe of the setting that the number puts first falls short of
   the best, as a share of the best.
 - **Gain**: the next clip by the r that saw it, less that by the learnt prior: what r tells and x
-  does not. **Sum**: the next clip by the fitted prior and so many times the gain. How many is
-  chosen on digits from {", ".join(map(str, WEIGHTS))}, so that on the robot nothing is chosen.
+  does not. **Sums**: the next clip by the fitted prior and so many times the gain. The metric of
+  the spaces, `val/sweep_score`, is the sum with {GAIN_WEIGHT}, chosen as one that does well on both
+  sets: nothing here has tested that choice on a third.
 - A number that a setting does not have, such as the next clip by an r that it has not, is the
   worst of its rank.
 """
@@ -76,7 +78,6 @@ def page_of(results: Results, trials: Path) -> Page:
     """The page of the trials so far."""
     known = {g: results.runs[results.runs.group == g] for g in GROUPS if len(results.runs)}
     known = {group: runs for group, runs in known.items() if len(runs) >= LEAST}
-    weight = best_weight(known["digits"]) if "digits" in known else None
     return Page(
         title="Which number to sweep by",
         summary=(
@@ -84,49 +85,36 @@ def page_of(results: Results, trials: Path) -> Page:
             "with the one that labels give? Every number that validation knows, beside probes."
         ),
         protocol=PROTOCOL,
-        hypotheses=[each for group in known for each in hypotheses(group, known[group], weight)],
-        sections=[_section(group, runs, weight) for group, runs in known.items()],
+        hypotheses=[each for group in known for each in hypotheses(group, known[group])],
+        sections=[_section(group, runs) for group, runs in known.items()],
         notes="" if known else f"Fewer than {LEAST} settings of a set have finished.",
     )
 
 
-def scores(runs: pd.DataFrame, weight: int | None) -> dict[str, Array]:
-    """Each criterion of each setting, the larger the better; those of no setting are left out.
-
-    With a weight also the sum of the next clip by the fitted prior and so many times the gain.
-    """
+def scores(runs: pd.DataFrame) -> dict[str, Array]:
+    """Each criterion of each setting, the larger the better; those of no setting are left out."""
     found: dict[str, Array] = {}
     for name, (title, sign) in CRITERIA.items():
         if f"val/{name}" in runs and runs[f"val/{name}"].notna().any():
             values = runs[f"val/{name}"].to_numpy(float)
             found[title] = -np.abs(values - 1) if name == "alpha_req" else sign * values
-    first, seen, fitted = (
-        CRITERIA[f"next_clip_nats{part}"][0] for part in ("", "_seen", "_fitted")
-    )
-    if first in found and seen in found:
-        found[GAP] = found[seen] - found[first]
-        if weight is not None and fitted in found:
-            found[sum_title(weight)] = found[fitted] + weight * found[GAP]
+    first, seen, fitted = (CRITERIA[f"next_clip_nats{by}"][0] for by in ("", "_seen", "_fitted"))
+    if {first, seen, fitted} <= set(found):
+        found[GAIN] = found[seen] - found[first]
+        found |= {sum_title(w): found[fitted] + w * found[GAIN] for w in WEIGHTS}
     return {title: ranks(values) for title, values in found.items()}
 
 
 def sum_title(weight: int) -> str:
-    """The name of the sum in tables."""
-    return f"next clip, fitted prior, + {weight} × gain"
+    """The name of a sum in tables."""
+    named = ": sweep score" if weight == GAIN_WEIGHT else ""
+    return f"fitted prior + {weight} × gain{named}"
 
 
 def ranks(values: Array) -> Array:
     """From 1, the worst; what is not known shares the worst."""
     found: Array = rankdata(np.where(np.isfinite(values), values, -np.inf))
     return found
-
-
-def best_weight(runs: pd.DataFrame) -> int | None:
-    """The weight whose sum agrees best with the mean probe; None where there is no sum."""
-    target = runs[f"{TARGET}mean"].to_numpy(float)
-    sums = {w: scores(runs, w).get(sum_title(w)) for w in WEIGHTS}
-    found = {w: rho(ranks_, target) for w, ranks_ in sums.items() if ranks_ is not None}
-    return max(found, key=lambda w: found[w]) if found else None
 
 
 def rho(criterion: Array, target: Array) -> float:
@@ -157,12 +145,12 @@ def regret(criterion: Array, target: Array) -> float:
     return float(1 - first / target.max()) if target.max() > 0 else 0.0
 
 
-def table(runs: pd.DataFrame, weight: int | None) -> pd.DataFrame:
+def table(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a criterion, from the one that agrees best with the mean probe."""
     mean = runs[f"{TARGET}mean"].to_numpy(float)
     infonce = runs.title.str.startswith("infonce").to_numpy()
     rows = []
-    for title, criterion in scores(runs, weight).items():
+    for title, criterion in scores(runs).items():
         low, high = interval(criterion, mean)
         row = {
             "number": title,
@@ -183,14 +171,14 @@ def table(runs: pd.DataFrame, weight: int | None) -> pd.DataFrame:
     return ordered.assign(**{"ρ with the mean probe": shown}).reset_index(drop=True)
 
 
-def hypotheses(group: str, runs: pd.DataFrame, weight: int | None) -> Iterator[Hypothesis]:
+def hypotheses(group: str, runs: pd.DataFrame) -> Iterator[Hypothesis]:
     """Whether some number, and the sum of two of them, rank as the mean probe does."""
     mean = runs[f"{TARGET}mean"].to_numpy(float)
-    every, where = scores(runs, weight), TITLES[group].lower()
-    single = scores(runs, None)
+    every, where = scores(runs), TITLES[group].lower()
+    score = sum_title(GAIN_WEIGHT)
     sets = {
-        "some number": single,
-        "the sum, its weight chosen on digits,": {t: every[t] for t in every if t not in single},
+        "some number": every,
+        "the sweep score": {title: ranks for title, ranks in every.items() if title == score},
     }
     for which, criteria in sets.items():
         if not criteria:
@@ -210,13 +198,13 @@ def hypotheses(group: str, runs: pd.DataFrame, weight: int | None) -> Iterator[H
         )
 
 
-def _section(group: str, runs: pd.DataFrame, weight: int | None) -> Section:
+def _section(group: str, runs: pd.DataFrame) -> Section:
     mean = runs[f"{TARGET}mean"].to_numpy(float)
 
     def draw(path: Path) -> Path:
         panels = {
             f"{title}\nρ {number(rho(ranks_, mean), '.2f')}": ranks_
-            for title, ranks_ in scores(runs, weight).items()
+            for title, ranks_ in scores(runs).items()
         }
         kinds = runs.title.str.split(",").str[0].to_numpy(str)
         return figures.panels_of_points(
@@ -230,6 +218,6 @@ def _section(group: str, runs: pd.DataFrame, weight: int | None) -> Section:
             f"{len(runs)} settings; mean probe {mean.min():.2f} to {mean.max():.2f}. Best with "
             f"labels: {best}."
         ),
-        tables={f"criteria_{group}": table(runs, weight)},
+        tables={f"criteria_{group}": table(runs)},
         pictures={f"criteria_{group}": ("Mean probe by the rank that each number gives", draw)},
     )
