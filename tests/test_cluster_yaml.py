@@ -149,6 +149,7 @@ def test_the_launcher_starts_them_in_our_group_and_opens_nothing(amazon: Any) ->
     assert open_to(amazon) == set()
 
 
+@pytest.mark.slow
 def test_a_group_of_rays_own_would_be_open_to_the_world(amazon: Any) -> None:
     """Why the groups are named by their ids; `provider.security_group` does not help."""
     config = copy.deepcopy(CONFIG)

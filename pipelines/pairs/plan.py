@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pipelines.config.data import DataConfig
 from pipelines.config.run import ConfigError, RunConfig
+from pipelines.numbers import plural
 from pipelines.pairs.rows import PairRows
 from pipelines.pairs.stream import TableStream, rows_here
 from pipelines.pairs.table import PairTable, about_of, find_table
@@ -41,9 +42,9 @@ class Plan:
             what = "pairs" if index.rule is None else f"items (x⁺: {index.rule.describe()})"
             of_one, why = "group", "rows without a partner"
         val = f", {len(self.val.index)} for validation" if self.val else ", none for validation"
+        most = plural(self.train.pairs_per_video, "pair")
         lines = [
-            f"{len(index)} {what} to train on{val}; a batch holds at most "
-            f"{self.train.pairs_per_video} pairs of one {of_one}"
+            f"{len(index)} {what} to train on{val}; a batch holds at most {most} of one {of_one}"
         ]
         left = self.train.left_out
         if left:

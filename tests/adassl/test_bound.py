@@ -257,6 +257,7 @@ def test_where_the_future_forks_v_comes_closer_to_the_information(seed: int) -> 
     assert v.nce > FORK.information + STANDARD_ERRORS * v.error
 
 
+@pytest.mark.slow
 @SEEDS
 def test_an_r_for_nothing_shows_more_than_there_is_and_its_price_takes_it_back(seed: int) -> None:
     free = estimate(FORK, 0.01, seed, **(V | {"method.beta": 0.0}))

@@ -76,7 +76,12 @@ def clips(batch: int, channels: int = 3, height: int = 32, width: int = 32) -> t
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
-@pytest.mark.parametrize("name", PARTS)
+SLOW = {"r2plus1d_18"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in PARTS]
+)
 def test_every_backbone_gives_what_it_gave(name: str, tmp_path: Path) -> None:
     parts = small(**{"hidden_dims": None, **PARTS[name]})
     encoder = exported(tmp_path / "out", parts)

@@ -91,8 +91,8 @@ def test_each_row_once_over_two_workers_and_after_a_stop_on_any_number(
     schedule = schedule_of(spelled, grayscale=True)
     whole = range(30)
     rows: list[int] = []
-    # Two workers stop after batch 11; one goes on alone to 20, then four to the end.
-    for batches, num_workers in ((range(0, 11), 2), (range(11, 20), 1), (range(20, 30), 4)):
+    # Two workers stop after batch 11; one goes on alone to 20, then two to the end.
+    for batches, num_workers in ((range(0, 11), 2), (range(11, 20), 1), (range(20, 30), 2)):
         for rank in range(num_workers):
             share = Share(rank=rank, num_workers=num_workers)
             for batch in PairStream(schedule, batches, share):

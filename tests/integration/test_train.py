@@ -21,7 +21,7 @@ from tests.pipelines.training.test_learner import assert_same
 from tests.processes import descendants, here, once, started, wait_during, wait_until
 
 pytestmark = pytest.mark.ray
-STEPS, EVERY = 120, 12
+STEPS, EVERY = 60, 12
 SETTINGS = {
     "train.steps": STEPS,
     "train.checkpoint_every": EVERY,
@@ -68,11 +68,20 @@ def straight(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture(scope="module")
+def whole(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of runs with one of two workers, evaluated."""
+    cwd = tmp_path_factory.mktemp("whole")
+    status, printed = here(cwd, command(digits, cwd / "runs", "whole"))
+    assert status == 0, printed[-4000:]
+    (cwd / "printed.txt").write_text(printed)
+    return cwd / "runs"
+
+
+@pytest.fixture(scope="module")
 def cut(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of runs with one whose process was killed, which went on with one worker."""
     cwd = tmp_path_factory.mktemp("cut")
-    out = cwd / "runs"
-    half = "--set=cluster.cpus_per_worker=0.5"
+    out, half = cwd / "runs", "--set=cluster.cpus_per_worker=0.5"
     with started(cwd, command(digits, out, "cut", half)) as process:
         wait_during(process, lambda: has_checkpoint(out / "cut"))
         process.kill()
@@ -82,12 +91,11 @@ def cut(ray_cluster: None, digits: Path, tmp_path_factory: pytest.TempPathFactor
     status, printed = here(cwd, command(digits, out, "cut", half, workers=1))
     assert status == 0, printed[-4000:]
     assert re.findall(rf"going on from step (\d+) of {STEPS}", printed) == [str(before)]
-    (cwd / "printed.txt").write_text(printed)
     return out
 
 
-def test_a_run_says_how_it_goes_and_where_everything_is(cut: Path) -> None:
-    printed = (cut.parent / "printed.txt").read_text()
+def test_a_run_says_how_it_goes_and_where_everything_is(whole: Path) -> None:
+    printed = (whole.parent / "printed.txt").read_text()
     assert "videos to train on" in printed
     for words in (
         f"step {STEPS}/{STEPS}",
@@ -99,14 +107,14 @@ def test_a_run_says_how_it_goes_and_where_everything_is(cut: Path) -> None:
         "kl",
     ):
         assert words in printed
-    assert f"mlflow ui --backend-store-uri sqlite:///{cut}/mlflow.db" in printed
-    assert str(cut / "cut" / "figures") in printed
+    assert f"mlflow ui --backend-store-uri sqlite:///{whole}/mlflow.db" in printed
+    assert str(whole / "whole" / "figures") in printed
     assert printed.count(f"step {STEPS}/{STEPS}") == 1
     assert "core_worker.cc" not in printed, "Ray's own notes stay its own"
 
 
-def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(cut: Path) -> None:
-    folder = RunFolder(cut / "cut")
+def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(whole: Path) -> None:
+    folder = RunFolder(whole / "whole")
     summary = folder.folder.read_json("summary.json")
     for name in (
         "train/loss",
@@ -128,35 +136,33 @@ def test_a_run_leaves_its_summary_its_figures_and_nothing_elsewhere(cut: Path) -
     assert all(isinstance(value, int | float) for value in summary.values())
     pictures = {path.name for path in folder.figures.iterdir()}
     assert pictures == {"pairs.png", "loss.png", "collapse.png", "projection.png", "futures.png"}
-    half = {"cluster.num_workers": 1, "cluster.cpus_per_worker": 0.5}
-    assert folder.config() == config_of(cut, half)
-    assert {path.name for path in cut.parent.iterdir()} == {"runs", "printed.txt"}
-    files = {path.name for path in (cut / "cut").iterdir() if path.is_file()}
+    assert folder.config() == config_of(whole, {"cluster.num_workers": 2})
+    assert {path.name for path in whole.parent.iterdir()} == {"runs", "printed.txt"}
+    files = {path.name for path in (whole / "whole").iterdir() if path.is_file()}
     assert files == {"config.json", "run.json", "checkpoints.json", "summary.json", ".lease"}
-    assert set(folder.folder.folders()) == {"figures", *checkpoints_of(cut / "cut")}
+    assert set(folder.folder.folders()) == {"figures", *checkpoints_of(whole / "whole")}
 
 
 def checkpoints_of(folder: Path) -> list[str]:
     return [path.parent.name for path in folder.glob("checkpoint_*/state.pt")]
 
 
-def config_of(cut: Path, changes: dict[str, Any]) -> RunConfig:
-    index = json.loads((cut / "cut" / "config.json").read_text())["data"]["index"]
+def config_of(whole: Path, changes: dict[str, Any]) -> RunConfig:
+    index = json.loads((whole / "whole" / "config.json").read_text())["data"]["index"]
     return with_overrides(recipe("moving-digits"), {**SETTINGS, "data.index": index, **changes})
 
 
-def test_mlflow_holds_the_run(cut: Path) -> None:
-    client = MlflowClient(f"sqlite:///{cut}/mlflow.db")
+def test_mlflow_holds_the_run(whole: Path) -> None:
+    client = MlflowClient(f"sqlite:///{whole}/mlflow.db")
     experiment = client.get_experiment_by_name("adassl")
     assert experiment is not None
     (tracked,) = client.search_runs([experiment.experiment_id])
     assert tracked.info.status == "FINISHED"
-    assert tracked.info.run_name == "cut"
+    assert tracked.info.run_name == "whole"
     assert float(tracked.data.params["beta"]) == recipe("moving-digits").method.beta
     assert tracked.data.params["train.steps"] == str(STEPS)
     history = client.get_metric_history(tracked.info.run_id, "train/loss")
-    # What the killed process had logged after its last checkpoint is there twice.
-    assert sorted({m.step for m in history}) == [1, *range(EVERY, STEPS + 1, EVERY)]
+    assert sorted(m.step for m in history) == [1, *range(EVERY, STEPS + 1, EVERY)]
     assert "test/digit/linear_accuracy" in tracked.data.metrics
     assert any(name.startswith("system/") for name in tracked.data.metrics)
     assert tracked.inputs is not None
@@ -170,39 +176,51 @@ def test_mlflow_holds_the_run(cut: Path) -> None:
     assert {"torch", "ray"} <= {tag.rpartition(".")[2] for tag in tracked.data.tags}
 
 
-def test_the_newest_and_the_best_checkpoint_are_kept(cut: Path) -> None:
-    folder = RunFolder(cut / "cut")
+def test_the_newest_and_the_best_checkpoint_are_kept(whole: Path) -> None:
+    folder = RunFolder(whole / "whole")
     newest, best = newest_state(folder), best_state(folder)
     assert newest is not None
     assert best is not None
     assert newest["step"] == STEPS
-    assert steps_of(newest) == [1, *range(EVERY, STEPS + 1, EVERY)], (
-        "each once, before and after the kill"
-    )
+    assert steps_of(newest) == [1, *range(EVERY, STEPS + 1, EVERY)]
     name = "val/next_clip_nats"
     scores = {e["step"]: e[name] for e in newest["history"] if name in e}
     assert best["step"] == max(scores, key=lambda step: scores[step])
     expected = {f"checkpoint_{state['step']:08d}" for state in (newest, best)}
-    assert set(checkpoints_of(cut / "cut")) == expected
+    assert set(checkpoints_of(whole / "whole")) == expected
     assert newest["mlflow_run_id"]
 
 
-def test_the_same_command_again_finds_the_run_finished(cut: Path, digits: Path) -> None:
-    before = newest_state(RunFolder(cut / "cut"))
-    again = command(digits, cut, "cut", "--no-evaluate", "--set=cluster.cpus_per_worker=0.5")
-    status, printed = here(cut.parent, again)
+def test_the_same_command_again_finds_the_run_finished(whole: Path, digits: Path) -> None:
+    before = newest_state(RunFolder(whole / "whole"))
+    again = command(digits, whole, "whole", "--no-evaluate")
+    status, printed = here(whole.parent, again)
     assert status == 0, printed[-4000:]
-    assert f"cut had finished: {STEPS} steps" in printed
-    assert_same(newest_state(RunFolder(cut / "cut")), before)
+    assert f"whole had finished: {STEPS} steps" in printed
+    assert_same(newest_state(RunFolder(whole / "whole")), before)
 
 
-def test_another_config_or_other_videos_under_the_name_are_refused(cut: Path) -> None:
-    changed = config_of(cut, {"method.beta": 0.5})
+def test_another_config_or_other_videos_under_the_name_are_refused(whole: Path) -> None:
+    changed = config_of(whole, {"method.beta": 0.5})
     with pytest.raises(ConfigError, match=r"method.beta was 0.01, now 0.5.*another --name"):
-        run_job(changed, RunFolder(cut / "cut"))
-    folder = RunFolder(cut / "cut")
+        run_job(changed, RunFolder(whole / "whole"))
+    folder = RunFolder(whole / "whole")
     with pytest.raises(ConfigError, match="the videos were others"):
         folder.register(folder.config(), "another digest")
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_was_killed_goes_on_as_one_run(cut: Path) -> None:
+    newest = newest_state(RunFolder(cut / "cut"))
+    assert newest is not None
+    assert steps_of(newest) == [1, *range(EVERY, STEPS + 1, EVERY)], (
+        "each once, before and after the kill"
+    )
+    client = MlflowClient(f"sqlite:///{cut}/mlflow.db")
+    assert statuses(cut) == ["FINISHED"]
+    history = client.get_metric_history(newest["mlflow_run_id"], "train/loss")
+    # What the killed process had logged after its last checkpoint is there twice.
+    assert sorted({m.step for m in history}) == [1, *range(EVERY, STEPS + 1, EVERY)]
 
 
 @pytest.mark.slow

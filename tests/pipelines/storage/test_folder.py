@@ -158,7 +158,7 @@ def test_a_missing_bucket_is_named_with_the_remedy(
         folder.put(tmp_path / "a", "a")
 
 
-@pytest.mark.parametrize("scheme", ["s3", "gs"])
+@pytest.mark.parametrize("scheme", ["s3", pytest.param("gs", marks=pytest.mark.slow)])
 def test_a_server_that_is_not_there_is_said_soon(scheme: str) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

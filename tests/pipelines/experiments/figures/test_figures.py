@@ -121,11 +121,13 @@ def panels_of_points(folder: Path, seed: int) -> Path:
     return figures.panels_of_points(panels, values, kinds, folder / "p.png", title="Mean probe")
 
 
-DRAWN: list[Callable[[Path, int], Path]] = [dots, lines, grid_of_lines]
-DRAWN += [future_sheet, velocity_clouds, axis_curve, rank_histograms, panels_of_points]
+DRAWN: list[Callable[[Path, int], Path]] = [dots, lines, future_sheet, velocity_clouds]
+DRAWN_TOO = [grid_of_lines, axis_curve, rank_histograms, panels_of_points]
 
 
-@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize(
+    "draw", [*DRAWN, *(pytest.param(draw, marks=pytest.mark.slow) for draw in DRAWN_TOO)]
+)
 def test_a_figure_shows_its_data_and_its_words_are_readable(
     draw: Callable[[Path, int], Path], tmp_path: Path, drawn: list[Figure]
 ) -> None:
