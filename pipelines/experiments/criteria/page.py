@@ -44,7 +44,7 @@ CRITERIA: Mapping[str, tuple[str, int]] = {
     "loss": ("validation loss, the smaller", -1),
 }
 """Metric of validation pairs → its title, and 1 where more is better, −1 where less is."""
-GAIN = "gain of the next clip by the r that saw it"
+GAIN = "gain of r"
 WEIGHTS = (1, 2, 4, 8, 16)
 """Of the gain in a sum with the next clip by a fitted prior; one of them is the sweep score's."""
 RESAMPLES = 2000
@@ -65,10 +65,10 @@ PROTOCOL = f"""\
 - **Spearman's ρ** over settings, with the 95 % interval of {RESAMPLES:,} resamples of them.
   **Regret**: by how much the mean probe of the setting that the number puts first falls short of
   the best, as a share of the best.
-- **Gain**: the next clip by the r that saw it, less that by the learnt prior: what r tells and x
-  does not. **Sums**: the next clip by the fitted prior and so many times the gain. The metric of
-  the spaces, `val/sweep_score`, is the sum with {GAIN_WEIGHT}, chosen as one that does well on both
-  sets: nothing here has tested that choice on a third.
+- **Gain of r**: the next clip by the r that saw it, less that by the learnt prior: what r tells
+  and x does not. *fitted + 8 × gain*: the next clip by the fitted prior and so many times the gain.
+  The metric of the spaces, `val/sweep_score`, is the sum with {GAIN_WEIGHT}, chosen as one that
+  does well on both sets: nothing here has tested that choice on a third.
 - A number that a setting does not have, such as the next clip by an r that it has not, is the
   worst of its rank.
 """
@@ -107,8 +107,7 @@ def scores(runs: pd.DataFrame) -> dict[str, Array]:
 
 def sum_title(weight: int) -> str:
     """The name of a sum in tables."""
-    named = ": sweep score" if weight == GAIN_WEIGHT else ""
-    return f"fitted prior + {weight} × gain{named}"
+    return f"{'sweep score,' if weight == GAIN_WEIGHT else 'fitted'} + {weight} × gain"
 
 
 def ranks(values: Array) -> Array:
