@@ -140,11 +140,8 @@ class Expectation:
     """
 
     def __init__(self, learner: Learner, pairs: Pairs, forecaster: Forecaster | None) -> None:
-        self._learner, self._pairs, self._fold = (
-            learner,
-            pairs,
-            folds_of(torch.from_numpy(pairs.video)).numpy(),
-        )
+        self._learner, self._pairs = learner, pairs
+        self._fold = folds_of(torch.from_numpy(pairs.video)).numpy()
         self._forecasters = {
             fold: forecaster or forecaster_of(learner, pairs, np.flatnonzero(self._fold != fold))
             for fold in np.unique(self._fold).tolist()
