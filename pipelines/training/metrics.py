@@ -11,13 +11,14 @@ from adassl.forecaster import cross_fitted_futures
 from adassl.latents import LatentSample
 from adassl.method import Method
 from adassl.next_clip import NUM_FUTURES, next_clip_nats
+from pipelines.config.alarms import AlarmConfig
 
 PER_DIMENSION = "latent_use/"
 """Begins the names of the metrics of each dimension of r, after their split."""
 GAIN_WEIGHT = 8
 """Of what r tells and x does not in the score to sweep by (docs/criteria.md)."""
-LEAST_FORETOLD = 0.3
-"""As of the alarm `shortcut`."""
+LEAST_FORETOLD = AlarmConfig().shortcut_share
+"""As of the alarm `shortcut`, whatever a run has set there: scores of runs compare."""
 RANKME_PAIRS = 1024
 """Most pairs of a global batch whose RankMe is taken: its cost grows with their number."""
 
