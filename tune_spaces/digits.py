@@ -10,7 +10,6 @@ SPACE = Space(
         "train.checkpoint_every": 100,
         "train.global_batch_size": 64,
         "train.val_pairs": 512,
-        "train.precision": "bfloat16",
         "optim.warmup_steps": 20,
         "method.free_nats": 0.0,  # which would hide what β does
     },

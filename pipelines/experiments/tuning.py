@@ -26,7 +26,8 @@ class Tuning:
         changes: what the trials of the tuning change too, beside the split that judges them.
         shorter: by how much their steps are divided.
         metric: of validation videos; the highest is chosen.
-        taken_from: arms that are not tuned, but get what was chosen for another; both by name.
+        taken_from: arms that are not tuned, but get what was chosen for another, but for what they
+            change of it themselves; both by name.
     """
 
     alternatives: Mapping[str, Sequence[Settings]]
@@ -68,14 +69,15 @@ class Tuning:
         Raises:
             ConfigError: if no trial of an arm has finished.
         """
-        best = {arm.name: self._best(arm, results) for arm in self._tuned(arms)}
-        return tuple(
-            replace(
-                arm,
-                settings={**arm.settings, **best[self.taken_from.get(arm.name, arm.name)]},
-            )
-            for arm in arms
-        )
+        tuned = {arm.name: arm for arm in self._tuned(arms)}
+        best = {name: self._best(arm, results) for name, arm in tuned.items()}
+
+        def settings_of(arm: Arm) -> Settings:
+            taken = tuned[self.taken_from.get(arm.name, arm.name)]
+            own = dict(arm.settings.items() - taken.settings.items())
+            return {**arm.settings, **best[taken.name], **own}
+
+        return tuple(replace(arm, settings=settings_of(arm)) for arm in arms)
 
     def _tuned(self, arms: Sequence[Arm]) -> list[Arm]:
         return [arm for arm in arms if arm.name not in self.taken_from]

@@ -90,7 +90,6 @@ def base_config() -> RunConfig:
             "data.surrogate": False,
             "data.reuse": 4,
             "method.reverse": False,
-            "train.precision": "bfloat16",
             "train.checkpoint_every": 1000,
             "tracking.experiment": "chains",
         },

@@ -62,7 +62,6 @@ def base_config() -> RunConfig:
             "method.free_nats": 0.0,
             "train.global_batch_size": 64,
             "train.val_pairs": 512,
-            "train.precision": "bfloat16",
             "train.checkpoint_every": 1000,
             "optim.warmup_steps": 20,
             "tracking.experiment": "criteria",

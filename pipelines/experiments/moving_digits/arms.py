@@ -146,7 +146,6 @@ def base_config() -> RunConfig:
     return with_overrides(
         recipe("digit-scenes"),
         {
-            "train.precision": "bfloat16",
             "train.checkpoint_every": 100,
             "tracking.experiment": "moving-digits",
         },

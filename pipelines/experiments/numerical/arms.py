@@ -1,6 +1,6 @@
 """`adassl experiment numerical`: pairs whose true distribution is known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -11,6 +11,7 @@ from pipelines.experiments.latent_sizes import size_arms
 from pipelines.experiments.numerical.hypotheses import SIZE_GROUPS
 from pipelines.experiments.numerical.page import page_of
 from pipelines.experiments.numerical.trial import run_numerical_trial
+from pipelines.experiments.tuning import STEPS, Tuning
 from pipelines.sources.numerical import Conditional
 from pipelines.storage.folder import Folder
 
@@ -33,7 +34,6 @@ BASE: dict[str, object] = {
     "optim.learning_rate": 1e-2,
     "optim.weight_decay": 0.1,
     "optim.clip_norm": 10.0,
-    "train.steps": 1500,
     "train.global_batch_size": 256,
     "train.precision": "float32",
     "train.log_every": 100,
@@ -56,11 +56,11 @@ SPARSE: Settings = {
 }
 LEJEPA: Settings = {
     "method.objective": "lejepa",
-    "method.sigreg_weight": 0.05,
+    "method.sigreg_weight": 0.001,
     "method.embedding_dim": DIM,
+    "method.num_projections": 16,
 }
-"""As many dimensions as factors: more could not be Gaussian and a function of them. The settings
-are those of the digits (`recipes`), not tuned on these pairs."""
+"""As many dimensions as factors: more could not be Gaussian and a function of them."""
 LEJEPA_BETA = 0.01
 """The squared error is far smaller than InfoNCE's loss at its temperature, and so is the weight."""
 GENTLE = "no-r-mlp-gentle"
@@ -98,11 +98,15 @@ METHODS: dict[str, tuple[str, Settings]] = {
         {"method.latent": "given", **LOW_RANK, "method.latent_dim": DIM},
     ),
 }
-"""Chosen on the tuning seeds 100 to 102, but for LeJEPA's."""
+"""Where the tuning begins, and what it leaves."""
 OF_LEJEPA = ("lejepa", "lejepa-no-r", "lejepa-v")
 FEWER = {
     "isotropic": ("infonce", "no-r", "no-r-mlp", "v", "s", *OF_LEJEPA),
     "anisotropic": ("infonce", "aninfonce", "no-r", "no-r-mlp", "v", "s", *OF_LEJEPA),
+    "heteroscedastic": (
+        *("infonce", "hinfonce", "no-r", "no-r-mlp", GENTLE, "v", "v-mlp", "s"),
+        *OF_LEJEPA,
+    ),
     "multimodal": ("infonce", "no-r", "no-r-mlp", "v", "s", *OF_LEJEPA),
 }
 """The methods under the conditionals that are not the paper's hardest."""
@@ -116,17 +120,85 @@ BYOL: Settings = {
     "optim.learning_rate": 3e-3,
 }
 NUM_SEEDS, NUM_ABLATION_SEEDS, NUM_TEST_SEEDS = 5, 3, 10
-SIZES = (1, 2, 4, 8, 16, 32)
+NUM_STEPS, QUICK_STEPS = 1500, 300
+SIZES = (1, 2, 4, 8, 16)
+
+_RATES: Sequence[Settings] = [
+    {"method.temperature": t, "optim.learning_rate": rate}
+    for t in (0.002, 0.01)
+    for rate in (1e-2, 3e-3)
+]
+_VARIATIONAL: Sequence[Settings] = [
+    {"method.temperature": t, "method.beta": beta} for t in (0.002, 0.01) for beta in (0.5, 0.1)
+]
+_SPARSE: Sequence[Settings] = [
+    {"method.temperature": t, "method.beta": beta} for t in (0.002, 0.01) for beta in (0.1, 0.03)
+]
+_LEJEPA: Sequence[Settings] = [
+    {"method.sigreg_weight": weight, "optim.learning_rate": rate}
+    for weight in (0.001, 0.0002)
+    for rate in (1e-2, 3e-2)
+]
+_LEJEPA_V: Sequence[Settings] = [
+    {"method.sigreg_weight": weight, "method.beta": beta}
+    for weight in (0.001, 0.0002)
+    for beta in (0.01, 0.001)
+]
+_BYOL: Sequence[Settings] = [
+    {"method.ema_momentum": ema, "optim.learning_rate": rate}
+    for ema in (0.99, 0.996)
+    for rate in (3e-3, 1e-3)
+]
+BYOL_S = "byol-0"
+TRIED: Mapping[str, Sequence[Settings]] = {
+    **dict.fromkeys(("infonce", "aninfonce", "hinfonce", "no-r", "no-r-mlp", "true-r"), _RATES),
+    **dict.fromkeys(("v", "v-mlp", "v-additive"), _VARIATIONAL),
+    "s": _SPARSE,
+    **dict.fromkeys(("lejepa", "lejepa-no-r"), _LEJEPA),
+    "lejepa-v": _LEJEPA_V,
+    BYOL_S: _BYOL,
+}
+"""Settings of which complex pairs of another mixing choose, for each method as many."""
+SHORTER = 2
+
+
+def tuning_of(arms: Sequence[Arm]) -> Tuning:
+    """The tuning of all arms; what is chosen on complex pairs serves all conditionals."""
+    parents = {arm.name: parent_of(arm) for arm in arms}
+    return Tuning(
+        alternatives=TRIED,
+        shorter=SHORTER,
+        metric="val/c/unscaled_refit",
+        taken_from={name: parent for name, parent in parents.items() if parent != name},
+    )
+
+
+def parent_of(arm: Arm) -> str:
+    """The arm whose tuning an arm takes, maybe its own."""
+    if arm.group in CONDITIONALS:
+        return f"complex.{arm.method.removesuffix('-gentle')}"
+    if arm.group in SIZE_GROUPS or arm.group == "warm-up":
+        return "complex.v"
+    if arm.group == "shortcut":
+        return f"complex.{arm.method.removesuffix('-0')}"
+    return "complex.s" if arm.method.startswith("infonce") else f"{arm.group}.{BYOL_S}"
 
 
 def experiment(*, quick: bool) -> Experiment:
     """The full experiment, or a version of two minutes that shows that everything works."""
     config = with_overrides(RunConfig(), BASE)
     arms = tuple(_arms())
+    tuning: Tuning | None = tuning_of(arms)
     if quick:
-        config = with_overrides(config, {"train.steps": 300, "train.checkpoint_every": 300})
+        tuning = None
+        config = with_overrides(config, {"train.checkpoint_every": QUICK_STEPS})
         kept = [f"complex.{method}" for method in ("infonce", "no-r", "v", "s")]
-        arms = tuple(replace(arm, num_seeds=2) for arm in arms if arm.name in kept)
+        short: Settings = {STEPS: QUICK_STEPS}
+        arms = tuple(
+            replace(arm, num_seeds=2, settings={**arm.settings, **short})
+            for arm in arms
+            if arm.name in kept
+        )
     return Experiment(
         name="numerical",
         config=config,
@@ -136,6 +208,7 @@ def experiment(*, quick: bool) -> Experiment:
         trial=run_numerical_trial,
         prepare=_prepare,
         report=page_of,
+        tuning=tuning,
     )
 
 
@@ -154,17 +227,17 @@ def _arms() -> Iterator[Arm]:
                     group=conditional,
                     method=method,
                     title=title,
-                    settings={"task.conditional": conditional, **settings},
+                    settings={"task.conditional": conditional, STEPS: NUM_STEPS, **settings},
                     num_seeds=NUM_TEST_SEEDS if is_confirmed else None,
                 )
-    for group, conditional in SIZE_GROUPS.items():
-        settings = {"task.conditional": conditional, **METHODS["v"][1]}
-        yield from size_arms(group, settings, SIZES, NUM_ABLATION_SEEDS)
     yield from _ablations()
+    for group, conditional in SIZE_GROUPS.items():
+        settings = {"task.conditional": conditional, STEPS: NUM_STEPS, **METHODS["v"][1]}
+        yield from size_arms(group, settings, SIZES, NUM_ABLATION_SEEDS)
 
 
 def _ablations() -> Iterator[Arm]:
-    task: Settings = {"task.conditional": "complex"}
+    task: Settings = {"task.conditional": "complex", STEPS: NUM_STEPS}
     v, s = METHODS["v"][1], METHODS["s"][1]
     byol_s: Settings = {**s, **BYOL}
     rows: list[tuple[str, str, str, Settings]] = [

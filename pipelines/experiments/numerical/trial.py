@@ -43,6 +43,8 @@ PAIRS_AT_ONCE = 500
 OUT_OF_DISTRIBUTION = 5.0
 """Variance of the factors there."""
 _FIT, _CHOOSE, _JUDGE = 1, 2, 3
+TUNING_SEED = 100
+"""Added to the seed of a trial that tunes: its mixing and pairs are none that are reported."""
 
 
 def run_numerical_trial(trial: Mapping[str, Any], *, job: TrialJob) -> None:
@@ -57,7 +59,7 @@ def train_on_numbers(trial: TrialRun) -> dict[str, float]:
     settings = NumericalSettings(
         conditional=cast(Conditional, trial.task["conditional"]),
         dim=config.data.frames_per_clip,
-        seed=config.train.seed,
+        seed=config.train.seed + (0 if trial.split == "test" else TUNING_SEED),
     )
     folder.register(config, repr(settings))
 
@@ -65,7 +67,7 @@ def train_on_numbers(trial: TrialRun) -> dict[str, float]:
         newest = folder.checkpoints.step()
         pairs = batches(
             settings,
-            config.train.seed,
+            settings.seed,
             config.train.global_batch_size,
             newest or 0,
             config.train.steps - (newest or 0),
@@ -78,7 +80,7 @@ def train_on_numbers(trial: TrialRun) -> dict[str, float]:
     def evaluate(trial: TrialRun) -> dict[str, float]:
         learner, state = trained(trial)
         learner.load_state_dict(state)
-        return judge(learner, settings)
+        return judge(learner, settings, trial.split)
 
     return trial.train_and_evaluate(nullcontext(fit), evaluate)
 
@@ -106,12 +108,13 @@ class Seen:
         return np.concatenate(parts, axis=1)
 
 
-def judge(learner: Learner, settings: NumericalSettings) -> dict[str, float]:
+def judge(learner: Learner, settings: NumericalSettings, split: str = "test") -> dict[str, float]:
     """Linear R² of the factors from unit z: in distribution, and with covariance 5I both ways.
 
-    `c/unscaled` is of z before it is made a unit vector, of which theorems of LeJEPA speak;
-    `c/ood` keeps the regression fitted in distribution, `c/refit` fits it anew; `change` is c+ - c
-    from the edited embedding alone, `change_pair` from z and z+, `change_latent` from z and r.
+    `c/unscaled` is of z before it is made a unit vector, of which theorems of LeJEPA speak; `c/ood`
+    keeps the regression fitted in distribution, `c/refit` fits it anew, `c/unscaled_refit` too and
+    before z is made a unit vector: by it settings are chosen. `change` is c+ - c from the edited
+    embedding alone, `change_pair` from z and z+, `change_latent` from z and r.
     """
     near = [fresh_pairs(learner, settings, 1.0, purpose) for purpose in (_FIT, _CHOOSE, _JUDGE)]
     far = [
@@ -124,6 +127,7 @@ def judge(learner: Learner, settings: NumericalSettings) -> dict[str, float]:
         "c/unscaled": _r2(near, "factors", "unscaled"),
         "c/ood": _r2([*near[:2], far[2]], "factors", "embedding"),
         "c/refit": _r2(far, "factors", "embedding"),
+        "c/unscaled_refit": _r2(far, "factors", "unscaled"),
         "change": _r2(near, "change", "edited"),
         "change_pair": _r2(near, "change", "embedding", "target"),
     }
@@ -135,7 +139,7 @@ def judge(learner: Learner, settings: NumericalSettings) -> dict[str, float]:
         metrics |= latent_metrics(test.latent)
         metrics["penalty"] = float(test.latent.penalty.mean())
         metrics["change_latent"] = _r2(near, "change", "embedding", "latent")
-    return {f"test/{name}": value for name, value in metrics.items()}
+    return {f"{split}/{name}": value for name, value in metrics.items()}
 
 
 @torch.no_grad()
@@ -144,7 +148,7 @@ def fresh_pairs(
 ) -> Seen:
     """Pairs that were not trained on, a different set for each purpose."""
     learner.method.eval()
-    seed = 7_000_000 + 10 * learner.config.train.seed + purpose
+    seed = 7_000_000 + 10 * settings.seed + purpose
     factors, changed = draw_pairs(
         settings, NUM_PAIRS, torch.Generator().manual_seed(seed), variance=variance
     )

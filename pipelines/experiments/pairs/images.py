@@ -116,7 +116,6 @@ def base_config() -> RunConfig:
             "method.projector_hidden_dims": [],
             "method.latent_dim": 16,
             "train.global_batch_size": 128,
-            "train.precision": "bfloat16",
             "train.checkpoint_every": 10_000,
             "optim.warmup_steps": 50,
             "tracking.experiment": "images",

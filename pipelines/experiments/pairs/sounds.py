@@ -65,7 +65,6 @@ def base_config() -> RunConfig:
             "method.embedding_dim": 32,
             "method.latent_dim": 32,
             "train.global_batch_size": 128,
-            "train.precision": "bfloat16",
             "train.checkpoint_every": 10_000,
             "optim.warmup_steps": 50,
             "tracking.experiment": "sound",

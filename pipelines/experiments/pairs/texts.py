@@ -94,7 +94,6 @@ def base_config() -> RunConfig:
             "backbone.hidden_dims": [128, 128],
             "backbone.vocabulary": VOCABULARY,
             "train.global_batch_size": 128,
-            "train.precision": "bfloat16",
             "train.checkpoint_every": 10_000,
             "optim.learning_rate": 1e-3,
             "tracking.experiment": "text",

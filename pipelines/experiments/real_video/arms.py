@@ -116,7 +116,6 @@ def base_config() -> RunConfig:
     return with_overrides(
         recipe("videos"),
         {
-            "train.precision": "bfloat16",
             "train.checkpoint_every": CLIPS,
             "optim.warmup_steps": 50,
             "method.beta_warmup_steps": 100,

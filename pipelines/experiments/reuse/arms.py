@@ -54,7 +54,6 @@ def base_config() -> RunConfig:
             **BARE,
             **OBJECTIVES["infonce"],
             "train.global_batch_size": 64,
-            "train.precision": "bfloat16",
             "train.checkpoint_every": 1000,
             "optim.warmup_steps": 20,
             "tracking.experiment": "reuse",

@@ -88,7 +88,6 @@ def base_config() -> RunConfig:
         recipe("digit-scenes"),
         {
             "data.reuse": 4,
-            "train.precision": "bfloat16",
             "train.checkpoint_every": 100,
             "tracking.experiment": "several-digits",
         },

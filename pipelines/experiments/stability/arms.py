@@ -88,7 +88,6 @@ def base_config() -> RunConfig:
         recipe("digit-scenes"),
         {
             **BARE,
-            "train.precision": "bfloat16",
             "train.log_every": 5,
             "train.checkpoint_every": 75,
             "tracking.experiment": "stability",

@@ -8,7 +8,7 @@ from pipelines.config.run import ConfigError
 from pipelines.experiments import catalogue
 from pipelines.experiments.arm import Arm
 from pipelines.experiments.results import Results
-from pipelines.experiments.tuning import Tuning
+from pipelines.experiments.tuning import STEPS, Tuning
 from pipelines.trials.records import TrialRecord
 
 TUNING = Tuning(
@@ -94,10 +94,21 @@ def test_an_arm_that_is_not_tuned_takes_what_was_chosen_for_another() -> None:
     assert len(tuning.table(ARMS, results)) == 1
 
 
-def test_every_arm_of_moving_digits_is_tuned_or_takes_from_one_that_is() -> None:
-    experiment = catalogue.load("moving-digits", quick=False)
+def test_what_an_arm_changes_of_the_one_it_takes_from_stays() -> None:
+    tuning = replace(TUNING, taken_from={"robot.b": "robot.a"})
+    results = results_of({"robot.a-1": 0.1, "robot.a-2": 0.2})
+    a, b = ARMS
+    own = replace(b, settings={**b.settings, "method.temperature": 0.9})
+    chosen = tuning.chosen((a, own), results)
+    assert [arm.settings["method.temperature"] for arm in chosen] == [0.2, 0.9]
+
+
+@pytest.mark.parametrize("name", ["moving-digits", "numerical", "several-digits"])
+def test_every_arm_of_an_experiment_is_tuned_or_takes_from_one_that_is(name: str) -> None:
+    experiment = catalogue.load(name, quick=False)
     assert experiment.tuning is not None
     names = {arm.name for arm in experiment.arms}
     tuned = names - set(experiment.tuning.taken_from)
     assert set(experiment.tuning.taken_from.values()) <= tuned <= names
     assert {name.partition(".")[2] for name in tuned} == set(experiment.tuning.alternatives)
+    assert all(STEPS in arm.settings for arm in experiment.arms if arm.name in tuned)
