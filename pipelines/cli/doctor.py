@@ -73,7 +73,19 @@ def _hardware() -> list[Finding]:
     else:
         text = f"none that torch {torch.__version__} can use: training runs on the CPU"
         findings.append(Finding(what="GPU", verdict="note", text=text))
+        findings.append(_bfloat16())
     return findings
+
+
+def _bfloat16() -> Finding:
+    import torch
+
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if known.get("avx512_bf16") or known.get("amx_bf16"):
+        text = "in hardware: train.precision=bfloat16 trains faster than float32"
+        return Finding(what="bfloat16", verdict="ok", text=text)
+    text = "in software at best: train.precision=bfloat16 trains many times slower than float32"
+    return Finding(what="bfloat16", verdict="note", text=text)
 
 
 def _cluster(address: str | None) -> Finding:

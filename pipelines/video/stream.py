@@ -9,6 +9,7 @@ what it gets depends on nothing but the schedule.
 """
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from pipelines.config.data import DataConfig
 from pipelines.storage.folder import StorageError
@@ -48,6 +50,8 @@ many executions as it needs, so that what Ray keeps of each task does not grow w
 pool of actors starts anew with each."""
 STORE_BYTES = 2**29
 """Most bytes of decoded frames in Ray's object store for one stream."""
+PAUSE_SECONDS = 0.03
+"""Between two turns of Ray Data's scheduler."""
 BATCHES_AHEAD = 2
 WINDOWS_AHEAD = 8
 """Windows whose bytes an actor fetches at once, of videos that are objects."""
@@ -177,6 +181,7 @@ def run_blocks(
     context.execution_options.resource_limits = ExecutionResources(object_store_memory=store_bytes)
     context.enable_progress_bars = False
     context.issue_detectors_config.detectors = []  # they take a decoder's memory for a leak
+    context.custom_execution_callback_classes = [Pauses]
     with DataContext.current(context):
         numbers = ray.data.from_blocks(
             [pa.table({"number": pa.array(block, pa.int64())}) for block in blocks]
@@ -186,6 +191,19 @@ def run_blocks(
         with without_stderr:  # Ray notes there that it may start the pool's actors again
             first = next(tables)
         yield from chain([first], tables)
+
+
+class Pauses(ExecutionCallback):
+    """Lets Ray Data's scheduler rest after each turn.
+
+    It waits for a task that has output or a place for a new one. While the trainer is behind, so
+    that neither output may be read nor a task be started, it does not wait at all (Ray 2.60): its
+    thread then takes half a core of the training's process, and Python's lock with it.
+    """
+
+    def on_execution_step(self, executor: Any) -> None:
+        """After a turn of the scheduler."""
+        time.sleep(PAUSE_SECONDS)
 
 
 def pin_data_actors_here() -> None:

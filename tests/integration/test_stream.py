@@ -4,11 +4,14 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
+from ray.data import ActorPoolStrategy, Dataset
 
 from pipelines.config.data import DataConfig
 from pipelines.video import stream
@@ -131,6 +134,41 @@ def test_memory_stays_flat_while_the_trainer_is_slow(spelled: VideoIndex) -> Non
     stores, privates = zip(*held, strict=True)
     assert max(stores) < 1.2 * stream.STORE_BYTES
     assert max(privates[6:]) < 1.15 * max(privates[:3])
+
+
+class Fat:
+    """An actor that makes a mebibyte of each number."""
+
+    def __init__(self, about: object) -> None:
+        pass
+
+    def __call__(self, numbers: pa.Table) -> pa.Table:
+        return pa.table({"frames": [bytes(2**20)] * len(numbers)})
+
+
+def test_ray_datas_scheduler_rests_while_the_trainer_is_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    turns = []
+
+    class Counted(stream.Pauses):
+        def on_execution_step(self, executor: object) -> None:
+            turns.append(1)
+            super().on_execution_step(executor)
+
+    monkeypatch.setattr(stream, "Pauses", Counted)
+
+    def decoded(numbers: Dataset) -> Dataset:
+        pool = ActorPoolStrategy(size=1)
+        options = {"fn_constructor_args": (None,), "batch_format": "pyarrow"}
+        return numbers.map_batches(Fat, compute=pool, num_cpus=0, batch_size=None, **options)
+
+    with closing(stream.run_blocks([[i] for i in range(400)], decoded, 2**24)) as tables:
+        next(tables)
+        time.sleep(3)  # until the store is full
+        before = len(turns)
+        time.sleep(2)
+        assert len(turns) - before < 100, "a thousand without a pause"
 
 
 def test_a_resumed_stream_decodes_nothing_that_lies_behind(spelled: VideoIndex) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from pipelines.config.run import RunConfig, with_overrides
-from pipelines.experiments.arm import LOW_RANK, NO_R, PLAIN, Arm, Settings
+from pipelines.experiments.arm import NO_R, PLAIN, Arm, Settings
 from pipelines.experiments.digits import write_digits
 from pipelines.experiments.grid import Experiment
 from pipelines.experiments.latent_sizes import size_arms
@@ -18,78 +18,79 @@ from pipelines.sources.digit_motion import Setting
 from pipelines.storage.folder import Folder
 
 NUM_VIDEOS, QUICK_VIDEOS = 500, 60
+NUM_STEPS, QUICK_STEPS = 500, 30
+NUM_SEEDS, NUM_ABLATION_SEEDS = 5, 3
 SETTINGS: tuple[Setting, ...] = ("A", "B")
 
-BYOL: Settings = {
-    "method.objective": "byol",
-    "method.editor": "low_rank",
-    "method.ema_momentum": 0.99,
-    "method.free_nats": 0.0,
-    "method.beta": 0.001,
-    "train.global_batch_size": 64,
-    STEPS: 800,
-    "optim.learning_rate": 0.002,
-}
-"""As many pairs as InfoNCE, in smaller batches, which BYOL does without."""
-
 OBJECTIVES: dict[str, tuple[str, Settings]] = {
-    "infonce": ("InfoNCE", {"method.objective": "infonce", STEPS: 200}),
-    "byol": ("BYOL", BYOL),
+    "infonce": ("InfoNCE", {"method.objective": "infonce"}),
+    "byol": (
+        "BYOL",
+        {
+            "method.objective": "byol",
+            "method.editor": "low_rank",
+            "method.ema_momentum": 0.99,
+            "optim.learning_rate": 0.002,
+        },
+    ),
 }
-MIXTURE: Settings = {"method.prior_components": 4}
+VARIATIONAL: Settings = {"method.beta": 0.0005}
+MIXTURE: Settings = {**VARIATIONAL, "method.prior_components": 4}
 SPARSE: Settings = {
     "method.latent": "sparse",
     "method.editor": "low_rank",
-    "method.free_nats": 0.0,
     "method.beta": 0.001,
 }
 RATE: Settings = {**SPARSE, "method.active_rate": 0.25, "method.beta": 0.01}
-WITHOUT: Settings = {"data.surrogate": False}
+WITHOUT: Settings = {**VARIATIONAL, "data.surrogate": False}
 FORWARD: Settings = {**WITHOUT, "method.reverse": False}
 """As with x++, but the posterior reads x+: all that differs is what it reads."""
 
 METHODS: dict[str, tuple[str, Settings]] = {
-    "plain": ("alone", {**PLAIN, **WITHOUT}),
+    "plain": ("alone", {**PLAIN, "data.surrogate": False}),
     "no-r": ("+ editor, no r", NO_R),
-    "v": ("+ AdaSSL-V", {}),
+    "v": ("+ AdaSSL-V", VARIATIONAL),
     "s": ("+ AdaSSL-S", SPARSE),
     "s-rate": ("+ AdaSSL-S, rate 0.25", RATE),
     "v-without": ("+ AdaSSL-V, without x++", WITHOUT),
     "v-forward": ("+ AdaSSL-V, without x++, forward only", FORWARD),
-    "s-without": ("+ AdaSSL-S, without x++", {**SPARSE, **WITHOUT}),
     "v-mixture": ("+ AdaSSL-V, mixture prior", MIXTURE),
-    "no-r-low-rank": ("+ low-rank editor, no r", {**NO_R, **LOW_RANK}),
-    "v-low-rank": ("+ AdaSSL-V, low-rank editor", LOW_RANK),
 }
 RUN = {
-    ("A", "infonce"): tuple(m for m in METHODS if m not in ("v-mixture", "s-rate")),
-    ("A", "byol"): ("plain", "no-r", "v", "s", "s-rate", "v-without", "v-forward", "v-mixture"),
-    ("B", "infonce"): ("v",),
+    ("A", "infonce"): ("plain", "no-r", "v", "s", "v-without", "v-forward"),
+    ("A", "byol"): tuple(METHODS),
+    ("B", "infonce"): ("no-r", "v"),
     ("B", "byol"): ("no-r", "v", "v-mixture"),
 }
 """Which methods run in which setting with which objective."""
 
 SIZES = (1, 2, 4, 8, 32)
 
-LONG: Settings = {"task.setting": "A", STEPS: 400}
+LONG: Settings = {"task.setting": "A", STEPS: 2 * NUM_STEPS, "method.beta": 0.01}
 LONG_ARMS: dict[str, tuple[str, Settings]] = {
-    "paid": ("β 0.01 from the first nat", {"method.free_nats": 0.0}),
-    "free": ("β 0.01 above 25 free nats", {}),
+    "paid": ("β 0.01 from the first nat", {}),
+    "free": ("β 0.01 above 25 free nats", {"method.free_nats": 25.0}),
 }
 """InfoNCE with AdaSSL-V, long enough for the KL to fall to 0 where nothing keeps it."""
 
+_BETAS, _SPARSE_BETAS = (0.0005, 0.002), (0.001, 0.0003)
 
-_INFONCE: Sequence[Settings] = [
-    {"method.temperature": t, "optim.learning_rate": rate}
-    for t, rate in ((0.05, 1e-3), (0.1, 1e-3), (0.05, 2e-3))
-]
-_BYOL: Sequence[Settings] = [
-    {"method.ema_momentum": ema, "optim.learning_rate": rate}
-    for ema, rate in ((0.99, 2e-3), (0.99, 1e-3), (0.996, 1e-3))
-]
+
+def _tried(objective: str, method: str) -> Sequence[Settings]:
+    """Two learning rates, each with two values of what matters most beside."""
+    rates = (1e-3, 2e-3)
+    if method in ("v", "s"):
+        key, values = "method.beta", _BETAS if method == "v" else _SPARSE_BETAS
+    elif objective == "infonce":
+        key, values = "method.temperature", (0.05, 0.1)
+    else:
+        key, values = "method.ema_momentum", (0.99, 0.996)
+    return [{key: value, "optim.learning_rate": rate} for value in values for rate in rates]
+
+
 TRIED: Mapping[str, Sequence[Settings]] = {
-    f"{objective}-{method}": settings
-    for objective, settings in (("infonce", _INFONCE), ("byol", _BYOL))
+    f"{objective}-{method}": _tried(objective, method)
+    for objective in OBJECTIVES
     for method in ("plain", "no-r", "v", "s")
 }
 """Settings of which validation videos choose, in setting A. All other arms, such as those without
@@ -121,7 +122,7 @@ def experiment(*, quick: bool) -> Experiment:
     if quick:
         num_videos, tuning = QUICK_VIDEOS, None
         config = with_overrides(config, {"train.checkpoint_every": 30})
-        small: Settings = {STEPS: 30, "train.global_batch_size": 64}
+        small: Settings = {STEPS: QUICK_STEPS}
         kept = ("A.infonce-no-r", "A.infonce-v", "A.byol-v")
         arms = tuple(
             replace(arm, num_seeds=1, settings={**arm.settings, **small})
@@ -132,7 +133,7 @@ def experiment(*, quick: bool) -> Experiment:
         name="moving-digits",
         config=config,
         arms=arms,
-        num_seeds=1 if quick else 3,
+        num_seeds=1 if quick else NUM_SEEDS,
         metric="test/change_edited/linear",
         trial=run_digit_trial,
         prepare=partial(_prepare, num_videos=num_videos),
@@ -146,6 +147,8 @@ def base_config() -> RunConfig:
     return with_overrides(
         recipe("digit-scenes"),
         {
+            "method.free_nats": 0.0,
+            "train.global_batch_size": 64,
             "train.checkpoint_every": 100,
             "tracking.experiment": "moving-digits",
         },
@@ -161,13 +164,19 @@ def _arms() -> Iterator[Arm]:
                 group=setting,
                 method=f"{objective}-{method}",
                 title=f"{name} {title}",
-                settings={"task.setting": setting, **how, **what},
+                settings={"task.setting": setting, STEPS: NUM_STEPS, **how, **what},
             )
     for group, setting in SIZE_GROUPS.items():
-        found: Settings = {"task.setting": setting, STEPS: 200}
-        yield from size_arms(group, found, SIZES)
+        found: Settings = {"task.setting": setting, STEPS: NUM_STEPS, **VARIATIONAL}
+        yield from size_arms(group, found, SIZES, NUM_ABLATION_SEEDS)
     for method, (title, what) in LONG_ARMS.items():
-        yield Arm(group="long", method=method, title=title, settings={**LONG, **what})
+        yield Arm(
+            group="long",
+            method=method,
+            title=title,
+            settings={**LONG, **what},
+            num_seeds=NUM_ABLATION_SEEDS,
+        )
 
 
 def _prepare(config: RunConfig, folder: Folder, *, num_videos: int) -> RunConfig:

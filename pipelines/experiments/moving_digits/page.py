@@ -83,10 +83,9 @@ PROTOCOL = """\
   H.264 files of 16 scenes of nine frames, 64 × 64 pixels, 500 files for each setting: 70 % of the
   glyphs for training, 10 % for validation, 20 % for test; no glyph is in two. Setting A: either
   axis changes with probability ½; B: y with 0.1 + 0.8 · digit / 9.
-- **Runs.** The recipe `moving-digits` through index, stream, learner and MLflow as by `adassl
-  train`: encoder `conv3d_pooled`; with InfoNCE 200 steps of 256 pairs, with BYOL, which does
-  without large batches, as many pairs in 800 steps of 64. All arms of an objective have the same
-  encoder, steps and seeds (*long*: twice the steps).
+- **Runs.** The recipe `digit-scenes` through index, stream, learner and MLflow as by `adassl
+  train`, but for batches of 64 pairs and no free bits: encoder `conv3d_pooled`, 500 steps. All arms
+  have the same encoder, steps and seeds (*long*: twice the steps).
 - **Editors.** With InfoNCE f(x) + MLP([f(x), r]), with BYOL (and for AdaSSL-S) the low-rank one,
   before the predictor. r has 32 dimensions.
 - **Control.** "editor, no r" is the same editor as AdaSSL-V's, fed with f(x) alone: what it reaches
@@ -97,13 +96,13 @@ PROTOCOL = """\
   with its gradient. The authors' form, extra views of both x and x+ in both directions
   (`method.surrogate_form=both`), is no arm here: it needs a clip before x at x's own velocity,
   which scenes of nine frames do not have.
-- **Tuning.** Three settings of temperature or EMA momentum and learning rate for each of InfoNCE
-  and BYOL, alone, with the editor without r, with AdaSSL-V and with -S: half of the steps, one
-  seed, setting A, chosen by `val/score` of validation videos, the mean of digit, velocity and
-  change from (z, r), or (z, z+) where there is no r. Every other arm takes what was chosen for the
-  one of these that it is a variant of. The table is at the end. What all arms share, encoder,
-  editor, β and free bits, was found by some 35 trainings on videos of another set, most of
-  AdaSSL-V.
+- **Tuning.** Four settings, two learning rates with two temperatures (BYOL: EMA momenta) or, with
+  r, two β, for each of InfoNCE and BYOL, alone, with the editor without r, with AdaSSL-V and with
+  -S: half of the steps, one seed, setting A, chosen by `val/score` of validation videos, the mean
+  of digit, velocity and change from (z, r), or (z, z+) where there is no r. Every other arm takes
+  what was chosen for the one of these that it is a variant of, but for what it changes itself. The
+  table is at the end. What all arms share, encoder, editor and the range of β, was found by some 35
+  trainings on videos of another set, most of AdaSSL-V, and by the sweep of docs/sweeps.md.
 - **Probes.** Ridge and logistic regression on standardised features, fitted on training videos,
   regularised on validation videos, scored on test videos; *edited* is t(f(x), r) with r from the
   posterior, before BYOL's predictor. R² is the mean over x and y. From *edited* alone an arm

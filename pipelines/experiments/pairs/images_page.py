@@ -74,7 +74,7 @@ PROTOCOL = """\
   small free set of photographs with superclasses, and here it is known what corrupted pairs still
   share. x+ is of the species of x, but for a share, which is only of its superclass. The accuracy
   of 36 species from h, by logistic regression.
-- **Runs.** Index, stream, learner and MLflow as by `adassl train`: batches of 128 pairs, bfloat16,
+- **Runs.** Index, stream, learner and MLflow as by `adassl train`: batches of 128 pairs,
   the convolutional encoder of the recipe `images` with 128 outputs and a linear map to z. 600
   steps on solids, 400 on the turntable, 300 with noise, the same for all methods.
 - **Tuning.** Three settings for each method and group, a quarter of the steps, one seed, chosen by

@@ -35,7 +35,7 @@ PROTOCOL = """\
   of x, in another take or by another speaker. Takes 0 to 4 are the test split of the set's authors,
   5 to 7 are for validation, the others are trained on, so takes are held out, and no speaker is. A
   sound is its log-mel spectrogram over 0.7 s, 48 bands and 48 columns.
-- **Runs.** The convolutional encoder of the recipe `sounds`, 600 steps of 128 pairs, bfloat16,
+- **Runs.** The convolutional encoder of the recipe `sounds`, 600 steps of 128 pairs,
   through table, stream, learner and MLflow as by `adassl train`. No augmentation.
 - **Tuning.** Three settings for each method, a quarter of the steps, one seed, chosen by the
   accuracy of the digit from h on validation takes.

@@ -47,7 +47,7 @@ PROTOCOL = f"""\
   which is trained on: Spearman's rank correlation of the cosine of two sentences with their score,
   by h, as sentence encoders are judged, and by z.
 - **Runs.** A transformer of two blocks of width 128 from nothing, 900 steps of 128 pairs,
-  bfloat16, through table, stream, learner and MLflow as by `adassl train`. The same steps for all;
+  through table, stream, learner and MLflow as by `adassl train`. The same steps for all;
   *dropout views* encodes one caption twice with other dropout (SimCSE, arXiv 2104.08821), so it
   sees half as many texts.
 - **Tuning.** Three settings for each method, a quarter of the steps, one seed, chosen by the mean

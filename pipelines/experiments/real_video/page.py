@@ -63,7 +63,7 @@ PROTOCOL = f"""\
   *Hand*: those whose names speak of a hand or a gripper; *arm*: all others. *Signs*: classes of
   whole videos.
 - **Runs.** The recipe `videos` through index, stream, learner and MLflow as by `adassl train`: the
-  same encoder, augmentations, batches of 64 pairs, bfloat16. **As many clips for all:** AdaSSL-V
+  same encoder, augmentations, batches of 64 pairs. **As many clips for all:** AdaSSL-V
   encodes four views a pair (x, x+, and both augmented once more for the posterior), the others
   two, so it takes 500 steps and they 1,000.
 - **Tuning.** Three settings for each method and set, alike but for β of r: nearly whole frames
