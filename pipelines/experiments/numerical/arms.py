@@ -121,7 +121,7 @@ BYOL: Settings = {
 }
 NUM_SEEDS, NUM_ABLATION_SEEDS, NUM_TEST_SEEDS = 5, 3, 10
 NUM_STEPS, QUICK_STEPS = 1500, 300
-SIZES = (1, 2, 4, 8, 16)
+SIZES = (1, 2, 4, 8)
 
 _RATES: Sequence[Settings] = [
     {"method.temperature": t, "optim.learning_rate": rate}
@@ -135,13 +135,11 @@ _SPARSE: Sequence[Settings] = [
     {"method.temperature": t, "method.beta": beta} for t in (0.002, 0.01) for beta in (0.1, 0.03)
 ]
 _LEJEPA: Sequence[Settings] = [
-    {"method.sigreg_weight": weight, "optim.learning_rate": rate}
-    for weight in (0.001, 0.0002)
-    for rate in (1e-2, 3e-2)
+    {"method.sigreg_weight": weight} for weight in (0.05, 0.01, 0.002, 0.0005)
 ]
 _LEJEPA_V: Sequence[Settings] = [
     {"method.sigreg_weight": weight, "method.beta": beta}
-    for weight in (0.001, 0.0002)
+    for weight in (0.01, 0.001)
     for beta in (0.01, 0.001)
 ]
 _BYOL: Sequence[Settings] = [
@@ -159,11 +157,14 @@ TRIED: Mapping[str, Sequence[Settings]] = {
     BYOL_S: _BYOL,
 }
 """Settings of which complex pairs of another mixing choose, for each method as many."""
+ADDITIVE_NOISE = ("isotropic", "anisotropic", "multimodal")
+"""Conditionals for which isotropic pairs choose LeJEPA's settings: what serves where the noise is
+additive hardly trains where it depends on c, and the other way round."""
 SHORTER = 2
 
 
 def tuning_of(arms: Sequence[Arm]) -> Tuning:
-    """The tuning of all arms; what is chosen on complex pairs serves all conditionals."""
+    """The tuning of all arms; but for LeJEPA what complex pairs choose serves all conditionals."""
     parents = {arm.name: parent_of(arm) for arm in arms}
     return Tuning(
         alternatives=TRIED,
@@ -175,6 +176,8 @@ def tuning_of(arms: Sequence[Arm]) -> Tuning:
 
 def parent_of(arm: Arm) -> str:
     """The arm whose tuning an arm takes, maybe its own."""
+    if arm.method in OF_LEJEPA and arm.group in ADDITIVE_NOISE:
+        return f"isotropic.{arm.method}"
     if arm.group in CONDITIONALS:
         return f"complex.{arm.method.removesuffix('-gentle')}"
     if arm.group in SIZE_GROUPS or arm.group == "warm-up":

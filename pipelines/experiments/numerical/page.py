@@ -67,10 +67,12 @@ PROTOCOL = """\
   learning rate or β): one training of half the steps each, on complex pairs of another mixing,
   chosen by the R² of c with five times the variance, refitted, from z before it is made a unit
   vector. What was chosen serves the method under every conditional, and its variants below, but for
-  what they change themselves; the table is at the end. Encoder, weight decay and the range of what
-  is tried were found before on seeds 100 to 102, where the methods had not as many trainings each
-  (60 of AdaSSL-V, 45 of editors without r, 22 of AdaSSL-S, 14 of InfoNCE, 12 of LeJEPA, 10 of
-  H-InfoNCE, fewer of the others); the encoder's size is the one at which the controls did best.
+  what they change themselves; the table is at the end. Only LeJEPA is tuned twice, on isotropic
+  pairs too, for all three conditionals whose noise is additive. Encoder, weight decay and the range
+  of what is tried were found before on seeds 100 to 102, where the methods had not as many
+  trainings each (60 of AdaSSL-V, 45 of editors without r, 23 of LeJEPA, 22 of AdaSSL-S, 14 of
+  InfoNCE, 10 of H-InfoNCE, fewer of the others); the encoder's size is the one at which the
+  controls did best.
 - **When r should help the encoder.** A deterministic editor can only aim at the mean of what may
   come. Where the spread of the change depends on c, what it misses depends on c too, and the
   encoder gains by bending z to even that out. An editor that is given r leaves the same noise
