@@ -12,7 +12,7 @@ import joblib
 from pipelines import tracking
 from pipelines.config.run import ConfigError, RunConfig, with_overrides
 from pipelines.experiments.grid import Experiment
-from pipelines.experiments.page import Origin, Section
+from pipelines.experiments.page import VALUES, Origin, Section
 from pipelines.experiments.results import Results
 from pipelines.storage.folder import Folder
 from pipelines.storage.lease import only_one
@@ -208,9 +208,9 @@ def write_report(
     if tuning is not None:
         report = replace(report, sections=[*report.sections, tuning])
     page = report.write(out, images=images, origin=origin, results=results)
-    results.runs.to_csv(out / "runs.csv", index=False)
     if docs:
         (docs / "images").mkdir(parents=True, exist_ok=True)
         shutil.copy(page, docs / page.name)
         shutil.copytree(images, docs / "images" / experiment.name, dirs_exist_ok=True)
+        shutil.copytree(out / VALUES, docs / VALUES, dirs_exist_ok=True)
     return page

@@ -9,6 +9,8 @@ import pandas as pd
 from pipelines.experiments.hypothesis import RULES, Hypothesis
 from pipelines.experiments.results import Results, markdown
 
+VALUES = "values"
+"""The folder beside pages with a file of every training's metrics for each of them."""
 Draw = Callable[[Path], Path | None]
 """Writes a picture to the path given; None where there is nothing to show yet."""
 
@@ -50,7 +52,11 @@ class Page:
     notes: str = ""
 
     def write(self, out: Path, *, images: Path, origin: Origin, results: Results) -> Path:
-        """Write NAME.md, the pictures beside it and each table as CSV; returns the page."""
+        """Write NAME.md, beside it pictures, values by seed and each table; returns the page."""
+        values = out / VALUES / f"{origin.name}.csv"
+        values.parent.mkdir(exist_ok=True)
+        timed = [name for name in results.runs if str(name).startswith("time/")]
+        results.runs.drop(columns=timed).to_csv(values, index=False, float_format="%.5g")
         parts = [f"# {self.title}", self.summary, f"```\n{origin.command}\n```"]
         parts += [_size(results, origin), self.notes, *verdicts(self.hypotheses)]
         parts += ["## Protocol", self.protocol.strip()]
@@ -94,5 +100,6 @@ def _size(results: Results, origin: Origin) -> str:
     )
     return (
         f"{done} of {results.num_trials} trainings finished{failed}; they took "
-        f"{minutes:.0f} minutes one after another.{by} Numbers are mean ± sd over seeds."
+        f"{minutes:.0f} minutes one after another.{by} Numbers are mean ± sd over seeds; every "
+        f"training's are in [{VALUES}/{origin.name}.csv]({VALUES}/{origin.name}.csv)."
     )

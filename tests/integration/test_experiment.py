@@ -34,8 +34,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 def tiny() -> Experiment:
     """Two arms of the numerical experiment, 30 steps long."""
     quick = catalogue.load("numerical", quick=True)
-    config = with_overrides(quick.config, {"train.steps": 30, "train.checkpoint_every": 30})
-    arms = tuple(arm for arm in quick.arms if arm.method in ("no-r", "v"))
+    config = with_overrides(quick.config, {"train.checkpoint_every": 30})
+    arms = tuple(
+        replace(arm, settings={**arm.settings, "train.steps": 30})
+        for arm in quick.arms
+        if arm.method in ("no-r", "v")
+    )
     return replace(quick, config=config, arms=arms)
 
 
@@ -72,6 +76,10 @@ def test_an_experiment_is_trials_runs_and_a_page_and_goes_on(tmp_path: Path) -> 
     assert [row["method"] for row in rows] == ["low-rank editor, no r", "AdaSSL-V, low-rank"]
     assert float(rows[1]["KL or E‖r‖₀"]) > 0
     assert rows[0]["KL or E‖r‖₀"] == "–"
+    with (tmp_path / "docs" / "values" / "numerical.csv").open() as file:
+        by_seed = list(csv.DictReader(file))
+    assert [(row["method"], row["seed"]) for row in by_seed] == [("no-r", "0"), ("v", "0")]
+    assert float(by_seed[1]["test/c/refit"]) <= 1
 
     client = mlflow.MlflowClient(tracking.resolve_uri(None, tmp_path / "experiments"))
     experiment = client.get_experiment_by_name("numerical")
