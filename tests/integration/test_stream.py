@@ -159,9 +159,14 @@ def test_ray_datas_scheduler_rests_while_the_trainer_is_behind(
     monkeypatch.setattr(stream, "Pauses", Counted)
 
     def decoded(numbers: Dataset) -> Dataset:
-        pool = ActorPoolStrategy(size=1)
-        options = {"fn_constructor_args": (None,), "batch_format": "pyarrow"}
-        return numbers.map_batches(Fat, compute=pool, num_cpus=0, batch_size=None, **options)
+        return numbers.map_batches(
+            Fat,
+            fn_constructor_args=(None,),
+            compute=ActorPoolStrategy(size=1),
+            num_cpus=0,
+            batch_size=None,
+            batch_format="pyarrow",
+        )
 
     with closing(stream.run_blocks([[i] for i in range(400)], decoded, 2**24)) as tables:
         next(tables)
