@@ -139,9 +139,6 @@ def test_memory_stays_flat_while_the_trainer_is_slow(spelled: VideoIndex) -> Non
 class Fat:
     """An actor that makes a mebibyte of each number."""
 
-    def __init__(self, about: object) -> None:
-        pass
-
     def __call__(self, numbers: pa.Table) -> pa.Table:
         return pa.table({"frames": [bytes(2**20)] * len(numbers)})
 
@@ -161,7 +158,6 @@ def test_ray_datas_scheduler_rests_while_the_trainer_is_behind(
     def decoded(numbers: Dataset) -> Dataset:
         return numbers.map_batches(
             Fat,
-            fn_constructor_args=(None,),
             compute=ActorPoolStrategy(size=1),
             num_cpus=0,
             batch_size=None,
